@@ -1,0 +1,166 @@
+"""From names on the command line to one gin configuration, with one-line errors.
+
+Library modules do not know gin: the .gin files name the callables and bind their arguments. They
+are read in the order base, data, CONFIG, scale, bindings; a later one wins.
+"""
+
+import difflib
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import gin
+
+from ranking.data.sources import kuairand, movielens, synthetic
+from ranking.models import shared_bottom
+from ranking.optimizers import clipping, directions, optimizer
+from ranking.training import loop, strategy
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+SOURCES = {"synthetic": synthetic, "kuairand": kuairand, "movielens": movielens}
+MODULES = (
+  *(loop, strategy, shared_bottom, optimizer, directions, clipping),
+  *SOURCES.values(),
+)
+
+
+class ConfigError(ValueError):
+  """A name or binding that does not exist; the message names the nearest one that does."""
+
+
+def configure(config: str, data: str, scale: str, raw: str | None, bindings: Sequence[str]) -> None:
+  """Clears gin and reads the configuration of one run. Raises ConfigError.
+
+  Args:
+    config: a file of configs/, such as "large_dcn_clippy.gin", or a path to a .gin file.
+    data: a file of configs/data/, such as "kuairand".
+    scale: a file of configs/scale/: "paper" or "proxy".
+    raw: folder of the raw log, for a source that reads one.
+    bindings: such as "train_and_evaluate.seed=3".
+  """
+  gin.clear_config()
+  gin.add_config_file_search_path(str(CONFIGS.parent))
+  files = [
+    CONFIGS / "base.gin",
+    _find("DATA", data, CONFIGS / "data"),
+    Path(config) if Path(config).is_file() else _find("CONFIG", config, CONFIGS),
+    _find("SCALE", scale, CONFIGS / "scale"),
+  ]
+  if raw is not None:
+    bindings = [*bindings, _raw_binding(data, raw)]
+  try:
+    for file in files:
+      gin.parse_config_file(str(file))
+    gin.parse_config([_IMPORTS, *(qualify(binding) for binding in bindings)])
+  except (ValueError, NameError, AttributeError, SyntaxError, OSError) as error:
+    raise ConfigError(_explain(error)) from error
+  _refuse_macros()
+  gin.finalize()
+
+
+def names() -> dict[str, list[str]]:
+  """The valid values of CONFIG, DATA and SCALE."""
+  folders = {"CONFIG": CONFIGS, "DATA": CONFIGS / "data", "SCALE": CONFIGS / "scale"}
+  return {
+    kind: sorted(path.stem for path in folder.glob("*.gin") if path.stem != "base")
+    for kind, folder in folders.items()
+  }
+
+
+def split_bindings(text: str) -> list[str]:
+  """Splits SET="a.b=1 c.d=[2, 3]" before every name that is followed by an equals sign."""
+  return [part for part in re.split(r"\s+(?=[\w./]+\s*=[^=])", text.strip()) if part]
+
+
+def qualify(binding: str) -> str:
+  """Adds the module to short names: train_and_evaluate.seed -> loop.train_and_evaluate.seed.
+
+  Raises ConfigError, naming the nearest valid name, for one that is no argument of anything here.
+  """
+  target, equals, value = binding.partition("=")
+  if not equals or "." not in target:
+    raise ConfigError(f"SET {binding!r} is not of the form name.argument=value")
+  *path, argument = target.strip().split(".")
+  callables = _callables()
+  known = sorted(
+    f"{name}.{parameter}" for name, (_, c) in callables.items() for parameter in _parameters(c)
+  )
+  if f"{path[-1]}.{argument}" not in known:
+    raise ConfigError(f"no setting {target.strip()!r}{_nearest(f'{path[-1]}.{argument}', known)}")
+  value = re.sub(r"@(\w+)", lambda match: "@" + _qualified(match.group(1)), value)
+  return f"{_qualified(path[-1])}.{argument} = {value.strip()}"
+
+
+_IMPORTS = "\n".join(
+  ["from __gin__ import dynamic_registration"]
+  + [
+    f"from {module.__name__.rpartition('.')[0]} import {module.__name__.rpartition('.')[2]}"
+    for module in MODULES
+  ]
+)
+
+
+def _callables() -> Mapping[str, tuple[str, object]]:
+  """Every configurable callable: short name -> (module's last name, callable)."""
+  return {
+    name: (module.__name__.rpartition(".")[2], value)
+    for module in MODULES
+    for name, value in vars(module).items()
+    if not name.startswith("_")
+    and callable(value)
+    and not (isinstance(value, type) and issubclass(value, Exception))
+    and getattr(value, "__module__", None) == module.__name__
+  }
+
+
+def _parameters(value: object) -> list[str]:
+  assert callable(value)
+  return [name for name in inspect.signature(value).parameters if name not in ("self", "kwargs")]
+
+
+def _qualified(name: str) -> str:
+  callables = _callables()
+  if name not in callables:
+    return name
+  return f"{callables[name][0]}.{name}"
+
+
+def _find(kind: str, name: str, folder: Path) -> Path:
+  path = folder / f"{name.removesuffix('.gin')}.gin"
+  if path.is_file() and path.stem != "base" and "/" not in name:
+    return path
+  raise ConfigError(f"no {kind} {name!r}{_nearest(name.removesuffix('.gin'), names()[kind])}")
+
+
+def _nearest(name: str, valid: Sequence[str]) -> str:
+  close = difflib.get_close_matches(name, valid, n=1, cutoff=0.4)
+  if close:
+    return f"; the nearest is {close[0]!r}"
+  return f"; valid are {', '.join(valid[:8])}{', …' if len(valid) > 8 else ''}"
+
+
+def _raw_binding(data: str, raw: str) -> str:
+  module = SOURCES.get(data)
+  takes_raw = [
+    name
+    for name, (owner, value) in _callables().items()
+    if module is not None and module.__name__.endswith(f".{owner}") and "raw" in _parameters(value)
+  ]
+  if not takes_raw:
+    raise ConfigError(f"DATA {data!r} reads no raw folder; leave RAW out")
+  return f"{takes_raw[0]}.raw = {raw!r}"
+
+
+def _refuse_macros() -> None:
+  """A misspelt macro would otherwise be accepted in silence; the configurations here use none."""
+  macros = [scope for scope, selector in gin.config._CONFIG if selector == "gin.macro"]
+  if macros:
+    raise ConfigError(f"{macros[0]} is a macro, which nothing reads; bind name.argument instead")
+
+
+def _explain(error: BaseException) -> str:
+  """The first line of gin's complaint, with the place it points to."""
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+  place = next((line for line in lines[1:] if line.startswith(("In ", "Failed"))), "")
+  return " ".join([lines[0] if lines else type(error).__name__, place]).strip()

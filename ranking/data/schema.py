@@ -1,0 +1,147 @@
+"""What a log is before it is packed, and what a packed one is made of."""
+
+import dataclasses
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy.typing as npt
+import pandas as pd
+
+Array = npt.NDArray[Any]
+Kind = Literal["binary", "regression"]
+
+
+class DataError(ValueError):
+  """Bad input data: the message is one line that names the thing, what it got and the cure."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """One of the six predictions; its mean loss over labelled rows counts `loss_weight` times."""
+
+  name: str
+  kind: Kind
+  loss_weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Bag:
+  """A variable-length list of ids per row (genres, tags), each distinct list held once.
+
+  Attributes:
+    lists: the distinct lists; an id is any hashable value, an empty list is allowed.
+    index: integer [n], which of `lists` each row has.
+  """
+
+  lists: Sequence[Sequence[Hashable]]
+  index: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Log:
+  """A cleaned, time-ordered log with raw feature values: no vocabulary or statistic is taken yet.
+
+  Attributes:
+    time: int64 [n], event time in ms since epoch UTC, never decreasing.
+    day: int32 [n], position in `day_names`, never decreasing; the last day is day N.
+    day_names: N names, such as "2022-05-08".
+    time_zone: where the days begin at midnight, such as "Asia/Shanghai".
+    categorical: [n, C], any hashable values per column; a missing value (None, NaN) becomes id 0.
+    bags: id lists by feature name.
+    dense: float [n, D], already on a sensible scale (log1p where heavy-tailed); NaN = missing.
+    labels: float32 [n, T], one column per task in the order of `tasks`; NaN = label missing.
+    tasks: the first of each kind is the headline pair of the paper's Table 2.
+    entities: categorical columns (user, item, author) that get as-of counts and rates.
+    rated_tasks: tasks whose as-of mean label each entity gets.
+    cleaning: what was dropped or repaired, and how many rows of it.
+    truth: float64 [n, T] of true probabilities and means, for a source that knows its own.
+  """
+
+  time: Array
+  day: Array
+  day_names: Sequence[str]
+  time_zone: str
+  categorical: pd.DataFrame
+  bags: Mapping[str, Bag]
+  dense: pd.DataFrame
+  labels: pd.DataFrame
+  tasks: Sequence[Task]
+  entities: Sequence[str]
+  rated_tasks: Sequence[str]
+  cleaning: Mapping[str, int]
+  truth: pd.DataFrame | None = None
+
+
+class Source(Protocol):
+  """Where a log comes from."""
+
+  name: str
+
+  def identity(self) -> dict[str, Any]:
+    """Everything the log depends on, JSON-serialisable: files with their sha256, or options."""
+
+  def read(self) -> Log:
+    """Reads, cleans and orders the log. Raises DataError on bad input."""
+
+
+def sha256(path: Path) -> str:
+  """Hex digest of a file's content."""
+  with open(path, "rb") as file:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+      digest.update(block)
+  return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+  """One packed feature: a column of ids, `length` columns of a bag, or a dense column.
+
+  `vocabulary_size` counts the ids 0..size-1 of a categorical feature or bag; 0 for dense.
+  """
+
+  name: str
+  kind: Literal["categorical", "bag", "dense"]
+  vocabulary_size: int = 0
+  length: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelStatistics:
+  """Of one task over the training days: labelled rows, mean and variance of the label."""
+
+  rows: int
+  mean: float
+  variance: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Schema:
+  """What a day store holds; the content of its schema.json that training needs."""
+
+  dataset: str
+  features: tuple[Feature, ...]
+  tasks: tuple[Task, ...]
+  day_names: tuple[str, ...]
+  label_statistics: tuple[LabelStatistics, ...]
+
+  def of_kind(self, kind: str) -> tuple[Feature, ...]:
+    """The features of one kind, in the order of their columns."""
+    return tuple(feature for feature in self.features if feature.kind == kind)
+
+  def to_json(self) -> dict[str, Any]:
+    """As plain lists and dicts."""
+    return dataclasses.asdict(self)
+
+  @classmethod
+  def from_json(cls, value: Mapping[str, Any]) -> "Schema":
+    """The inverse of `to_json`; further keys are ignored."""
+    return cls(
+      dataset=value["dataset"],
+      features=tuple(Feature(**feature) for feature in value["features"]),
+      tasks=tuple(Task(**task) for task in value["tasks"]),
+      day_names=tuple(value["day_names"]),
+      label_statistics=tuple(LabelStatistics(**entry) for entry in value["label_statistics"]),
+    )

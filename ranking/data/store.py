@@ -1,0 +1,169 @@
+"""The day store: a packed log on disk, one folder of memory-mapped arrays per day.
+
+    <root>/<dataset>/<fingerprint>/schema.json    features, tasks, days, and where it all came from
+                                  /summary.md     the same for people
+                                  /<day>/ids.npy, bags.npy, dense.npy, labels.npy, time.npy
+                                  /<day>/manifest.json    rows and CRC of each array, written last
+
+The fingerprint covers the source's files and options and the code that prepares them, so a changed
+recipe never reads a stale store. A store appears under its name only when it is complete.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ranking.data import features, schema
+from ranking.data.schema import Array, DataError, Schema, Source
+
+ARRAYS = ("ids", "bags", "dense", "labels", "time")
+
+
+@dataclasses.dataclass(frozen=True)
+class Day:
+  """One day's rows in time order: memory-mapped arrays as in the module's table."""
+
+  name: str
+  ids: Array  # int32 [n, C]
+  bags: Array  # int32 [n, sum of lengths]
+  dense: Array  # float32 [n, D]
+  labels: Array  # float32 [n, T]
+  time: Array  # int64 [n], ms since epoch UTC
+
+  def __len__(self) -> int:
+    return len(self.time)
+
+
+class DayStore:
+  """A complete store. Days are opened, and checked against their CRC, when first asked for."""
+
+  def __init__(self, directory: Path):
+    self.directory = directory
+    self.card: dict[str, Any] = _load_json(directory / "schema.json")
+    self.schema = Schema.from_json(self.card)
+
+  @functools.cached_property
+  def train_days(self) -> list[Day]:
+    """Days 1..N-1, in order."""
+    return [self._open(name) for name in self.schema.day_names[:-1]]
+
+  @functools.cached_property
+  def eval_day(self) -> Day:
+    """Day N."""
+    return self._open(self.schema.day_names[-1])
+
+  def _open(self, name: str) -> Day:
+    """Raises DataError when an array is missing, short or changed."""
+    folder = self.directory / name
+    manifest = _load_json(folder / "manifest.json")
+    arrays = {}
+    for array in ARRAYS:
+      path = folder / f"{array}.npy"
+      cure = f"remove {self.directory} and prepare it again"
+      if not path.is_file():
+        raise DataError(f"{path} is missing; {cure}")
+      if (crc := crc32(path)) != manifest["crc32"][array]:
+        raise DataError(
+          f"{path} is damaged: CRC {crc:#010x}, expected {manifest['crc32'][array]:#010x}; {cure}"
+        )
+      arrays[array] = np.load(path, mmap_mode="r")
+    return Day(name=name, **arrays)
+
+
+def prepare(source: Source, root: Path, say: Callable[[str], None] = lambda line: None) -> DayStore:
+  """Opens the source's store below `root`, making it first if it is not there.
+
+  `say` is told, a line at a time, what takes long. Raises DataError on bad input, and leaves
+  nothing behind then.
+  """
+  identity = {"source": source.identity(), "code": _code_digest(source)}
+  fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+  directory = root / source.name / fingerprint
+  if not (directory / "schema.json").is_file():
+    say(f"preparing {source.name}: reading the log")
+    log = source.read()
+    _check_order(log)
+    say(f"preparing {source.name}: packing {len(log.time):,} rows of {len(log.day_names)} days")
+    _write(source.name, log, identity, directory)
+  return DayStore(directory)
+
+
+def _write(name: str, log: schema.Log, identity: dict[str, Any], directory: Path) -> None:
+  """Writes everything into a neighbouring folder, then renames it."""
+  from ranking.data import card  # the card needs the metrics, which need only the schema
+
+  packed = features.pack(name, log)
+  partial = directory.with_name(f"{directory.name}.partial-{os.getpid()}")
+  try:
+    bounds = np.searchsorted(log.day, np.arange(len(log.day_names) + 1))
+    for day, start, stop in zip(log.day_names, bounds[:-1], bounds[1:], strict=True):
+      (partial / day).mkdir(parents=True)
+      crc = {}
+      for array in ARRAYS:
+        path = partial / day / f"{array}.npy"
+        np.save(path, np.ascontiguousarray(getattr(packed, array)[start:stop]))
+        crc[array] = crc32(path)
+      manifest = {"rows": int(stop - start), "crc32": crc}
+      (partial / day / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    made = card.describe(log, packed, identity)
+    (partial / "summary.md").write_text(card.to_markdown(made))
+    (partial / "schema.json").write_text(json.dumps(made, indent=1))
+    try:
+      partial.rename(directory)
+    except OSError:
+      if not (directory / "schema.json").is_file():
+        raise
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)  # after the rename it is no longer there
+
+
+def crc32(path: Path) -> int:
+  """CRC-32 of a file's content."""
+  crc = 0
+  with open(path, "rb") as file:
+    while block := file.read(1 << 22):
+      crc = zlib.crc32(block, crc)
+  return crc
+
+
+def _check_order(log: schema.Log) -> None:
+  if len(log.day_names) < 2 or len(np.unique(log.day)) != len(log.day_names):
+    counts = np.bincount(log.day, minlength=len(log.day_names))
+    raise DataError(
+      f"rows per day are {counts.tolist()}; training and day N need at least two days, none empty"
+    )
+  if (np.diff(log.time) < 0).any() or (np.diff(log.day) < 0).any():
+    raise DataError("the source's rows are not in time order; sort them by time before packing")
+  first = int(np.searchsorted(log.day, len(log.day_names) - 1))
+  if log.time[first - 1] >= log.time[first]:
+    raise DataError("day N begins before the training days end; move the day boundary")
+
+
+def _code_digest(source: Source) -> str:
+  """Of the modules that decide what a store holds."""
+  digest = hashlib.sha256()
+  for module in (inspect.getmodule(type(source)), features, schema, inspect.getmodule(prepare)):
+    assert module is not None
+    digest.update(inspect.getsource(module).encode())
+  return digest.hexdigest()
+
+
+def _load_json(path: Path) -> dict[str, Any]:
+  try:
+    value = json.loads(path.read_text())
+  except (OSError, ValueError) as error:
+    raise DataError(
+      f"{path} cannot be read ({type(error).__name__}); remove {path.parent} and prepare it again"
+    ) from error
+  assert isinstance(value, dict)
+  return value

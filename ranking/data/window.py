@@ -1,0 +1,147 @@
+"""The moving window (paper 3.1): sequential over days, random inside a window of length W.
+
+Row i with event time t gets the key t + W·u, with u in [0, 1) a hash of (seed, i); rows are visited
+once each, in key order. So a row is delayed by at most W, a batch is a random sample of its window,
+W = 0 is strict time order and W = inf a full shuffle. Batch k is a pure function of (seed, k):
+resuming needs the step number and nothing else.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from ranking.data.schema import Array, Schema
+from ranking.data.store import Day
+
+MS_PER_HOUR = 3_600_000.0
+
+
+def uniform(seed: int, counter: Array) -> Array:
+  """float64 in [0, 1) per entry of `counter`: SplitMix64 of (seed, counter), 53 bits of it."""
+  with np.errstate(over="ignore"):
+    state = np.uint64(seed) * np.uint64(0xD1342543DE82EF95) + np.asarray(counter, np.uint64)
+    state = (state + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    state = state ^ (state >> np.uint64(31))
+  return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def window_order(time: Array, window_hours: float, seed: int) -> Array:
+  """Row numbers in the order they are visited, int64 [n].
+
+  Args:
+    time: int64 [n], event time in ms, never decreasing.
+    window_hours: W; 0 gives 0..n-1, `inf` a permutation that ignores time.
+    seed: which of the many orders.
+  """
+  u = uniform(seed, np.arange(len(time)))
+  key = u if np.isinf(window_hours) else time + window_hours * MS_PER_HOUR * u
+  return np.argsort(key, kind="stable")
+
+
+@dataclasses.dataclass(frozen=True)
+class Batches:
+  """The batches of some days, gathered row by row from the memory-mapped arrays.
+
+  Attributes:
+    days: read in this order.
+    order: int64 [n], the order in which the concatenated rows are visited.
+    batch_size: rows of a global batch; the last one is padded with rows that have no label.
+  """
+
+  days: Sequence[Day]
+  order: Array
+  batch_size: int
+
+  def __len__(self) -> int:
+    return -(-len(self.order) // self.batch_size)
+
+  def rows(self, step: int) -> int:
+    """How many rows of batch `step` (counted from 0) are real."""
+    return min(self.batch_size, len(self.order) - step * self.batch_size)
+
+  def day(self, step: int) -> str:
+    """Name of the day that the middle row of batch `step` is from."""
+    middle = self.order[step * self.batch_size + self.rows(step) // 2]
+    ends = np.cumsum([len(day) for day in self.days])
+    return self.days[int(np.searchsorted(ends, middle, side="right"))].name
+
+  def batch(self, step: int, part: int = 0, parts: int = 1) -> tuple[Array, ...]:
+    """Slice `part` of `parts` of batch `step`: ids, bags, dense, labels, weights.
+
+    The weights are float32 [b, T]: 1 / (rows of the whole batch with this label), 0 where the label
+    is missing. A task's loss is the weighted sum, whatever the number of slices or replicas.
+    """
+    rows = self.order[step * self.batch_size : (step + 1) * self.batch_size]
+    padded = np.concatenate([rows, np.full(self.batch_size - len(rows), rows[0])])
+    (labels,) = self._gather(padded, "labels")
+    labels[len(rows) :] = np.nan
+    missing = np.isnan(labels)
+    counts = np.maximum((~missing).sum(axis=0), 1)
+    weights = np.where(missing, 0.0, 1.0 / counts).astype(np.float32)
+    labels[missing] = 0.0
+    share = self.batch_size // parts
+    mine = slice(part * share, (part + 1) * share)
+    return (*self._gather(padded[mine], "ids", "bags", "dense"), labels[mine], weights[mine])
+
+  def _gather(self, rows: Array, *names: str) -> tuple[Array, ...]:
+    """The named arrays' rows, one `np.take` per array and day."""
+    starts = np.cumsum([0, *(len(day) for day in self.days)])
+    owner = np.searchsorted(starts, rows, side="right") - 1
+    origins = [getattr(self.days[0], name) for name in names]
+    gathered = tuple(np.empty((len(rows), a.shape[1]), a.dtype) for a in origins)
+    for number in np.unique(owner):
+      mine = owner == number
+      for name, target in zip(names, gathered, strict=True):
+        origin = getattr(self.days[number], name)
+        target[mine] = np.take(origin, rows[mine] - starts[number], axis=0)
+    return gathered
+
+
+def train_batches(days: Sequence[Day], batch_size: int, window_hours: float, seed: int) -> Batches:
+  """Days 1..N-1 in moving-window order."""
+  time = np.concatenate([day.time for day in days])
+  return Batches(days, window_order(time, window_hours, seed), batch_size)
+
+
+def eval_batches(day: Day, batch_size: int) -> Batches:
+  """Every row of day N once, in time order."""
+  return Batches([day], np.arange(len(day)), batch_size)
+
+
+def dataset(
+  batches: Batches,
+  schema: Schema,
+  first: int,
+  last: int,
+  context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+  """Batches first..last-1 as a tf.data pipeline of dicts, gathered in parallel ahead of their use.
+
+  Under a strategy, `context` says which host this is; an element is then one replica's slice.
+  """
+  context = context or tf.distribute.InputContext()
+  parts = context.num_replicas_in_sync
+  here = parts // context.num_input_pipelines  # replicas that this host feeds
+  widths = [
+    len(schema.of_kind("categorical")),
+    sum(feature.length for feature in schema.of_kind("bag")),
+    len(schema.of_kind("dense")),
+    *[len(schema.tasks)] * 2,
+  ]
+  dtypes = [tf.int32, tf.int32, tf.float32, tf.float32, tf.float32]
+
+  def gather(position: tf.Tensor) -> dict[str, tf.Tensor]:
+    def read(k: Array) -> tuple[Array, ...]:
+      return batches.batch(int(k) // here, context.input_pipeline_id * here + int(k) % here, parts)
+
+    arrays = tf.numpy_function(read, [position], dtypes)
+    for array, width in zip(arrays, widths, strict=True):
+      array.set_shape([batches.batch_size // parts, width])
+    return dict(zip(("ids", "bags", "dense", "labels", "weights"), arrays, strict=True))
+
+  positions = tf.data.Dataset.range(first * here, last * here)
+  return positions.map(gather, num_parallel_calls=2, deterministic=True).prefetch(tf.data.AUTOTUNE)

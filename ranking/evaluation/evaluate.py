@@ -1,0 +1,54 @@
+"""Predicts every row of a day and measures every task on them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from ranking.data import window
+from ranking.data.schema import Array, Schema
+from ranking.data.store import Day
+from ranking.evaluation import metrics
+
+
+class Evaluator:
+  """Evaluates a model on one day, every row of it, as often as asked.
+
+  Args:
+    model: maps a batch to float32 [b, T] of logits and values.
+    schema: of the day store.
+    day: usually day N.
+    batch_size: rows of a global batch; the last is padded, and the padding dropped again.
+    strategy: the one that `model` lives in.
+  """
+
+  def __init__(
+    self,
+    model: tf_keras.Model,
+    schema: Schema,
+    day: Day,
+    batch_size: int,
+    strategy: tf.distribute.Strategy,
+  ):
+    self._schema, self._day, self._strategy = schema, day, strategy
+    self._batches = window.eval_batches(day, batch_size)
+
+    @tf.function
+    def predict(batch: dict[str, tf.Tensor]) -> tf.Tensor:
+      return strategy.gather(strategy.run(model, args=(batch,)), axis=0)
+
+    self._predict: Callable[[dict[str, tf.Tensor]], tf.Tensor] = predict
+
+  def predictions(self) -> Array:
+    """float32 [n, T]: logits of binary tasks, values of regression tasks, in row order."""
+    data = self._strategy.distribute_datasets_from_function(
+      lambda context: window.dataset(self._batches, self._schema, 0, len(self._batches), context)
+    )
+    outputs = [self._predict(batch).numpy() for batch in data]
+    return np.concatenate(outputs)[: len(self._day)]
+
+  def evaluate(self) -> dict[str, dict[str, Any]]:
+    """The "metrics" of result.json: exact figures per task over every row of the day."""
+    return metrics.evaluate(self._schema.tasks, np.asarray(self._day.labels), self.predictions())

@@ -1,0 +1,43 @@
+"""The losses of the tasks, and what the best constant predictor would lose on the same batch."""
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+import tf_keras
+
+from ranking.data.schema import LabelStatistics, Task
+
+
+def ranking_task(task: Task) -> tfrs.tasks.Ranking:
+  """Sigmoid cross entropy on the logit, or squared error on the value.
+
+  The reduction is a sum: the batch's sample weights already divide by the number of labelled rows
+  of the global batch, so rare labels do not shrink and replicas add up (no mean of means).
+  """
+  reduction = tf_keras.losses.Reduction.SUM
+  if task.kind == "binary":
+    loss = tf_keras.losses.BinaryCrossentropy(from_logits=True, reduction=reduction)
+  else:
+    loss = tf_keras.losses.MeanSquaredError(reduction=reduction)
+  return tfrs.tasks.Ranking(loss=loss, name=f"{task.name}_loss")
+
+
+def constant_losses(
+  tasks: tuple[Task, ...],
+  statistics: tuple[LabelStatistics, ...],
+  labels: tf.Tensor,
+  weights: tf.Tensor,
+) -> tf.Tensor:
+  """float32 [T]: each task's loss on this batch if every prediction were the training-days mean.
+
+  Judging a loss against this, batch by batch, takes the noise of the labels out of the verdict.
+  """
+  losses = []
+  for k, (task, known) in enumerate(zip(tasks, statistics, strict=True)):
+    label, weight = labels[:, k], weights[:, k]
+    if task.kind == "binary":
+      rate = min(max(known.mean, 1e-6), 1.0 - 1e-6)
+      row_loss = -label * tf.math.log(rate) - (1.0 - label) * tf.math.log1p(-rate)
+    else:
+      row_loss = tf.square(label - known.mean)
+    losses.append(tf.reduce_sum(weight * row_loss))
+  return tf.stack(losses)

@@ -1,0 +1,112 @@
+"""The divergence verdict of a run, judged from its losses step by step (paper 2.1).
+
+Every loss is compared with what the best constant predictor of the training days loses on the
+same batch, so the noise of the labels cancels: the relative loss is 1 for a model that has learnt
+nothing. A step is lost when its smoothed relative loss is at least 1 − `margin`, or when all
+outputs of the batch are equal, as when every unit has died.
+
+- Fully diverged: a loss or weight is not finite; or a run that has once been below stays lost for
+  `patience` steps, or is lost at its end; or it never gets below, within `grace` steps or, in a
+  shorter run of at least `patience` steps, at all.
+- Micro-diverged: the relative loss jumps by more than `jump` robust deviations (and by 5 %) above
+  its running median, and returns to within half of that before `patience` steps have passed.
+"""
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+import numpy as np
+
+Status = Literal["ok", "micro_diverged", "diverged"]
+
+
+@dataclasses.dataclass
+class DivergenceMonitor:
+  """Watches one run. Its attributes are its whole state, so it can be saved and resumed.
+
+  Args:
+    margin: how far below 1 the smoothed relative loss must be to count as learning.
+    patience: steps in a row that must be lost before the run is.
+    grace: steps a run may take to get below for the first time.
+    jump: height of a micro-divergence, in robust standard deviations of the relative loss.
+    history: steps over which the running median and deviation are taken.
+    smoothing: weight of the past in the smoothed relative loss.
+  """
+
+  margin: float = 0.005
+  patience: int = 50
+  grace: int = 500
+  jump: float = 8.0
+  history: int = 50
+  smoothing: float = 0.9
+
+  diverged_at_step: int | None = None
+  micro_divergences: list[int] = dataclasses.field(default_factory=list)
+  steps: int = 0
+  smoothed: float | None = None
+  been_below: bool = False
+  lost_since: int | None = None
+  jumped_at: int | None = None
+  recent: list[float] = dataclasses.field(default_factory=list)
+
+  def update(self, step: int, loss: float, constant_loss: float, output_spread: float) -> Status:
+    """Takes the measurements of one step, in order; returns the verdict so far."""
+    if self.diverged_at_step is not None:
+      return self.status
+    if not math.isfinite(loss) or not math.isfinite(output_spread):
+      return self.give_up(step)
+    self.steps += 1
+    relative = loss / constant_loss if constant_loss > 0.0 else loss
+    past = relative if self.smoothed is None else self.smoothed
+    self.smoothed = self.smoothing * past + (1.0 - self.smoothing) * relative
+    lost = self.smoothed >= 1.0 - self.margin or output_spread == 0.0
+    self.been_below = self.been_below or not lost
+    self.lost_since = (self.lost_since or step) if lost else None
+    if self.lost_since is not None:
+      allowed = self.patience if self.been_below else self.grace
+      if step - self.lost_since + 1 >= allowed:
+        return self.give_up(self.lost_since)
+    self._watch_for_jumps(step, relative)
+    return self.status
+
+  def finish(self) -> Status:
+    """The verdict at the end of training."""
+    too_short = not self.been_below and self.steps < self.patience
+    if self.diverged_at_step is None and self.lost_since is not None and not too_short:
+      self.diverged_at_step = self.lost_since
+    return self.status
+
+  def give_up(self, step: int) -> Status:
+    """The run has fully diverged, from `step` on."""
+    self.diverged_at_step = step
+    return self.status
+
+  @property
+  def status(self) -> Status:
+    """The verdict so far."""
+    if self.diverged_at_step is not None:
+      return "diverged"
+    return "micro_diverged" if self.micro_divergences else "ok"
+
+  def state(self) -> dict[str, Any]:
+    """As JSON; `DivergenceMonitor(**state)` goes on from it."""
+    return dataclasses.asdict(self)
+
+  def _watch_for_jumps(self, step: int, relative: float) -> None:
+    if len(self.recent) < self.history:
+      self.recent.append(relative)
+      return
+    median = float(np.median(self.recent))
+    deviation = 1.4826 * float(np.median(np.abs(np.array(self.recent) - median)))
+    height = max(self.jump * deviation, 0.05 * median)
+    if self.jumped_at is None and relative > median + height:
+      self.jumped_at = step
+    elif self.jumped_at is not None and relative < median + 0.5 * height:
+      self.micro_divergences.append(self.jumped_at)
+      self.jumped_at = None
+    elif self.jumped_at is not None and step - self.jumped_at >= self.patience:
+      self.jumped_at = None  # it did not return: a new level, learnt from here
+      self.recent.clear()
+    if self.jumped_at is None:
+      self.recent = [*self.recent[-self.history + 1 :], relative]

@@ -1,0 +1,111 @@
+"""What a person sees of a run: tables before step 1 and after the last, progress between them."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import rich.box
+import rich.console
+import rich.progress
+import rich.table
+
+LINE_EVERY_SECONDS = 10.0  # where there is no terminal to draw a bar on
+
+
+class Console:
+  """Prints to standard output: bars on a terminal, plain lines elsewhere."""
+
+  def __init__(self) -> None:
+    self._rich = rich.console.Console(highlight=False, soft_wrap=True)
+    self.interactive = self._rich.is_terminal
+    if not self.interactive:
+      self._rich.width = 120
+
+  def say(self, line: str) -> None:
+    """One line."""
+    self._rich.print(line, markup=False)
+
+  def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table whose first column is text and whose numbers are aligned right."""
+    table = rich.table.Table(title=title, title_justify="left", box=rich.box.SIMPLE)
+    for k, column in enumerate(columns):
+      numeric = all(isinstance(row[k], int | float) for row in rows)
+      table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+      table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row))
+    self._rich.print(table)
+
+  def progress(self, total: int, done: int) -> "Progress":
+    """Progress over `total` steps of which `done` are done already."""
+    return Progress(self, total, done)
+
+
+class Progress:
+  """A context manager: step, examples/s, loss, verdict and time left, as a bar or as lines."""
+
+  def __init__(self, console: Console, total: int, done: int):
+    self._console, self._total, self._first = console, total, done
+    self._started = self._line_at = time.monotonic()
+    columns = (
+      rich.progress.TextColumn("step {task.completed}/{task.total}"),
+      rich.progress.BarColumn(bar_width=24),
+      rich.progress.TextColumn("{task.description}"),
+      rich.progress.TimeRemainingColumn(compact=True),
+      rich.progress.TextColumn("left"),
+    )
+    self._bar = (
+      rich.progress.Progress(*columns, console=console._rich) if console.interactive else None
+    )
+    self._task = self._bar.add_task("", total=total, completed=done) if self._bar else None
+
+  def __enter__(self) -> "Progress":
+    if self._bar:
+      self._bar.start()
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    if self._bar:
+      self._bar.stop()
+
+  def update(self, step: int, examples_per_second: float, loss: float, verdict: str) -> None:
+    """Shows where the run is."""
+    text = f"{examples_per_second:,.0f} examples/s, loss {loss:.4f}, {verdict}"
+    if self._bar is not None and self._task is not None:
+      self._bar.update(self._task, completed=step, description=text)
+      return
+    now = time.monotonic()
+    if now - self._line_at >= LINE_EVERY_SECONDS or step == self._total:
+      self._line_at = now
+      left = (now - self._started) / max(step - self._first, 1) * (self._total - step)
+      self._console.say(f"step {step}/{self._total}, {text}, {left:.0f} s left")
+
+
+def evaluation_line(step: int, day: str, metrics: Mapping[str, Mapping[str, Any]]) -> str:
+  """One evaluation in one line."""
+  parts = []
+  for task, entry in metrics.items():
+    value = entry.get("auc", entry.get("rmse"))
+    unit = "AUC" if entry["kind"] == "binary" else "RMSE"
+    parts.append(f"{task} {unit} {'n/a' if value is None else f'{value:.4f}'}")
+  return f"step {step}, day N ({day}): " + ", ".join(parts)
+
+
+def evaluation_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
+  """Rows of the final table: task, measure, value, 95 % interval, rows, positives, calibration."""
+  rows = []
+  for task, entry in metrics.items():
+    measure = "auc" if entry["kind"] == "binary" else "rmse"
+    value, interval = entry[measure], entry["ci95"]
+    rows.append(
+      [
+        task,
+        measure.upper(),
+        "n/a" if value is None else f"{value:.4f}",
+        "" if interval is None else f"{interval[0]:.4f} … {interval[1]:.4f}",
+        entry["rows"],
+        f"{entry['positives']:,}" if entry.get("positives") is not None else "",
+        "n/a" if entry["calibration"] is None else f"{entry['calibration']:.3f}",
+        entry["nonfinite"],
+      ]
+    )
+  return rows

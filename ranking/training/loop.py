@@ -1,0 +1,381 @@
+"""Trains a model on days 1..N-1 in moving-window order and measures it on day N."""
+
+import contextlib
+import dataclasses
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import tensorflow as tf
+import tf_keras
+
+from ranking.data import window
+from ranking.data.schema import Schema, Source
+from ranking.data.store import DayStore, prepare
+from ranking.evaluation.evaluate import Evaluator
+from ranking.models.shared_bottom import SharedBottom, parameter_counts
+from ranking.optimizers.optimizer import ClippedOptimizer
+from ranking.stability import health
+from ranking.stability.divergence import DivergenceMonitor
+from ranking.training import checkpoint, strategy
+from ranking.training.console import Console, evaluation_line, evaluation_rows
+from ranking.training.interrupt import signals
+from ranking.training.result import plain, surroundings, write_atomically
+from ranking.training.run_log import RunLog
+from ranking.training.step import compile_steps
+
+# A resumed run may change these: they say how far and how closely it is followed, not what it is.
+FREE_ON_RESUME = re.compile(
+  r"train_and_evaluate\.(run_directory|max_steps|eval_every|checkpoint_every|steps_per_call"
+  r"|on_divergence|store_directory) ="
+)
+
+
+class Stopped(Exception):
+  """A signal stopped the run; the message says from which step it can go on."""
+
+
+class SettingError(ValueError):
+  """A setting is out of range or does not fit the run directory: one line with the cure."""
+
+
+def train_and_evaluate(
+  *,
+  run_directory: str,
+  source: Source,
+  model: Callable[[Schema], SharedBottom],
+  optimizer: Callable[..., ClippedOptimizer],
+  learning_rate: float,
+  model_name: str,
+  method_name: str,
+  scale_name: str,
+  learning_rate_multiplier: float = 1.0,
+  batch_size: int = 512,
+  window_hours: float = 24.0,
+  max_steps: int | None = None,
+  eval_every: int | None = None,
+  checkpoint_every: int | None = None,
+  steps_per_call: int = 10,
+  on_divergence: Literal["stop", "continue"] = "stop",
+  seed: int = 0,
+  store_directory: str = "data/store",
+  distribution: Callable[[], tf.distribute.Strategy] = strategy.best_available,
+  describe_config: Callable[[], str] = lambda: "",
+) -> dict[str, Any]:
+  """One run, from a raw log to result.json; goes on from the newest checkpoint if there is one.
+
+  Args:
+    run_directory: see run_log.py.
+    source: where the log comes from.
+    model: makes the model for a day store's schema.
+    optimizer: makes the optimizer, given learning_rate.
+    learning_rate: the base rate, 1x.
+    model_name, method_name, scale_name: how the result calls what it compares.
+    learning_rate_multiplier: times the base rate; the paper compares 1 and 2.
+    batch_size: rows of a global batch, over all replicas.
+    window_hours: W of the moving window; `inf` shuffles everything.
+    max_steps: stop after so many steps; None = one pass over days 1..N-1.
+    eval_every, checkpoint_every: in steps; None = at the end only.
+    steps_per_call: steps the compiled function takes before the host looks at them.
+    on_divergence: whether a fully diverged run stops, or goes on to its end.
+    seed: of initial weights and of the window.
+    store_directory: where day stores are kept.
+    distribution: makes the tf.distribute strategy.
+    describe_config: text to keep as config.gin and to compare on resume.
+
+  Returns:
+    The content of result.json.
+
+  Raises:
+    SettingError, DataError: bad settings or input.
+    Stopped: SIGTERM or SIGINT came; a checkpoint was saved.
+  """
+  _check_settings(locals())
+  started = time.monotonic()
+  directory = Path(run_directory)
+  if (directory / "result.json").exists():
+    raise SettingError(f"{directory} is a finished run; give RUN another folder or remove this one")
+  console = Console()
+  store = prepare(source, Path(store_directory), console.say)
+  batches = window.train_batches(store.train_days, batch_size, window_hours, seed)
+  last_step = min(max_steps or len(batches), len(batches))
+  console.say(
+    f"{model_name} with {method_name} at scale {scale_name} on {source.name}: "
+    f"{len(batches.order):,} rows of {len(store.train_days)} days, {last_step:,} steps of "
+    f"{batch_size}, learning rate {learning_rate:g} × {learning_rate_multiplier:g}, seed {seed}; "
+    f"day N = {store.eval_day.name}, {len(store.eval_day):,} rows"
+  )
+
+  replicas = distribution()
+  if batch_size % replicas.num_replicas_in_sync:
+    raise SettingError(
+      f"batch_size {batch_size} does not split evenly over {replicas.num_replicas_in_sync} "
+      "replicas; make it a multiple of that"
+    )
+  tf_keras.utils.set_random_seed(seed)
+  tf_keras.backend.reset_uids()  # Cross names its inner layer by a counter of the process
+  with replicas.scope():
+    network = model(store.schema)
+    rule = optimizer(learning_rate=learning_rate * learning_rate_multiplier)
+    rule.build(network.trainable_variables)
+  parameters = parameter_counts(network)
+  _print_variables(console, network, rule, parameters)
+
+  run = _Run(directory, console, store, batches, network, rule, replicas, describe_config())
+  run.resume()
+  run.train(last_step, steps_per_call, eval_every, checkpoint_every, on_divergence)
+  metrics = run.finish()
+  result = {
+    "status": run.monitor.status,
+    "diverged_at_step": run.monitor.diverged_at_step,
+    "micro_divergences": run.monitor.micro_divergences,
+    "model": model_name,
+    "method": method_name,
+    "learning_rate": learning_rate,
+    "learning_rate_multiplier": learning_rate_multiplier,
+    "seed": seed,
+    "dataset": source.name,
+    "scale": scale_name,
+    "train_days": list(store.schema.day_names[:-1]),
+    "eval_day": store.eval_day.name,
+    "window_hours": window_hours,
+    "batch_size": batch_size,
+    "steps": run.step,
+    "parameters": parameters,
+    "metrics": metrics,
+    "examples_per_second": round(run.speed.examples_per_second, 1),
+    "seconds": round(time.monotonic() - started, 1),
+    **surroundings(),
+  }
+  text = json.dumps(plain(result), indent=1, allow_nan=False)
+  write_atomically(directory / "result.json", text + "\n")
+  console.say(
+    f"{result['status']} in {result['seconds']:.0f} s, {result['examples_per_second']:,.0f} "
+    f"examples/s, {result['peak_memory_mb']:,} MB: {directory / 'result.json'}"
+  )
+  return result
+
+
+class _Run:
+  """A run under way: everything that changes between its first step and its result."""
+
+  def __init__(
+    self,
+    directory: Path,
+    console: Console,
+    store: DayStore,
+    batches: window.Batches,
+    network: SharedBottom,
+    rule: ClippedOptimizer,
+    replicas: tf.distribute.Strategy,
+    config: str,
+  ):
+    self.directory, self.console, self.store, self.batches = directory, console, store, batches
+    self.network, self.rule, self.replicas, self.config = network, rule, replicas, config
+    self.step = 0
+    self.monitor = DivergenceMonitor()
+    self.speed = Speed()
+    self.metrics: dict[str, Any] | None = None  # of day N at this step, once evaluated
+    self.log = RunLog(directory)
+    self.evaluator = Evaluator(network, store.schema, store.eval_day, batches.batch_size, replicas)
+
+  def resume(self) -> None:
+    """Goes back to the newest checkpoint, if there is one."""
+    restored = checkpoint.restore(
+      self.directory / "checkpoints", self._variables(), self.console.say
+    )
+    if restored is not None:
+      self.step, state = restored
+      _check_same_run(self.directory, state["config"], self.config)
+      self.monitor = DivergenceMonitor(**state["monitor"])
+      self.console.say(f"going on from step {self.step} of {self.directory}")
+    self.log.rewind(self.step)
+    write_atomically(self.directory / "config.gin", self.config)
+
+  def train(
+    self,
+    last_step: int,
+    steps_per_call: int,
+    eval_every: int | None,
+    checkpoint_every: int | None,
+    on_divergence: str,
+  ) -> None:
+    """Takes steps up to `last_step`, or until the run diverges, or until a signal comes."""
+    steps = compile_steps(self.network, self.rule, self.replicas)
+    first = self.step
+    data = iter(
+      self.replicas.distribute_datasets_from_function(
+        lambda context: window.dataset(self.batches, self.store.schema, first, last_step, context)
+      )
+    )
+    with signals() as asked_to_stop, self.console.progress(last_step, first) as progress:
+      for end in _call_ends(first, last_step, steps_per_call, eval_every, checkpoint_every):
+        with self.speed.of(self.batches.batch_size * (end - self.step)):
+          measured, finite = steps(data, tf.constant(end - self.step, tf.int32))
+          measured = measured.numpy()
+        loss = self._record(measured, bool(finite))
+        progress.update(end, self.speed.examples_per_second, loss, self.monitor.status)
+        if self.monitor.status == "diverged" and on_divergence == "stop":
+          self.console.say(f"diverged at step {self.monitor.diverged_at_step}; stopped at {end}")
+          return
+        if asked_to_stop():
+          self.save()
+          self.log.close()
+          raise Stopped(f"stopped by a signal; the same command goes on from step {end}")
+        if eval_every and end % eval_every == 0:
+          self.evaluate()
+        if checkpoint_every and end % checkpoint_every == 0 and end < last_step:
+          self.save()
+
+  def _record(self, measured: Any, finite: bool) -> float:
+    """Judges and writes down the steps of one call, [steps, 5 + T]; returns the last loss."""
+    names = health.names([task.name for task in self.store.schema.tasks])
+    rows = []
+    for values in measured:
+      row = dict(zip(names, map(float, values), strict=True))
+      whole = self.batches.rows(self.step) == self.batches.batch_size
+      day = self.batches.day(self.step)
+      self.step += 1
+      if whole:  # a partial batch is too noisy to judge by
+        self.monitor.update(self.step, row["loss"], row["constant_loss"], row["output_spread"])
+      rows.append({"step": self.step, "day": day, "verdict": self.monitor.status, **row})
+    if not finite and self.monitor.diverged_at_step is None:
+      self.monitor.give_up(self.step)
+    self.metrics = None
+    self.log.steps(rows)
+    factors = zip(self.rule.clipping_factors(), self.network.trainable_variables, strict=True)
+    self.log.health(
+      self.step,
+      {_name(variable): float(f) for f, variable in factors if self.rule.is_clipped(variable)},
+    )
+    return float(rows[-1]["loss"])
+
+  def evaluate(self) -> dict[str, Any]:
+    """Measures day N at this step, once."""
+    if self.metrics is None:
+      self.metrics = self.evaluator.evaluate()
+      day = self.store.eval_day.name
+      self.log.evaluation(self.step, day, self.metrics)
+      self.console.say(evaluation_line(self.step, day, self.metrics))
+    return self.metrics
+
+  def save(self) -> None:
+    """Writes a checkpoint from which `resume` goes on exactly."""
+    self.log.flush()
+    state = {"monitor": self.monitor.state(), "config": self.config}
+    checkpoint.save(self.directory / "checkpoints", self.step, self._variables(), state)
+
+  def finish(self) -> dict[str, Any]:
+    """The last verdict, evaluation and checkpoint; returns the metrics of day N."""
+    status = self.monitor.finish()
+    metrics = self.evaluate()
+    if status != "diverged":
+      self.save()
+    self.log.close()
+    columns = ("task", "measure", "value", "95 % interval", "rows", "positives", "calibration")
+    title = f"Day N = {self.store.eval_day.name} after {self.step:,} steps: {status}"
+    self.console.table(title, columns, evaluation_rows(metrics))
+    return metrics
+
+  def _variables(self) -> list[tf.Variable]:
+    return [*self.network.variables, *self.rule.variables]
+
+
+@dataclasses.dataclass
+class Speed:
+  """Examples per second of training calls; the first call, which compiles, only counts if alone."""
+
+  examples: int = 0
+  seconds: float = 0.0
+  calls: int = 0
+
+  @contextlib.contextmanager
+  def of(self, examples: int) -> Iterator[None]:
+    """Times the body as one call over so many examples."""
+    started = time.monotonic()
+    yield
+    self.calls += 1
+    if self.calls == 2:
+      self.examples, self.seconds = 0, 0.0
+    self.examples += examples
+    self.seconds += time.monotonic() - started
+
+  @property
+  def examples_per_second(self) -> float:
+    """0 before the first call."""
+    return self.examples / self.seconds if self.seconds else 0.0
+
+
+def _call_ends(first: int, last: int, steps_per_call: int, *stops: int | None) -> Iterator[int]:
+  """Steps at which the host looks: after each call, and no call runs past a multiple of a stop."""
+  step = first
+  while step < last:
+    bounds = [step + steps_per_call, last]
+    bounds += [(step // every + 1) * every for every in stops if every]
+    step = min(bounds)
+    yield step
+
+
+def _print_variables(
+  console: Console, network: SharedBottom, rule: ClippedOptimizer, parameters: dict[str, int]
+) -> None:
+  """The parameter table, and which variable gets which rule."""
+  rows: list[tuple[str, str, int, str]] = []
+  for variable in network.trainable_variables:
+    if "embedding" not in variable.name:
+      shape = " × ".join(str(size) for size in variable.shape)
+      clip = type(rule.clip).__name__ if rule.is_clipped(variable) else "direction alone"
+      rows.append((_name(variable), shape, math.prod(variable.shape), clip))
+  tables = len(network.trainable_variables) - len(rows)
+  rows.append((f"{tables} embedding tables", "", parameters["embedding"], "direction alone"))
+  rows.append(("all but embeddings", "", parameters["non_embedding"], ""))
+  title = (
+    f"Input width {network.input_width}. {rule.direction} of the {rule.accumulate} gradient, "
+    f"times the clipping factor of {rule.clip}"
+  )
+  console.table(title, ("variable", "shape", "parameters", "rule"), rows)
+
+
+def _name(variable: tf.Variable) -> str:
+  return str(variable.name).removesuffix(":0").removeprefix("shared_bottom/")
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+  """Raises SettingError for a value out of range, before anything is read or written."""
+  positive = ("learning_rate", "learning_rate_multiplier", "batch_size", "steps_per_call")
+  optional = ("max_steps", "eval_every", "checkpoint_every")
+  whole = ("batch_size", "steps_per_call", "seed", *optional)
+  for name in (*positive, *optional, "window_hours", "seed"):
+    value = settings[name]
+    if value is None and name in optional:
+      continue
+    kind = int if name in whole else (int, float)
+    if not isinstance(value, kind) or isinstance(value, bool):
+      wanted = "a whole number" if name in whole else "a number"
+      raise SettingError(f"train_and_evaluate.{name} is {value!r}; make it {wanted}")
+    may_be_zero = name in ("window_hours", "seed")
+    if not (value > 0 or (may_be_zero and value == 0)):
+      wanted = "0 or more" if may_be_zero else "positive"
+      raise SettingError(f"train_and_evaluate.{name} is {value!r}; make it {wanted}")
+  if settings["on_divergence"] not in ("stop", "continue"):
+    raise SettingError(
+      f"train_and_evaluate.on_divergence is {settings['on_divergence']!r}; "
+      'make it "stop" or "continue"'
+    )
+
+
+def _check_same_run(directory: Path, old: str, new: str) -> None:
+  """Raises SettingError unless both configurations describe the same run."""
+  lines = [
+    {line for line in text.splitlines() if line.strip() and not FREE_ON_RESUME.search(line)}
+    for text in (old, new)
+  ]
+  if changed := sorted(lines[0] ^ lines[1]):
+    raise SettingError(
+      f"{directory} holds a checkpoint of another configuration ({changed[0].strip()} differs); "
+      "give RUN another folder, or resume with the settings in its config.gin"
+    )

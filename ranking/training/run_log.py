@@ -1,0 +1,82 @@
+"""The run directory: what a run writes down while it trains, and its one-row outcome.
+
+config.gin       the operative configuration; parses back into the same run
+metrics.jsonl    one line per training step: the health vector
+evals.jsonl      one line per evaluation of day N
+health.jsonl     one line per call: the clipping factor of every variable
+checkpoints/     see checkpoint.py
+tensorboard/     the same series for TensorBoard
+result.json      written last and atomically; a folder that has one is finished
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from ranking.training.result import plain
+
+SERIES = ("metrics", "evals", "health")
+
+
+class RunLog:
+  """Appends to the series of a run directory; after `rewind(step)` it goes on from that step."""
+
+  def __init__(self, directory: Path):
+    self.directory = directory
+    directory.mkdir(parents=True, exist_ok=True)
+    self._files = {name: open(directory / f"{name}.jsonl", "a+") for name in SERIES}  # noqa: SIM115
+    self._tensorboard = tf.summary.create_file_writer(str(directory / "tensorboard"))
+
+  def rewind(self, step: int) -> None:
+    """Forgets what was written after `step`, so that a resumed run repeats nothing."""
+    for file in self._files.values():
+      file.seek(0)
+      kept = [line for line in file if line.endswith("\n") and json.loads(line)["step"] <= step]
+      file.truncate(0)
+      file.writelines(kept)
+
+  def steps(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes measured steps; the last of them also goes to TensorBoard."""
+    for row in rows:
+      self._append("metrics", row)
+    with self._tensorboard.as_default():
+      for name, value in rows[-1].items():
+        if isinstance(value, float):
+          tf.summary.scalar(f"train/{name}", value, step=rows[-1]["step"])
+
+  def health(self, step: int, clipping_factors: Mapping[str, float]) -> None:
+    """Writes the clipping factor of each variable at one step."""
+    self._append("health", {"step": step, "clipping_factors": clipping_factors})
+    with self._tensorboard.as_default():
+      for name, value in clipping_factors.items():
+        tf.summary.scalar(f"clipping_factor/{name}", value, step=step)
+
+  def evaluation(self, step: int, day: str, metrics: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes one evaluation of day N."""
+    self._append("evals", {"step": step, "day": day, "metrics": metrics})
+    with self._tensorboard.as_default():
+      for task, entry in metrics.items():
+        for name in ("auc", "rmse", "logloss", "calibration"):
+          if entry.get(name) is not None:
+            tf.summary.scalar(f"day_n/{task}/{name}", entry[name], step=step)
+
+  def flush(self) -> None:
+    """Everything written so far reaches the disk, so that a checkpoint is never ahead of it."""
+    for file in self._files.values():
+      file.flush()
+      os.fsync(file.fileno())
+    self._tensorboard.flush()
+
+  def close(self) -> None:
+    """Flushes and closes."""
+    self.flush()
+    for file in self._files.values():
+      file.close()
+    self._tensorboard.close()
+
+  def _append(self, series: str, row: Mapping[str, Any]) -> None:
+    self._files[series].write(json.dumps(plain(row), allow_nan=False) + "\n")
