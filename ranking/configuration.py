@@ -4,10 +4,12 @@ Library modules do not know gin: the .gin files name the callables and bind thei
 are read in the order base, data, CONFIG, scale, bindings; a later one wins.
 """
 
+import contextlib
 import difflib
 import inspect
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import gin
@@ -40,23 +42,34 @@ def configure(config: str, data: str, scale: str, raw: str | None, bindings: Seq
     bindings: such as "train_and_evaluate.seed=3".
   """
   gin.clear_config()
-  gin.add_config_file_search_path(str(CONFIGS.parent))
   files = [
     CONFIGS / "base.gin",
     _find("DATA", data, CONFIGS / "data"),
-    Path(config) if Path(config).is_file() else _find("CONFIG", config, CONFIGS),
+    Path(config).absolute() if Path(config).is_file() else _find("CONFIG", config, CONFIGS),
     _find("SCALE", scale, CONFIGS / "scale"),
   ]
   if raw is not None:
     bindings = [*bindings, _raw_binding(data, raw)]
   try:
-    for file in files:
-      gin.parse_config_file(str(file))
+    with _inside(CONFIGS.parent):  # where includes are looked for
+      for file in files:
+        gin.parse_config_file(str(file))
     gin.parse_config([_IMPORTS, *(qualify(binding) for binding in bindings)])
   except (ValueError, NameError, AttributeError, SyntaxError, OSError) as error:
     raise ConfigError(_explain(error)) from error
   _refuse_macros()
   gin.finalize()
+
+
+@contextlib.contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+  """contextlib.chdir, which Python 3.10 does not have."""
+  before = Path.cwd()
+  os.chdir(folder)
+  try:
+    yield
+  finally:
+    os.chdir(before)
 
 
 def names() -> dict[str, list[str]]:

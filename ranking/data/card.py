@@ -89,8 +89,11 @@ def to_markdown(card: dict[str, Any]) -> str:
 
 def _table(frame: pd.DataFrame) -> str:
   rows = [frame.columns.astype(str).tolist(), ["---"] * frame.shape[1]]
-  rows += [
-    [f"{value:.4f}" if isinstance(value, float) else str(value) for value in row]
-    for row in frame.itertuples(index=False)
-  ]
+  rows += [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
   return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _cell(value: Any) -> str:
+  if pd.isna(value):  # day N cannot tell: it has no label, or one class
+    return "none"
+  return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -34,12 +34,12 @@ class Packed:
 def pack(dataset: str, log: Log) -> Packed:
   """Packs a log. Raises DataError where a label or a dense value cannot be trained on."""
   train = log.day < len(log.day_names) - 1
-  ids = {name: encode(column, train) for name, column in log.categorical.items()}
-  bags = {name: encode_bag(bag, train) for name, bag in log.bags.items()}
-  dense = pd.concat([log.dense, as_of(log)], axis=1)
   labels = log.labels.to_numpy(np.float32)
   for task, column in zip(log.tasks, labels.T, strict=True):
     _check_labels(task.name, task.kind, column)
+  ids = {name: encode(column, train) for name, column in log.categorical.items()}
+  bags = {name: encode_bag(bag, train) for name, bag in log.bags.items()}
+  dense = pd.concat([log.dense, as_of(log)], axis=1)
   return Packed(
     ids=np.stack([column for column, _ in ids.values()], axis=1),
     bags=np.concatenate(
@@ -106,7 +106,9 @@ def standardise(column: pd.Series, train: Array) -> Array:
     raise DataError(f"dense feature {column.name} holds an infinite value; take log1p or clip it")
   known = values[train & ~np.isnan(values)]
   mean, deviation = (known.mean(), known.std()) if len(known) else (0.0, 0.0)
-  scaled = (values - mean) / deviation if deviation > 1e-12 else np.zeros_like(values)
+  # The mean of a constant is rounded, so its deviation is tiny beside it but not 0.
+  constant = deviation <= 1e-12 * max(1.0, abs(mean))
+  scaled = np.zeros_like(values) if constant else (values - mean) / deviation
   return np.clip(np.nan_to_num(scaled), -DENSE_LIMIT, DENSE_LIMIT).astype(np.float32)
 
 

@@ -19,7 +19,7 @@ import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from ranking.data import features, schema
 from ranking.data.schema import Array, DataError, Schema, Source
 
 ARRAYS = ("ids", "bags", "dense", "labels", "time")
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +50,11 @@ class DayStore:
 
   def __init__(self, directory: Path):
     self.directory = directory
-    self.card: dict[str, Any] = _load_json(directory / "schema.json")
-    self.schema = Schema.from_json(self.card)
+    self.card: dict[str, Any]
+    self.schema: Schema
+    self.card, self.schema = self._load(
+      directory / "schema.json", lambda card: (card, Schema.from_json(card))
+    )
 
   @functools.cached_property
   def train_days(self) -> list[Day]:
@@ -65,19 +69,34 @@ class DayStore:
   def _open(self, name: str) -> Day:
     """Raises DataError when an array is missing, short or changed."""
     folder = self.directory / name
-    manifest = _load_json(folder / "manifest.json")
+    expected = self._load(
+      folder / "manifest.json", lambda manifest: {a: int(manifest["crc32"][a]) for a in ARRAYS}
+    )
     arrays = {}
     for array in ARRAYS:
       path = folder / f"{array}.npy"
-      cure = f"remove {self.directory} and prepare it again"
       if not path.is_file():
-        raise DataError(f"{path} is missing; {cure}")
-      if (crc := crc32(path)) != manifest["crc32"][array]:
+        raise DataError(f"{path} is missing; {_cure(self.directory)}")
+      if (crc := crc32(path)) != expected[array]:
         raise DataError(
-          f"{path} is damaged: CRC {crc:#010x}, expected {manifest['crc32'][array]:#010x}; {cure}"
+          f"{path} is damaged: CRC {crc:#010x}, expected {expected[array]:#010x}; "
+          f"{_cure(self.directory)}"
         )
       arrays[array] = np.load(path, mmap_mode="r")
     return Day(name=name, **arrays)
+
+  def _load(self, path: Path, parse: Callable[[Any], T]) -> T:
+    """What `parse` makes of a JSON file. Raises DataError when it is not what was written."""
+    try:
+      return parse(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+      raise DataError(
+        f"{path} cannot be read ({type(error).__name__}); {_cure(self.directory)}"
+      ) from error
+
+
+def _cure(directory: Path) -> str:
+  return f"remove {directory} and prepare it again"
 
 
 def prepare(source: Source, root: Path, say: Callable[[str], None] = lambda line: None) -> DayStore:
@@ -90,6 +109,8 @@ def prepare(source: Source, root: Path, say: Callable[[str], None] = lambda line
   fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
   directory = root / source.name / fingerprint
   if not (directory / "schema.json").is_file():
+    if directory.is_dir():
+      raise DataError(f"{directory} has no schema.json; {_cure(directory)}")
     say(f"preparing {source.name}: reading the log")
     log = source.read()
     _check_order(log)
@@ -104,6 +125,7 @@ def _write(name: str, log: schema.Log, identity: dict[str, Any], directory: Path
 
   packed = features.pack(name, log)
   partial = directory.with_name(f"{directory.name}.partial-{os.getpid()}")
+  shutil.rmtree(partial, ignore_errors=True)  # left by a killed process that had this number
   try:
     bounds = np.searchsorted(log.day, np.arange(len(log.day_names) + 1))
     for day, start, stop in zip(log.day_names, bounds[:-1], bounds[1:], strict=True):
@@ -156,14 +178,3 @@ def _code_digest(source: Source) -> str:
     assert module is not None
     digest.update(inspect.getsource(module).encode())
   return digest.hexdigest()
-
-
-def _load_json(path: Path) -> dict[str, Any]:
-  try:
-    value = json.loads(path.read_text())
-  except (OSError, ValueError) as error:
-    raise DataError(
-      f"{path} cannot be read ({type(error).__name__}); remove {path.parent} and prepare it again"
-    ) from error
-  assert isinstance(value, dict)
-  return value

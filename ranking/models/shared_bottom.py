@@ -8,7 +8,7 @@ import tensorflow_recommenders as tfrs
 import tf_keras
 
 from ranking.data.schema import Array, Schema
-from ranking.models.tasks import constant_losses, ranking_task
+from ranking.models.tasks import constant_losses, constant_output, ranking_task
 
 
 class SharedBottom(tfrs.Model):
@@ -57,9 +57,14 @@ class SharedBottom(tfrs.Model):
     self._towers = {
       task.name: [
         *_mlp(f"{task.name}_tower", tower_units, width_scale),
-        tf_keras.layers.Dense(1, name=f"{task.name}_logit"),
+        # Starts as the best constant predictor: no task begins with a shock to the shared layers.
+        tf_keras.layers.Dense(
+          1,
+          bias_initializer=tf_keras.initializers.Constant(constant_output(task, known)),
+          name=f"{task.name}_logit",
+        ),
       ]
-      for task in schema.tasks
+      for task, known in zip(schema.tasks, schema.label_statistics, strict=True)
     }
     self._tasks = [ranking_task(task) for task in schema.tasks]
     self._build_variables()

@@ -1,5 +1,7 @@
 """The losses of the tasks, and what the best constant predictor would lose on the same batch."""
 
+import math
+
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 import tf_keras
@@ -21,6 +23,16 @@ def ranking_task(task: Task) -> tfrs.tasks.Ranking:
   return tfrs.tasks.Ranking(loss=loss, name=f"{task.name}_loss")
 
 
+def constant_output(task: Task, known: LabelStatistics) -> float:
+  """Logit or value of the best constant predictor of the training days."""
+  return _logit(known.mean) if task.kind == "binary" else known.mean
+
+
+def _logit(rate: float) -> float:
+  rate = min(max(rate, 1e-6), 1.0 - 1e-6)
+  return math.log(rate) - math.log1p(-rate)
+
+
 def constant_losses(
   tasks: tuple[Task, ...],
   statistics: tuple[LabelStatistics, ...],
@@ -33,11 +45,10 @@ def constant_losses(
   """
   losses = []
   for k, (task, known) in enumerate(zip(tasks, statistics, strict=True)):
-    label, weight = labels[:, k], weights[:, k]
+    label, constant = labels[:, k], constant_output(task, known)
     if task.kind == "binary":
-      rate = min(max(known.mean, 1e-6), 1.0 - 1e-6)
-      row_loss = -label * tf.math.log(rate) - (1.0 - label) * tf.math.log1p(-rate)
+      row_loss = tf.nn.softplus(constant) - label * constant
     else:
-      row_loss = tf.square(label - known.mean)
-    losses.append(tf.reduce_sum(weight * row_loss))
+      row_loss = tf.square(label - constant)
+    losses.append(tf.reduce_sum(weights[:, k] * row_loss))
   return tf.stack(losses)

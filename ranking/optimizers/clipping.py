@@ -52,13 +52,22 @@ class AdaptiveGradientClipping:
   unit: Literal["output", "layer"] = "output"
   acts_on: ClassVar[ActsOn] = "gradient"
 
+  def __post_init__(self) -> None:
+    if self.unit not in ("output", "layer"):
+      raise ValueError(f'unit is {self.unit!r}; make it "output" or "layer"')
+
   def factor(self, weights: tf.Tensor, gradient: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
     """In (0, 1]: [1, ..., outputs] for a kernel with unit="output", else a scalar."""
     del rate
-    axes = list(range(weights.shape.rank - 1)) if self.unit == "output" else []
-    keep = {"axis": axes, "keepdims": True} if axes else {}
-    limit = self.threshold * tf.maximum(tf.norm(weights, **keep), self.epsilon)
-    return _at_most_one(limit, tf.norm(gradient, **keep))
+    limit = self.threshold * tf.maximum(self._norm(weights), self.epsilon)
+    return _at_most_one(limit, self._norm(gradient))
+
+  def _norm(self, tensor: tf.Tensor) -> tf.Tensor:
+    """‖·‖₂ of each unit; tf.norm does not take a list of one axis, nor of three."""
+    if self.unit == "layer" or tensor.shape.rank < 2:
+      return tf.norm(tensor)
+    axes = list(range(tensor.shape.rank - 1))
+    return tf.sqrt(tf.reduce_sum(tf.square(tensor), axes, keepdims=True))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,3 +39,6 @@ class Adagrad:
     """(r, new slots), each of the gradient's shape."""
     accumulator = slots["accumulator"] + tf.square(gradient)
     return gradient * tf.math.rsqrt(accumulator + self.epsilon), {"accumulator": accumulator}
+
+
+Direction = Sgd | Adagrad

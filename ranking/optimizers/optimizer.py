@@ -1,15 +1,17 @@
 """The one optimizer: w ← w − η·σ·r, with a direction r and a clipping factor σ (equation 5)."""
 
+import dataclasses
 import re
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tensorflow as tf
 import tf_keras
 
 from ranking.optimizers.clipping import Clip, NoClip
-from ranking.optimizers.directions import Adagrad, Sgd
+from ranking.optimizers.directions import Direction
 
 
+@tf_keras.saving.register_keras_serializable("ranking")
 class ClippedOptimizer(tf_keras.optimizers.Optimizer):
   """A tf_keras optimizer made of a direction and a clip.
 
@@ -24,7 +26,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
 
   def __init__(
     self,
-    direction: Adagrad | Sgd,
+    direction: Direction,
     clip: Clip,
     learning_rate: float | tf_keras.optimizers.schedules.LearningRateSchedule = 0.1,
     accumulate: Literal["clipped", "original"] = "clipped",
@@ -34,7 +36,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
   ):
     if accumulate not in ("clipped", "original"):
       raise ValueError(f'accumulate is {accumulate!r}; make it "clipped" or "original"')
-    super().__init__(name=name, weight_decay=None, **kwargs)
+    super().__init__(name=name, **({"weight_decay": None} | kwargs))
     self._learning_rate = self._build_learning_rate(learning_rate)
     self.direction = direction
     self.clip = clip
@@ -49,7 +51,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     self._slots = [
       {
         slot: self.add_variable_from_reference(
-          variable, slot, initial_value=tf.fill(variable.shape, tf.cast(value, variable.dtype))
+          variable, slot, initial_value=tf.constant(value, variable.dtype, variable.shape)
         )
         for slot, value in self.direction.initial_slots().items()
       }
@@ -128,12 +130,25 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     return rate * factor * direction, new_slots, factor
 
   def get_config(self) -> dict[str, Any]:
-    """Every argument of the constructor."""
+    """Every argument of the constructor, as plain values."""
     return {
       **super().get_config(),
-      "direction": self.direction,
-      "clip": self.clip,
+      "direction": {type(self.direction).__name__: dataclasses.asdict(self.direction)},
+      "clip": {type(self.clip).__name__: dataclasses.asdict(self.clip)},
       "learning_rate": self._serialize_hyperparameter(self._learning_rate),
       "accumulate": self.accumulate,
       "exclude": self.exclude,
     }
+
+  @classmethod
+  def from_config(
+    cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+  ) -> "ClippedOptimizer":
+    """The inverse of `get_config`."""
+    parts = {kind.__name__: kind for kind in (*get_args(Direction), *get_args(Clip))}
+    made = {
+      part: parts[name](**arguments)
+      for part in ("direction", "clip")
+      for name, arguments in config[part].items()
+    }
+    return super().from_config({**config, **made}, custom_objects)

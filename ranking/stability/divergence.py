@@ -1,15 +1,17 @@
 """The divergence verdict of a run, judged from its losses step by step (paper 2.1).
 
-Every loss is compared with what the best constant predictor of the training days loses on the
-same batch, so the noise of the labels cancels: the relative loss is 1 for a model that has learnt
-nothing. A step is lost when its smoothed relative loss is at least 1 − `margin`, or when all
-outputs of the batch are equal, as when every unit has died.
+Every loss is divided by what the best constant predictor of the training days loses on the same
+batch, so the noise of the labels cancels: the relative loss is 1 for a model that knows nothing. It
+is smoothed by a running median, which a single spike cannot move. A step is lost when the smoothed
+relative loss is not at least `margin` below 1, or when all outputs of the batch are equal, as when
+every unit has died.
 
-- Fully diverged: a loss or weight is not finite; or a run that has once been below stays lost for
-  `patience` steps, or is lost at its end; or it never gets below, within `grace` steps or, in a
-  shorter run of at least `patience` steps, at all.
-- Micro-diverged: the relative loss jumps by more than `jump` robust deviations (and by 5 %) above
-  its running median, and returns to within half of that before `patience` steps have passed.
+- Fully diverged: a loss or weight is not finite; or a run that had been below is lost for
+  `patience` steps, or at its end; or a run never gets below: after `grace` steps if its loss blew
+  up on the way, else (it may only be slow) at its end, if that is at least `patience` steps away.
+- Micro-diverged: the relative loss of a run that had been below jumps by more than `jump` robust
+  deviations (and by 5 %) above its running median, and returns to within half of that before
+  `patience` steps have passed.
 """
 
 import dataclasses
@@ -19,6 +21,8 @@ from typing import Any, Literal
 import numpy as np
 
 Status = Literal["ok", "micro_diverged", "diverged"]
+SMOOTHED_OVER = 15  # steps
+BLOWN_UP = 1.1  # a smoothed relative loss that slow learning does not explain
 
 
 @dataclasses.dataclass
@@ -28,27 +32,26 @@ class DivergenceMonitor:
   Args:
     margin: how far below 1 the smoothed relative loss must be to count as learning.
     patience: steps in a row that must be lost before the run is.
-    grace: steps a run may take to get below for the first time.
+    grace: steps that a run whose loss has blown up may take to get below for the first time.
     jump: height of a micro-divergence, in robust standard deviations of the relative loss.
-    history: steps over which the running median and deviation are taken.
-    smoothing: weight of the past in the smoothed relative loss.
+    history: steps over which the running median and deviation of a jump are taken.
   """
 
-  margin: float = 0.005
+  margin: float = 0.02
   patience: int = 50
-  grace: int = 500
+  grace: int = 200
   jump: float = 8.0
   history: int = 50
-  smoothing: float = 0.9
 
   diverged_at_step: int | None = None
   micro_divergences: list[int] = dataclasses.field(default_factory=list)
   steps: int = 0
-  smoothed: float | None = None
   been_below: bool = False
+  blown_up: bool = False
   lost_since: int | None = None
   jumped_at: int | None = None
-  recent: list[float] = dataclasses.field(default_factory=list)
+  latest: list[float] = dataclasses.field(default_factory=list)
+  calm: list[float] = dataclasses.field(default_factory=list)
 
   def update(self, step: int, loss: float, constant_loss: float, output_spread: float) -> Status:
     """Takes the measurements of one step, in order; returns the verdict so far."""
@@ -58,16 +61,16 @@ class DivergenceMonitor:
       return self.give_up(step)
     self.steps += 1
     relative = loss / constant_loss if constant_loss > 0.0 else loss
-    past = relative if self.smoothed is None else self.smoothed
-    self.smoothed = self.smoothing * past + (1.0 - self.smoothing) * relative
-    lost = self.smoothed >= 1.0 - self.margin or output_spread == 0.0
+    self.latest = [*self.latest[1 - SMOOTHED_OVER :], relative]
+    smoothed = float(np.median(self.latest))
+    lost = smoothed > 1.0 - self.margin or output_spread == 0.0
     self.been_below = self.been_below or not lost
+    self.blown_up = self.blown_up or smoothed > BLOWN_UP or output_spread == 0.0
     self.lost_since = (self.lost_since or step) if lost else None
-    if self.lost_since is not None:
-      allowed = self.patience if self.been_below else self.grace
-      if step - self.lost_since + 1 >= allowed:
-        return self.give_up(self.lost_since)
-    self._watch_for_jumps(step, relative)
+    if self.lost_since is not None and self._is_over(step - self.lost_since + 1):
+      return self.give_up(self.lost_since)
+    if self.been_below:
+      self._watch_for_jumps(step, relative)
     return self.status
 
   def finish(self) -> Status:
@@ -93,12 +96,17 @@ class DivergenceMonitor:
     """As JSON; `DivergenceMonitor(**state)` goes on from it."""
     return dataclasses.asdict(self)
 
+  def _is_over(self, lost_steps: int) -> bool:
+    if self.been_below:
+      return lost_steps >= self.patience
+    return self.blown_up and lost_steps >= self.grace
+
   def _watch_for_jumps(self, step: int, relative: float) -> None:
-    if len(self.recent) < self.history:
-      self.recent.append(relative)
+    if len(self.calm) < self.history:
+      self.calm.append(relative)
       return
-    median = float(np.median(self.recent))
-    deviation = 1.4826 * float(np.median(np.abs(np.array(self.recent) - median)))
+    median = float(np.median(self.calm))
+    deviation = 1.4826 * float(np.median(np.abs(np.array(self.calm) - median)))
     height = max(self.jump * deviation, 0.05 * median)
     if self.jumped_at is None and relative > median + height:
       self.jumped_at = step
@@ -107,6 +115,6 @@ class DivergenceMonitor:
       self.jumped_at = None
     elif self.jumped_at is not None and step - self.jumped_at >= self.patience:
       self.jumped_at = None  # it did not return: a new level, learnt from here
-      self.recent.clear()
+      self.calm.clear()
     if self.jumped_at is None:
-      self.recent = [*self.recent[-self.history + 1 :], relative]
+      self.calm = [*self.calm[1 - self.history :], relative]

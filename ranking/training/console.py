@@ -90,8 +90,14 @@ def evaluation_line(step: int, day: str, metrics: Mapping[str, Mapping[str, Any]
   return f"step {step}, day N ({day}): " + ", ".join(parts)
 
 
+EVALUATION_COLUMNS = (
+  *("task", "measure", "value", "95 % interval", "rows", "positives", "calibration"),
+  "non-finite",
+)
+
+
 def evaluation_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
-  """Rows of the final table: task, measure, value, 95 % interval, rows, positives, calibration."""
+  """Rows of the final table, a task each, with `EVALUATION_COLUMNS`."""
   rows = []
   for task, entry in metrics.items():
     measure = "auc" if entry["kind"] == "binary" else "rmse"

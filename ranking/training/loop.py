@@ -22,7 +22,12 @@ from ranking.optimizers.optimizer import ClippedOptimizer
 from ranking.stability import health
 from ranking.stability.divergence import DivergenceMonitor
 from ranking.training import checkpoint, strategy
-from ranking.training.console import Console, evaluation_line, evaluation_rows
+from ranking.training.console import (
+  EVALUATION_COLUMNS,
+  Console,
+  evaluation_line,
+  evaluation_rows,
+)
 from ranking.training.interrupt import signals
 from ranking.training.result import plain, surroundings, write_atomically
 from ranking.training.run_log import RunLog
@@ -118,17 +123,21 @@ def train_and_evaluate(
     )
   tf_keras.utils.set_random_seed(seed)
   tf_keras.backend.reset_uids()  # Cross names its inner layer by a counter of the process
-  with replicas.scope():
-    network = model(store.schema)
-    rule = optimizer(learning_rate=learning_rate * learning_rate_multiplier)
-    rule.build(network.trainable_variables)
+  try:
+    with replicas.scope():
+      network = model(store.schema)
+      rule = optimizer(learning_rate=learning_rate * learning_rate_multiplier)
+      rule.build(network.trainable_variables)
+  except (ValueError, TypeError) as error:
+    raise SettingError(f"cannot build {model_name} with {method_name}: {error}") from error
   parameters = parameter_counts(network)
   _print_variables(console, network, rule, parameters)
 
-  run = _Run(directory, console, store, batches, network, rule, replicas, describe_config())
-  run.resume()
-  run.train(last_step, steps_per_call, eval_every, checkpoint_every, on_divergence)
-  metrics = run.finish()
+  with RunLog(directory) as log:
+    run = _Run(log, console, store, batches, network, rule, replicas, describe_config())
+    run.resume()
+    run.train(last_step, steps_per_call, eval_every, checkpoint_every, on_divergence)
+    metrics = run.finish()
   result = {
     "status": run.monitor.status,
     "diverged_at_step": run.monitor.diverged_at_step,
@@ -165,7 +174,7 @@ class _Run:
 
   def __init__(
     self,
-    directory: Path,
+    log: RunLog,
     console: Console,
     store: DayStore,
     batches: window.Batches,
@@ -174,13 +183,13 @@ class _Run:
     replicas: tf.distribute.Strategy,
     config: str,
   ):
-    self.directory, self.console, self.store, self.batches = directory, console, store, batches
+    self.log, self.console, self.store, self.batches = log, console, store, batches
     self.network, self.rule, self.replicas, self.config = network, rule, replicas, config
     self.step = 0
     self.monitor = DivergenceMonitor()
     self.speed = Speed()
     self.metrics: dict[str, Any] | None = None  # of day N at this step, once evaluated
-    self.log = RunLog(directory)
+    self.directory = log.directory
     self.evaluator = Evaluator(network, store.schema, store.eval_day, batches.batch_size, replicas)
 
   def resume(self) -> None:
@@ -224,7 +233,6 @@ class _Run:
           return
         if asked_to_stop():
           self.save()
-          self.log.close()
           raise Stopped(f"stopped by a signal; the same command goes on from step {end}")
         if eval_every and end % eval_every == 0:
           self.evaluate()
@@ -275,10 +283,8 @@ class _Run:
     metrics = self.evaluate()
     if status != "diverged":
       self.save()
-    self.log.close()
-    columns = ("task", "measure", "value", "95 % interval", "rows", "positives", "calibration")
     title = f"Day N = {self.store.eval_day.name} after {self.step:,} steps: {status}"
-    self.console.table(title, columns, evaluation_rows(metrics))
+    self.console.table(title, EVALUATION_COLUMNS, evaluation_rows(metrics))
     return metrics
 
   def _variables(self) -> list[tf.Variable]:

@@ -23,7 +23,10 @@ SERIES = ("metrics", "evals", "health")
 
 
 class RunLog:
-  """Appends to the series of a run directory; after `rewind(step)` it goes on from that step."""
+  """Appends to the series of a run directory; after `rewind(step)` it goes on from that step.
+
+  A context manager: the files are closed at the end, however it comes.
+  """
 
   def __init__(self, directory: Path):
     self.directory = directory
@@ -71,8 +74,10 @@ class RunLog:
       os.fsync(file.fileno())
     self._tensorboard.flush()
 
-  def close(self) -> None:
-    """Flushes and closes."""
+  def __enter__(self) -> "RunLog":
+    return self
+
+  def __exit__(self, *_: object) -> None:
     self.flush()
     for file in self._files.values():
       file.close()

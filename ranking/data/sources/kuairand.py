@@ -8,6 +8,7 @@ days included. Event time is `time_ms`; the `date` and `hourmin` columns lag beh
 import dataclasses
 import hashlib
 import re
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -76,10 +77,14 @@ class KuaiRand:
     frame, cleaning = _clean(frame, self.keep_duplicates)
     if frame.empty:
       raise DataError(f"{logs[0]} has no complete row; nothing to train on")
-    users = _read(user_file, ("user_id", *USER_IDS, *USER_COUNTS), USER_COUNTS)
+    users = _read(user_file, ("user_id", *USER_IDS, *USER_COUNTS), ("user_id", *USER_COUNTS))
     videos = _read(
-      video_file, ("video_id", *VIDEO_IDS, *VIDEO_SIZES, "upload_dt", "tag"), VIDEO_SIZES
+      video_file,
+      ("video_id", *VIDEO_IDS, *VIDEO_SIZES, "upload_dt", "tag"),
+      ("video_id", *VIDEO_SIZES),
     )
+    # A second line of the same user or video would repeat its impressions.
+    users, videos = users.drop_duplicates("user_id"), videos.drop_duplicates("video_id")
     frame = frame.sort_values("time_ms", kind="stable", ignore_index=True)
     joined = frame.merge(users, "left", on="user_id").merge(videos, "left", on="video_id")
     cleaning["rows whose user has no features"] = int((~frame.user_id.isin(users.user_id)).sum())
@@ -147,9 +152,11 @@ def download(version: str, directory: Path) -> Path:
     raise DataError(f"{url} has md5 {digest}, expected {MD5[version]}; removed it, try again")
   unpacked = directory / f"KuaiRand-{version}.partial"
   with tarfile.open(archive) as tar:
-    tar.extractall(unpacked, filter="data")
+    # Python before 3.10.12 and 3.11.4 has no filters; the md5 says whose archive it is.
+    tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+    tar.extractall(unpacked)
   (unpacked / f"KuaiRand-{version}").rename(folder)
-  unpacked.rmdir()
+  shutil.rmtree(unpacked)
   return folder
 
 
@@ -164,16 +171,19 @@ def _md5(path: Path) -> str:
 def _read(path: Path, columns: tuple[str, ...], numbers: tuple[str, ...]) -> pd.DataFrame:
   """Reads named columns; those in `numbers` must hold numbers, else DataError names the place."""
   try:
-    header = pd.read_csv(path, nrows=0).columns
-  except (pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-    raise DataError(f"{path} is not a CSV with a header ({error}); unpack it again") from error
-  if missing := [name for name in columns if name not in header]:
-    raise DataError(f"{path} lacks column {missing[0]}; it has {', '.join(header[:6])}, …")
-  frame = pd.read_csv(path, low_memory=False)
+    frame = pd.read_csv(path, low_memory=False)
+  except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+    reason = str(error).strip()
+    raise DataError(f"{path} is not a CSV with a header ({reason}); unpack it again") from error
+  if missing := [name for name in columns if name not in frame]:
+    raise DataError(f"{path} lacks column {missing[0]}; it has {', '.join(frame.columns[:6])}, …")
+  if frame.empty:
+    raise DataError(f"{path} has a header and no rows; unpack it again")
   for name in numbers:
-    if not pd.api.types.is_numeric_dtype(frame[name]):
-      values = pd.to_numeric(frame[name], errors="coerce")
-      row = int(np.flatnonzero(values.isna() & frame[name].notna())[0])
+    values = pd.to_numeric(frame[name], errors="coerce")
+    wrong = frame[name].notna() & ~(values.abs() < 2**53)  # infinite and what int64 cannot hold too
+    if wrong.any():
+      row = int(np.flatnonzero(wrong)[0])
       raise DataError(
         f"{path} line {row + 2} column {name} holds {frame[name][row]!r} where a number belongs; "
         "mend or remove the line"

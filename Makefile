@@ -1,0 +1,65 @@
+# Every target is one command a person could type; each prints the line that it runs.
+#
+#   make train CONFIG=large_dcn_clippy.gin SCALE=proxy
+#   make train CONFIG=… DATA=kuairand RAW=folder RUN=runs/x SET="train_and_evaluate.seed=3"
+#   make test
+
+CONFIG ?=
+DATA ?= synthetic
+SCALE ?= paper
+RAW ?=
+RUN ?=
+SET ?=
+TESTS ?= tests
+
+# The first Python 3.10 to 3.12 there is; PYTHON=/path/to/python chooses another.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
+  $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
+  && echo $$p && break; done)
+BIN := .venv/bin
+export TFDS_DATA_DIR ?= data/raw/tensorflow_datasets
+
+.PHONY: help setup train prepare test lint doctor bench lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+	@echo "Targets: setup train prepare test lint doctor bench lock clean"
+
+setup: .venv/ready
+
+.venv/ready: requirements.lock
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.10 to 3.12 found; give PYTHON=/path/to/python" >&2; exit 2; }
+	@echo "Setting up .venv with $$($(PYTHON) --version) (once, about two minutes)"
+	@$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+train: setup
+	$(BIN)/python -m ranking.main --config='$(CONFIG)' --data='$(DATA)' --scale='$(SCALE)' \
+	  $(if $(RAW),--raw='$(RAW)') $(if $(RUN),--run='$(RUN)') $(if $(SET),--set='$(SET)')
+
+prepare: setup
+	$(BIN)/python -m scripts.prepare_data --data='$(DATA)' $(if $(RAW),--raw='$(RAW)') $(if $(SET),--set='$(SET)')
+
+test: setup
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+doctor: setup
+	$(BIN)/python -m scripts.doctor
+
+bench: setup
+	$(BIN)/python -m scripts.bench_metrics
+
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.10 \
+	  --no-emit-index-url -o requirements.lock
+
+clean:
+	rm -rf .venv runs data/store

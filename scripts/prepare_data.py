@@ -1,0 +1,44 @@
+"""Prepares a day store: python -m scripts.prepare_data --data=kuairand --raw=folder
+
+Prints where it is and its summary. Exit code 2 on bad input.
+"""
+
+import sys
+from pathlib import Path
+
+import gin
+from absl import app, flags, logging
+
+from ranking import quiet
+
+with quiet.native_stderr():
+  from ranking import configuration
+  from ranking.data import store
+  from ranking.data.schema import DataError
+
+_DATA = flags.DEFINE_string("data", "synthetic", "The log: a file of configs/data/.")
+_RAW = flags.DEFINE_string("raw", None, "Folder of the unpacked raw log; downloaded if not given.")
+_SET = flags.DEFINE_string("set", "", 'Bindings: "Synthetic.days=28 Synthetic.seed=1".')
+
+
+def main(_argv: list[str]) -> int:
+  """Prepares the store that training with the same flags would read."""
+  logging.set_verbosity(logging.FATAL)
+  try:
+    # Any model will do: only the source is read.
+    configuration.configure(
+      "small_naive", _DATA.value, "proxy", _RAW.value, configuration.split_bindings(_SET.value)
+    )
+    source = gin.query_parameter("loop.train_and_evaluate.source").scoped_configurable_fn()
+    root = Path("data/store")
+    made = store.prepare(source, root, print)
+  except (configuration.ConfigError, DataError) as error:
+    print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+    return 2
+  print((made.directory / "summary.md").read_text())
+  print(made.directory)
+  return 0
+
+
+if __name__ == "__main__":
+  app.run(main)

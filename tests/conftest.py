@@ -1,0 +1,98 @@
+"""A tiny log that has one of everything, a source that returns it, and its prepared store."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ranking.data import store
+from ranking.data.schema import Bag, Log, Task
+
+DAY_NAMES = ("2024-03-01", "2024-03-02", "2024-03-03", "2024-03-04")
+ROWS_PER_DAY = (70, 50, 60, 40)
+MS_PER_DAY = 86_400_000
+START = 19_783 * MS_PER_DAY  # 2024-03-01 00:00 UTC
+
+
+def make_log(seed: int = 0) -> Log:
+  """220 rows of 4 days in UTC.
+
+  Each column has a missing value, some events share a millisecond, ids of day N are rare or unseen
+  in the training days, `likes` is a bag with an empty list, and labels are missing for each task.
+  """
+  random = np.random.default_rng(seed)
+  size = sum(ROWS_PER_DAY)
+  day = np.repeat(np.arange(len(DAY_NAMES)), ROWS_PER_DAY)
+  # At 120 moments of a day, so that several rows tie.
+  time = np.sort(START + day * MS_PER_DAY + random.integers(0, 120, size) * 720_000)
+
+  def holes(values: Any, share: float = 0.1) -> Any:
+    return np.where(random.random(size) < share, np.nan, values)
+
+  user = random.zipf(1.6, size) % (20 + 10 * day)  # more users every day
+  video = random.integers(0, 25, size)
+  author = np.array([f"author {number}" if number else None for number in video % 6], object)
+  likes: list[list[str]] = [[], ["cats"], ["cats", "dogs"], ["birds", "rocks", "tea"], ["rust"]]
+  return Log(
+    time=time.astype(np.int64),
+    day=day.astype(np.int32),
+    day_names=DAY_NAMES,
+    time_zone="UTC",
+    categorical=pd.DataFrame(
+      {
+        "user_id": holes(user),
+        "author_id": author,
+        "hour": time // 3_600_000 % 24,
+        "video_id": video,
+      }
+    ),
+    bags={"likes": Bag(likes, random.choice(5, size, p=[0.3, 0.3, 0.2, 0.19, 0.01]))},
+    dense=pd.DataFrame({"length": holes(random.normal(3, 2, size)), "age": random.random(size)}),
+    labels=pd.DataFrame(
+      {
+        "click": holes(random.random(size) < 0.4),
+        "like": holes(random.random(size) < 0.1, 0.3),
+        "stars": holes(random.integers(1, 6, size), 0.2),
+      }
+    ).astype(np.float32),
+    tasks=(Task("click", "binary"), Task("like", "binary"), Task("stars", "regression", 0.5)),
+    entities=("user_id", "author_id"),
+    rated_tasks=("click", "stars"),
+    cleaning={"dropped: rows that were made up twice": 3},
+  )
+
+
+@dataclasses.dataclass
+class TinySource:
+  """Returns a log that is already there, and counts how often it is read."""
+
+  log: Log
+  options: dict[str, Any] = dataclasses.field(default_factory=dict)
+  reads: int = 0
+  name: str = "tiny"
+
+  def identity(self) -> dict[str, Any]:
+    return self.options
+
+  def read(self) -> Log:
+    self.reads += 1
+    return self.log
+
+
+@pytest.fixture(scope="session")
+def tiny_log() -> Log:
+  """Shared by all tests: copy what you change."""
+  return make_log()
+
+
+@pytest.fixture
+def tiny_source(tiny_log: Log) -> TinySource:
+  return TinySource(tiny_log)
+
+
+@pytest.fixture
+def tiny_store(tiny_source: TinySource, tmp_path: Path) -> store.DayStore:
+  return store.prepare(tiny_source, tmp_path / "store")

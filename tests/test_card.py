@@ -1,0 +1,156 @@
+"""The card: its counts are the log's, and the best possible scores are those of the truth."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import mean_squared_error, roc_auc_score
+
+from ranking.data import card, features
+from ranking.data.schema import Log, Schema
+from ranking.data.store import DayStore
+from tests.conftest import DAY_NAMES, MS_PER_DAY, ROWS_PER_DAY, START
+
+
+@pytest.fixture
+def known_truth(tiny_log: Log) -> Log:
+  """The tiny log with a truth that says something of its labels."""
+  random = np.random.default_rng(5)
+  noise = random.normal(size=tiny_log.labels.shape)
+  noisy = tiny_log.labels.fillna(0.5) + noise
+  binary = 1 / (1 + np.exp(-noisy[["click", "like"]]))
+  return dataclasses.replace(tiny_log, truth=binary.assign(stars=noisy.stars))
+
+
+def describe(log: Log) -> dict[str, object]:
+  return card.describe(log, features.pack("tiny", log), {"source": {"file": "abc"}})
+
+
+def test_counts_per_day_are_those_of_the_log(tiny_log: Log) -> None:
+  made = describe(tiny_log)
+  assert made["rows_per_day"] == list(ROWS_PER_DAY)
+  assert made["first_time_per_day"] == [
+    tiny_log.time[tiny_log.day == day].min() for day in range(4)
+  ]
+  by_day = tiny_log.labels.groupby(tiny_log.day)
+  assert made["labelled_per_day"] == {
+    task: counts.to_list() for task, counts in by_day.count().items()
+  }
+  positives = {task: sums.astype(int).to_list() for task, sums in by_day.sum().items()}
+  assert made["positives_per_day"] == {task: positives[task] for task in ("click", "like")}
+
+
+def test_unseen_share_counts_missing_and_unseen_ids_of_day_n(tiny_log: Log) -> None:
+  train, last = tiny_log.categorical[tiny_log.day < 3], tiny_log.categorical[tiny_log.day == 3]
+  expected = {name: 1 - last[name].isin(train[name].dropna()).mean() for name in last}
+  assert describe(tiny_log)["unseen_share_of_day_n"] == pytest.approx(expected, abs=1e-12)
+  assert expected["user_id"] > 0.1
+  assert expected["hour"] == 0
+
+
+def test_a_card_says_where_the_days_are_from_and_how_they_were_cleaned(tiny_log: Log) -> None:
+  made = describe(tiny_log)
+  assert made["time_zone"] == "UTC"
+  assert made["cleaning"] == tiny_log.cleaning
+  assert made["made_from"] == {"source": {"file": "abc"}}
+  assert made["dataset"] == "tiny"
+
+
+def test_a_card_is_the_schema_of_its_store_as_json_without_nan(
+  tiny_log: Log, tiny_store: DayStore
+) -> None:
+  text = (tiny_store.directory / "schema.json").read_text()
+  stored = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+  made = card.describe(tiny_log, features.pack("tiny", tiny_log), stored["made_from"])
+  assert stored == json.loads(json.dumps(made)) == tiny_store.card
+  assert Schema.from_json(stored) == features.pack("tiny", tiny_log).schema
+  assert (tiny_store.directory / "summary.md").read_text() == card.to_markdown(made)
+
+
+def test_the_best_possible_scores_are_those_of_the_truth_on_day_n(known_truth: Log) -> None:
+  best = describe(known_truth)["best_possible_on_day_n"]
+  assert isinstance(best, dict)
+  assert list(best) == ["click", "like", "stars"]
+  assert known_truth.truth is not None
+  for task in known_truth.tasks:
+    rows = (known_truth.day == 3) & known_truth.labels[task.name].notna().to_numpy()
+    label, truth = known_truth.labels[task.name][rows], known_truth.truth[task.name][rows]
+    assert best[task.name]["rows"] == rows.sum()
+    if task.kind == "binary":
+      assert best[task.name]["auc"] == pytest.approx(roc_auc_score(label, truth), rel=1e-12)
+      calibration = truth.mean() / label.mean()
+      assert best[task.name]["calibration"] == pytest.approx(calibration, rel=1e-6)
+    else:
+      rmse = math.sqrt(mean_squared_error(label, truth))
+      assert best[task.name]["rmse"] == pytest.approx(rmse, rel=1e-6)
+
+
+def test_a_certain_truth_scores_without_an_infinite_logit(known_truth: Log) -> None:
+  assert known_truth.truth is not None
+  certain = known_truth.truth.assign(click=known_truth.labels.click.fillna(0))
+  best = describe(dataclasses.replace(known_truth, truth=certain))["best_possible_on_day_n"]
+  assert isinstance(best, dict)
+  assert best["click"]["auc"] == 1.0
+  assert best["click"]["nonfinite"] == 0
+  assert best["click"]["logloss"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_source_that_does_not_know_the_truth_has_no_best_possible_score(tiny_log: Log) -> None:
+  made = describe(tiny_log)
+  assert made["best_possible_on_day_n"] is None
+  assert "true probabilities" not in card.to_markdown(made)
+
+
+def test_the_summary_reads_as_a_page(known_truth: Log) -> None:
+  made = describe(known_truth)
+  page = card.to_markdown(made)
+  assert page.startswith("# tiny: 220 rows, 4 days\n\nDays in UTC; trained on all but the last, ")
+  assert f"evaluated on {DAY_NAMES[-1]}.\n" in page
+  assert "| day | rows | click (positives) | like (positives) | stars (labelled) |" in page
+  positives, labelled = made["positives_per_day"], made["labelled_per_day"]
+  assert isinstance(positives, dict)
+  assert isinstance(labelled, dict)
+  for day, (name, rows) in enumerate(zip(DAY_NAMES, ROWS_PER_DAY, strict=True)):
+    counts = f"{positives['click'][day]} | {positives['like'][day]} | {labelled['stars'][day]}"
+    assert f"| {name} | {rows} | {counts} |\n" in page
+  assert "- dropped: rows that were made up twice: 3\n" in page
+  best, unseen = made["best_possible_on_day_n"], made["unseen_share_of_day_n"]
+  assert isinstance(best, dict)
+  assert isinstance(unseen, dict)
+  assert f"| click | binary | {best['click']['auc']:.4f} |" in page
+  assert f"| stars | regression | {best['stars']['rmse']:.4f} |" in page
+  assert f"| {unseen['user_id']:.2%} |\n" in page
+  assert "| length | dense | 0 | 1 |  |\n" in page
+  assert "nan" not in page
+
+
+def test_every_table_of_the_summary_has_rows_of_one_width(known_truth: Log) -> None:
+  page = card.to_markdown(describe(known_truth))
+  tables = [part.splitlines() for part in page.split("\n\n") if part.startswith("|")]
+  assert [len(table) - 2 for table in tables] == [4, 3, 4 + 1 + 8]  # days, tasks, features
+  for table in tables:
+    assert len({line.count("|") for line in table}) == 1
+
+
+def test_a_log_that_needed_no_cleaning_says_so(tiny_log: Log) -> None:
+  page = card.to_markdown(describe(dataclasses.replace(tiny_log, cleaning={})))
+  assert "## Cleaning\n\n- nothing\n" in page
+
+
+def test_a_task_without_a_label_on_day_n_has_a_card_all_the_same(known_truth: Log) -> None:
+  labels = known_truth.labels.copy()
+  labels.loc[known_truth.day == 3, ["like", "stars"]] = np.nan
+  made = describe(dataclasses.replace(known_truth, labels=labels))
+  assert json.loads(json.dumps(made, allow_nan=False)) == json.loads(json.dumps(made))
+  page = card.to_markdown(made)
+  assert "| like | binary | none |\n" in page
+  assert "| stars | regression | none |\n" in page
+
+
+def test_the_tiny_log_covers_the_days_it_names(tiny_log: Log) -> None:
+  expected = pd.to_datetime(START + tiny_log.day.astype(np.int64) * MS_PER_DAY, unit="ms")
+  assert [f"{day:%Y-%m-%d}" for day in expected.unique()] == list(DAY_NAMES)
+  assert ((tiny_log.time - START) // MS_PER_DAY == tiny_log.day).all()

@@ -1,0 +1,296 @@
+"""The training command: what it leaves behind, how it goes on, and how it refuses bad input."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from absl import flags
+
+from ranking import main
+from ranking.training import interrupt
+
+TINY_LOG = (
+  "Synthetic.days=4 Synthetic.rows_per_day=300 Synthetic.num_users=60 Synthetic.num_videos=90"
+)
+TINY_RUN = "train_and_evaluate.batch_size=32 train_and_evaluate.steps_per_call=2"
+RUN_FILES = ("config.gin", "result.json", "metrics.jsonl", "evals.jsonl", "health.jsonl")
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+  return tmp_path_factory.mktemp("stores")
+
+
+@pytest.fixture
+def settings(stores: Path) -> str:
+  return f"{TINY_LOG} {TINY_RUN} train_and_evaluate.store_directory='{stores}'"
+
+
+@pytest.fixture(autouse=True)
+def _quiet_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+  monkeypatch.chdir(tmp_path)
+
+
+def command(*arguments: str, config: str = "small_clippy.gin", scale: str = "proxy") -> int:
+  """The command in this process, so that a dozen refusals do not load TensorFlow a dozen times."""
+  flags.FLAGS.unparse_flags()
+  flags.FLAGS(["main", f"--config={config}", f"--scale={scale}", *arguments])
+  return main.main(["main"])
+
+
+def start(run: Path, settings: str) -> "subprocess.Popen[str]":
+  """The command in a process of its own, to be killed."""
+  flags_ = ["--config=small_clippy.gin", "--scale=proxy", f"--run={run}", f"--set={settings}"]
+  line = [sys.executable, "-m", "ranking.main", *flags_]
+  return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def read(run: Path, series: str) -> list[dict[str, Any]]:
+  return [json.loads(line) for line in (run / f"{series}.jsonl").read_text().splitlines()]
+
+
+def wait_for_step(run: Path, step: int, process: "subprocess.Popen[str]") -> None:
+  checkpoints = run / "checkpoints"
+  deadline = time.monotonic() + 120
+  while not any(int(path.name[5:]) >= step for path in checkpoints.glob("step-*")):
+    assert process.poll() is None, process.communicate()[0]
+    assert time.monotonic() < deadline, "the run takes no steps"
+    time.sleep(0.02)
+
+
+def test_a_run_leaves_every_file_of_its_directory(tmp_path: Path, settings: str) -> None:
+  run = tmp_path / "run"
+  assert command(f"--run={run}", f"--set={settings} train_and_evaluate.eval_every=10") == 0
+  for name in RUN_FILES:
+    assert (run / name).stat().st_size > 0, name
+  assert list((run / "tensorboard").iterdir())
+  result = json.loads((run / "result.json").read_text())
+  steps = result["steps"]
+  assert [row["step"] for row in read(run, "metrics")] == list(range(1, steps + 1))
+  assert [row["step"] for row in read(run, "evals")] == [*range(10, steps, 10), steps]
+  assert result["metrics"] == read(run, "evals")[-1]["metrics"]
+  assert (result["model"], result["method"], result["scale"]) == ("small", "clippy", "proxy")
+  assert (result["dataset"], result["seed"], result["batch_size"]) == ("synthetic", 0, 32)
+  assert len(result["train_days"]) == 3
+  assert result["eval_day"] == "2026-01-08"
+  assert result["parameters"]["non_embedding"] == 206 * 64 + 64 + 64 * 64 + 64 + 6 * 65
+  assert result["metrics"]["click"]["rows"] > 250
+  assert result["versions"]["tensorflow"].startswith("2.21")
+
+
+def test_every_training_row_is_trained_on_once_the_last_partial_batch_included(
+  tmp_path: Path, settings: str
+) -> None:
+  run = tmp_path / "run"
+  command(f"--run={run}", f"--set={settings}")
+  result = json.loads((run / "result.json").read_text())
+  (card,) = Path(settings.split("store_directory='")[1].rstrip("'")).glob("*/*/schema.json")
+  train_rows = sum(json.loads(card.read_text())["rows_per_day"][:-1])
+  assert result["steps"] == -(-train_rows // 32)
+
+
+def test_its_config_file_makes_the_same_run_again(tmp_path: Path, settings: str) -> None:
+  first, second = tmp_path / "first", tmp_path / "second"
+  short = "train_and_evaluate.max_steps=6 train_and_evaluate.eval_every=None"
+  command(f"--run={first}", f"--set={settings} {short} Clippy.absolute_threshold=1e-3")
+  command(f"--run={second}", config=str(first / "config.gin"))
+  assert "clipping.Clippy.absolute_threshold = 0.001" in (second / "config.gin").read_text()
+  assert read(first, "metrics") == read(second, "metrics")
+
+
+def test_a_seed_repeats_a_run_and_another_seed_does_not(tmp_path: Path, settings: str) -> None:
+  rows = {}
+  for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+    more = f"train_and_evaluate.max_steps=4 train_and_evaluate.seed={seed}"
+    command(f"--run={tmp_path / name}", f"--set={settings} {more}")
+    rows[name] = read(tmp_path / name, "metrics")
+  assert rows["a"] == rows["b"]
+  assert rows["a"] != rows["c"]
+
+
+def test_the_multiplier_multiplies_the_base_rate(tmp_path: Path, settings: str) -> None:
+  rows = {}
+  for name, rate, times in (("a", 0.04, 2.0), ("b", 0.08, 1.0), ("c", 0.04, 1.0)):
+    more = (
+      f"train_and_evaluate.max_steps=4 train_and_evaluate.learning_rate={rate} "
+      f"train_and_evaluate.learning_rate_multiplier={times}"
+    )
+    command(f"--run={tmp_path / name}", f"--set={settings} {more}")
+    rows[name] = read(tmp_path / name, "metrics")
+  assert rows["a"] == rows["b"]
+  assert rows["a"] != rows["c"]
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_goes_on_to_the_same_end_bit_for_bit(
+  tmp_path: Path, settings: str, kill: signal.Signals
+) -> None:
+  settings += " train_and_evaluate.checkpoint_every=4 train_and_evaluate.eval_every=7"
+  killed, straight = tmp_path / "killed", tmp_path / "straight"
+  process = start(killed, settings)
+  wait_for_step(killed, 8, process)
+  process.send_signal(kill)
+  output, _ = process.communicate(timeout=60)
+  expected = interrupt.EXIT_CODE if kill == signal.SIGTERM else -signal.SIGKILL
+  assert process.returncode == expected, output
+  assert not (killed / "result.json").exists()
+  assert ("the same command goes on from step" in output) == (kill == signal.SIGTERM)
+  assert command(f"--run={killed}", f"--set={settings}") == 0
+  assert command(f"--run={straight}", f"--set={settings}") == 0
+  for series in ("metrics", "evals"):
+    assert read(killed, series) == read(straight, series)
+  for run in (killed, straight):
+    assert len(list((run / "checkpoints").iterdir())) == 2
+  for file in sorted((straight / "checkpoints").glob("*/variables*")):
+    assert file.read_bytes() == (killed / file.relative_to(straight)).read_bytes(), file.name
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
+  tmp_path: Path, settings: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+  settings += " train_and_evaluate.checkpoint_every=4 train_and_evaluate.max_steps=12"
+  run = tmp_path / "run"
+  command(f"--run={run}", f"--set={settings}")
+  whole = read(run, "metrics")
+  (run / "result.json").unlink()
+  (damaged,) = (run / "checkpoints" / "step-00000012").glob("variables.data*")
+  content = bytearray(damaged.read_bytes())
+  content[100] ^= 1
+  damaged.write_bytes(content)
+  capsys.readouterr()
+  assert command(f"--run={run}", f"--set={settings}") == 0
+  output = capsys.readouterr().out
+  assert "passing over checkpoint" in output
+  assert "does not match its CRC" in output
+  assert "going on from step 8" in output
+  assert read(run, "metrics") == whole
+
+
+def test_a_finished_run_is_not_overwritten(
+  tmp_path: Path, settings: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+  short = f"--set={settings} train_and_evaluate.max_steps=2"
+  assert command(f"--run={tmp_path / 'run'}", short) == 0
+  assert command(f"--run={tmp_path / 'run'}", short) == 2
+  assert "is a finished run; give RUN another folder" in capsys.readouterr().err
+
+
+def test_another_configuration_does_not_go_on_from_a_checkpoint(
+  tmp_path: Path, settings: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+  run = tmp_path / "run"
+  short = f"{settings} train_and_evaluate.max_steps=2"
+  command(f"--run={run}", f"--set={short}")
+  (run / "result.json").unlink()
+  assert command(f"--run={run}", f"--set={short} train_and_evaluate.seed=5") == 2
+  error = capsys.readouterr().err
+  assert "holds a checkpoint of another configuration" in error
+  assert "seed = " in error
+
+
+def test_a_diverged_run_stops_with_exit_code_3_and_still_says_what_day_n_looks_like(
+  tmp_path: Path, settings: str
+) -> None:
+  run = tmp_path / "run"
+  hot = "train_and_evaluate.learning_rate=1e30"
+  assert command(f"--run={run}", f"--set={settings} {hot}", config="small_naive") == 3
+  result = json.loads((run / "result.json").read_text())
+  assert result["status"] == "diverged"
+  assert 1 <= result["diverged_at_step"] <= result["steps"] < 20
+  assert result["metrics"]["click"]["auc"] is None
+  assert result["metrics"]["click"]["nonfinite"] == result["metrics"]["click"]["rows"]
+
+
+def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
+  tmp_path: Path, settings: str
+) -> None:
+  run = tmp_path / "run"
+  hot = "train_and_evaluate.learning_rate=1e30 train_and_evaluate.on_divergence='continue'"
+  assert command(f"--run={run}", f"--set={settings} {hot}", config="small_naive") == 0
+  result = json.loads((run / "result.json").read_text())
+  assert result["status"] == "diverged"
+  assert result["steps"] == len(read(run, "metrics")) > 20
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["--config=large_dcn_clipy.gin"], "no CONFIG 'large_dcn_clipy.gin'; the nearest is"),
+    (["--data=kuairan"], "no DATA 'kuairan'; the nearest is 'kuairand'"),
+    (["--scale=papper"], "no SCALE 'papper'; the nearest is 'paper'"),
+    (["--raw=somewhere"], "DATA 'synthetic' reads no raw folder; leave RAW out"),
+    (["--data=kuairand", "--raw=nowhere"], "RAW folder nowhere is not there"),
+    (["--data=movielens", "--raw=nowhere"], "nowhere"),
+    (["--set=train_and_evaluate.sede=3"], "the nearest is 'train_and_evaluate.seed'"),
+    (["--set=Clipy.absolute_threshold=1"], "the nearest is 'Clippy.absolute_threshold'"),
+    (["--set=SEED=3"], "is not of the form name.argument=value"),
+    (["--set=train_and_evaluate.seed=three"], "Failed to parse token 'three'"),
+    (["--set=train_and_evaluate.seed='three'"], "seed is 'three'; make it a whole number"),
+    (["--set=train_and_evaluate.learning_rate=-1"], "learning_rate is -1; make it positive"),
+    (["--set=train_and_evaluate.batch_size=0"], "batch_size is 0; make it positive"),
+    (["--set=train_and_evaluate.window_hours=-1"], "window_hours is -1; make it 0 or more"),
+    (["--set=train_and_evaluate.on_divergence='go'"], 'make it "stop" or "continue"'),
+    (["--set=ClippedOptimizer.clip=@Clipy()"], "Clipy"),
+    (["--set=ClippedOptimizer.accumulate='both'"], 'make it "clipped" or "original"'),
+    (["--set=Synthetic.days=1"], "days"),
+  ],
+)
+def test_bad_input_is_one_line_exit_code_2_and_nothing_half_written(
+  tmp_path: Path, settings: str, arguments: list[str], message: str, capsys: Any
+) -> None:
+  more = next((a.removeprefix("--set=") for a in arguments if a.startswith("--set=")), "")
+  rest = [argument for argument in arguments if not argument.startswith("--set=")]
+  flags_ = [f"--run={tmp_path / 'run'}", *rest, f"--set={settings} {more}"]
+  before = set(tmp_path.rglob("*"))
+  assert command(*flags_) == 2
+  error = capsys.readouterr().err.strip()
+  assert error.startswith("error: ")
+  assert len(error.splitlines()) == 1
+  assert message in error
+  assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_truncated_array_is_named_before_a_step_uses_it(
+  tmp_path: Path, settings: str, stores: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+  assert command(f"--run={tmp_path / 'a'}", f"--set={settings} train_and_evaluate.max_steps=1") == 0
+  (store,) = (path.parent for path in stores.glob("*/*/schema.json"))
+  copy = tmp_path / "stores" / store.relative_to(stores)
+  shutil.copytree(store, copy)
+  shard = copy / "2026-01-06" / "dense.npy"
+  os.truncate(shard, shard.stat().st_size - 8)
+  moved = settings.replace(str(stores), str(tmp_path / "stores"))
+  capsys.readouterr()
+  assert command(f"--run={tmp_path / 'b'}", f"--set={moved}") == 2
+  error = capsys.readouterr().err
+  assert f"{shard} is damaged: CRC" in error
+  assert f"remove {copy} and prepare it again" in error
+  assert not (tmp_path / "b").exists()
+
+
+def test_no_config_lists_the_valid_ones(capsys: pytest.CaptureFixture[str]) -> None:
+  flags.FLAGS.unparse_flags()
+  flags.FLAGS(["main"])
+  flags.FLAGS.config = None
+  assert main.main(["main"]) == 2
+  assert "take one of large_agc, large_clippy" in capsys.readouterr().err
+
+
+def test_the_health_series_names_every_clipped_variable(tmp_path: Path, settings: str) -> None:
+  run = tmp_path / "run"
+  command(f"--run={run}", f"--set={settings} train_and_evaluate.max_steps=4")
+  last = read(run, "health")[-1]
+  assert last["step"] == 4
+  names = set(last["clipping_factors"])
+  assert {"hidden_1/kernel", "hidden_2/bias", "click_logit/kernel"} <= names
+  assert not any("embedding" in name for name in names)
+  factors = np.array(list(last["clipping_factors"].values()))
+  assert ((factors > 0) & (factors <= 1)).all()

@@ -1,0 +1,408 @@
+"""The day store: what is read is what was packed, and nothing half-made or damaged is read."""
+
+import dataclasses
+import errno
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ranking.data import card, features, schema, store
+from ranking.data.schema import Array, Bag, DataError, Log, Schema
+from ranking.data.store import ARRAYS, DayStore, prepare
+from tests.conftest import DAY_NAMES, ROWS_PER_DAY, TinySource
+
+
+def files_below(folder: Path) -> list[Path]:
+  return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def cure(opened: DayStore) -> str:
+  return re.escape(f"remove {opened.directory} and prepare it again")
+
+
+def other_days(log: Log, day: Array, names: tuple[str, ...]) -> Log:
+  return dataclasses.replace(log, day=np.asarray(day, np.int32), day_names=names)
+
+
+def test_days_read_back_what_was_packed(tiny_log: Log, tiny_store: DayStore) -> None:
+  packed = features.pack("tiny", tiny_log)
+  days = [*tiny_store.train_days, tiny_store.eval_day]
+  assert [day.name for day in days] == list(DAY_NAMES)
+  assert [len(day) for day in days] == list(ROWS_PER_DAY)
+  for name in ARRAYS:
+    arrays = [getattr(day, name) for day in days]
+    expected = getattr(packed, name)
+    np.testing.assert_array_equal(np.concatenate(arrays), expected)
+    for array in arrays:
+      assert isinstance(array, np.memmap)
+      assert array.dtype == expected.dtype
+      assert array.flags.c_contiguous
+      assert not array.flags.writeable
+  assert tiny_store.schema == packed.schema
+
+
+def test_a_log_without_bags_reads_back_too(tiny_log: Log, tmp_path: Path) -> None:
+  opened = prepare(TinySource(dataclasses.replace(tiny_log, bags={})), tmp_path)
+  assert opened.eval_day.bags.shape == (ROWS_PER_DAY[-1], 0)
+  assert [day.bags.shape[1] for day in opened.train_days] == [0, 0, 0]
+
+
+def test_a_store_has_the_files_of_the_contract_and_no_other(
+  tiny_store: DayStore, tmp_path: Path
+) -> None:
+  of_day = [*(f"{name}.npy" for name in ARRAYS), "manifest.json"]
+  expected = ["schema.json", "summary.md", *(f"{d}/{name}" for d in DAY_NAMES for name in of_day)]
+  found = files_below(tmp_path)
+  assert found == sorted(tiny_store.directory / name for name in expected)
+  assert tiny_store.directory.parent == tmp_path / "store" / "tiny"
+  assert re.fullmatch(r"[0-9a-f]{16}", tiny_store.directory.name)
+  manifest = json.loads((tiny_store.directory / DAY_NAMES[1] / "manifest.json").read_text())
+  assert manifest["rows"] == ROWS_PER_DAY[1]
+  assert set(manifest["crc32"]) == set(ARRAYS)
+
+
+def test_a_manifest_follows_its_arrays_and_the_store_its_schema(
+  tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  written: list[str] = []
+
+  def noting(original: Callable[..., Any]) -> Callable[..., Any]:
+    def write(path: Path, *arguments: Any) -> Any:
+      written.append(path.name)
+      return original(path, *arguments)
+
+    return write
+
+  monkeypatch.setattr(np, "save", noting(np.save))
+  monkeypatch.setattr(Path, "write_text", noting(Path.write_text))
+  monkeypatch.setattr(Path, "rename", noting(Path.rename))
+  prepared = prepare(tiny_source, tmp_path)
+  day = [*(f"{name}.npy" for name in ARRAYS), "manifest.json"]
+  partial = f"{prepared.directory.name}.partial-{os.getpid()}"
+  assert written == [*day * len(DAY_NAMES), "summary.md", "schema.json", partial]
+
+
+def test_the_second_prepare_opens_the_store_of_the_first(
+  tiny_source: TinySource, tmp_path: Path
+) -> None:
+  said: list[str] = []
+  first = prepare(tiny_source, tmp_path, said.append)
+  assert said == [
+    "preparing tiny: reading the log", "preparing tiny: packing 220 rows of 4 days"
+  ]  # fmt: skip
+  changed = {path: path.stat().st_mtime_ns for path in files_below(tmp_path)}
+  second = prepare(tiny_source, tmp_path, said.append)
+  assert (tiny_source.reads, len(said)) == (1, 2)
+  assert second.directory == first.directory
+  assert changed == {path: path.stat().st_mtime_ns for path in files_below(tmp_path)}
+
+
+def test_another_identity_is_another_store(tiny_log: Log, tmp_path: Path) -> None:
+  options: list[dict[str, Any]] = [
+    {}, {"files": {"a": "1"}}, {"files": {"a": "2"}}, {"files": {"b": "1"}}
+  ]  # fmt: skip
+  made = [prepare(TinySource(tiny_log, option), tmp_path).directory for option in options]
+  assert len(set(made)) == len(options)
+  for directory, option in zip(made, options, strict=True):
+    assert DayStore(directory).card["made_from"]["source"] == option
+
+
+def test_the_order_of_an_identity_does_not_matter(tiny_log: Log, tmp_path: Path) -> None:
+  one, other = {"a": 1, "b": 2}, {"b": 2, "a": 1}
+  assert (
+    prepare(TinySource(tiny_log, one), tmp_path).directory
+    == prepare(TinySource(tiny_log, other), tmp_path).directory
+  )
+
+
+@pytest.mark.parametrize("changed", ["features", "schema", "store", "the source"])
+def test_changed_code_is_another_store(
+  tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+  before = prepare(tiny_source, tmp_path).directory
+  modules = {"features": features, "schema": schema, "store": store}
+  name = modules[changed].__name__ if changed in modules else TinySource.__module__
+  original = store.inspect.getsource  # type: ignore[attr-defined]
+
+  def getsource(module: Any) -> str:
+    return original(module) + ("# changed" if module.__name__ == name else "")
+
+  monkeypatch.setattr("inspect.getsource", getsource)
+  assert prepare(tiny_source, tmp_path).directory != before
+
+
+def test_days_are_opened_when_they_are_asked_for(tiny_store: DayStore) -> None:
+  for name in (DAY_NAMES[0], DAY_NAMES[-1]):
+    (tiny_store.directory / name / "ids.npy").unlink()
+  opened = DayStore(tiny_store.directory)
+  assert opened.schema == tiny_store.schema
+  with pytest.raises(DataError, match=f"{DAY_NAMES[-1]}/ids.npy is missing"):
+    _ = opened.eval_day
+  with pytest.raises(DataError, match=f"{DAY_NAMES[0]}/ids.npy is missing"):
+    _ = opened.train_days
+
+
+def test_a_damaged_day_n_does_not_stop_training_days_from_opening(tiny_store: DayStore) -> None:
+  (tiny_store.directory / DAY_NAMES[-1] / "ids.npy").unlink()
+  assert [len(day) for day in DayStore(tiny_store.directory).train_days] == list(ROWS_PER_DAY[:-1])
+
+
+@pytest.mark.parametrize("position", [0, 130, -1])
+@pytest.mark.parametrize("name", ARRAYS)
+def test_one_changed_bit_of_an_array_is_noticed(
+  tiny_store: DayStore, name: str, position: int
+) -> None:
+  path = tiny_store.directory / DAY_NAMES[1] / f"{name}.npy"
+  content = bytearray(path.read_bytes())
+  content[position] ^= 1
+  path.write_bytes(content)
+  message = rf"^{re.escape(str(path))} is damaged: CRC 0x\w{{8}}, expected 0x\w{{8}}; "
+  with pytest.raises(DataError, match=message + cure(tiny_store) + "$"):
+    _ = tiny_store.train_days
+
+
+@pytest.mark.parametrize("kept", [0, 60, -1])
+def test_a_shortened_array_is_noticed(tiny_store: DayStore, kept: int) -> None:
+  path = tiny_store.directory / DAY_NAMES[-1] / "labels.npy"
+  path.write_bytes(path.read_bytes()[:kept])
+  with pytest.raises(DataError, match=rf"^{re.escape(str(path))} is damaged: .*{cure(tiny_store)}"):
+    _ = tiny_store.eval_day
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_missing_array_is_named(tiny_store: DayStore, name: str) -> None:
+  path = tiny_store.directory / DAY_NAMES[-1] / f"{name}.npy"
+  path.unlink()
+  with pytest.raises(DataError, match=f"^{re.escape(str(path))} is missing; {cure(tiny_store)}$"):
+    _ = tiny_store.eval_day
+
+
+BROKEN: dict[str, Callable[[Path], Any]] = {
+  "missing": lambda path: path.unlink(),
+  "empty": lambda path: path.write_text(""),
+  "cut": lambda path: path.write_text(path.read_text()[:-20]),
+  "not text": lambda path: path.write_bytes(b"\xff\xfe\x00"),
+  "a list": lambda path: path.write_text(f"[{path.read_text()}]"),
+  "null": lambda path: path.write_text("null"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_manifest_is_named(tiny_store: DayStore, how: str) -> None:
+  path = tiny_store.directory / DAY_NAMES[0] / "manifest.json"
+  BROKEN[how](path)
+  message = rf"^{re.escape(str(path))} cannot be read \(\w+\); {cure(tiny_store)}$"
+  with pytest.raises(DataError, match=message):
+    _ = DayStore(tiny_store.directory).train_days
+
+
+def test_a_manifest_that_lacks_an_array_is_named(tiny_store: DayStore) -> None:
+  path = tiny_store.directory / DAY_NAMES[0] / "manifest.json"
+  manifest = json.loads(path.read_text())
+  del manifest["crc32"]["bags"]
+  path.write_text(json.dumps(manifest))
+  with pytest.raises(DataError, match=r"manifest\.json cannot be read \(KeyError\); "):
+    _ = tiny_store.train_days
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_schema_is_named(tiny_store: DayStore, how: str) -> None:
+  path = tiny_store.directory / "schema.json"
+  BROKEN[how](path)
+  message = rf"^{re.escape(str(path))} cannot be read \(\w+\); {cure(tiny_store)}$"
+  with pytest.raises(DataError, match=message):
+    DayStore(tiny_store.directory)
+
+
+@pytest.mark.parametrize(
+  "needed", ["dataset", "features", "tasks", "day_names", "label_statistics"]
+)
+def test_a_schema_that_lacks_what_training_needs_is_named(
+  tiny_store: DayStore, needed: str
+) -> None:
+  path = tiny_store.directory / "schema.json"
+  del tiny_store.card[needed]
+  path.write_text(json.dumps(tiny_store.card))
+  with pytest.raises(DataError, match=r"schema\.json cannot be read \(KeyError\); "):
+    DayStore(tiny_store.directory)
+
+
+def test_a_schema_with_a_task_of_another_kind_of_program_is_named(tiny_store: DayStore) -> None:
+  path = tiny_store.directory / "schema.json"
+  tiny_store.card["tasks"][0]["colour"] = "red"
+  path.write_text(json.dumps(tiny_store.card))
+  with pytest.raises(DataError, match=r"schema\.json cannot be read \(TypeError\); "):
+    DayStore(tiny_store.directory)
+
+
+def test_a_store_without_its_schema_is_not_silently_made_anew(
+  tiny_store: DayStore, tiny_source: TinySource, tmp_path: Path
+) -> None:
+  (tiny_store.directory / "schema.json").unlink()
+  message = f"^{re.escape(str(tiny_store.directory))} has no schema.json; {cure(tiny_store)}$"
+  with pytest.raises(DataError, match=message):
+    prepare(tiny_source, tmp_path / "store")
+  assert tiny_source.reads == 1
+
+
+def test_a_removed_store_is_made_again(
+  tiny_store: DayStore, tiny_source: TinySource, tmp_path: Path
+) -> None:
+  before = {path: path.read_bytes() for path in files_below(tmp_path)}
+  for path in before:
+    path.unlink()
+  for folder in sorted(tiny_store.directory.iterdir()):
+    folder.rmdir()
+  tiny_store.directory.rmdir()
+  prepare(tiny_source, tmp_path / "store")
+  assert {path: path.read_bytes() for path in files_below(tmp_path)} == before
+
+
+def test_a_source_that_fails_leaves_nothing_behind(
+  tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  def fail() -> Log:
+    raise DataError("log.csv line 3 is not a row")
+
+  monkeypatch.setattr(tiny_source, "read", fail)
+  with pytest.raises(DataError, match="line 3"):
+    prepare(tiny_source, tmp_path)
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_a_label_that_cannot_be_trained_on_leaves_nothing_behind(
+  tiny_log: Log, tmp_path: Path
+) -> None:
+  labels = tiny_log.labels.replace(1.0, 2.0)
+  with pytest.raises(DataError, match=r"click is binary but holds 2\.0"):
+    prepare(TinySource(dataclasses.replace(tiny_log, labels=labels)), tmp_path)
+  assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("saved_before", [0, 7, 19])
+def test_a_full_disk_leaves_nothing_behind(
+  tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved_before: int
+) -> None:
+  saved: list[Path] = []
+
+  def save(path: Path, array: Array) -> None:
+    if len(saved) == saved_before:
+      path.write_bytes(b"half an ar")
+      raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    saved.append(path)
+    path.write_bytes(array.tobytes())
+
+  with monkeypatch.context() as full:
+    full.setattr(np, "save", save)
+    with pytest.raises(OSError, match="No space left on device"):
+      prepare(tiny_source, tmp_path)
+  assert len(saved) == saved_before
+  assert files_below(tmp_path) == []
+  assert all(not list(folder.iterdir()) for folder in tmp_path.iterdir())
+  assert len(prepare(tiny_source, tmp_path).train_days) == 3  # with space again
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+def test_what_goes_wrong_after_the_arrays_leaves_nothing_behind(
+  tiny_source: TinySource,
+  tmp_path: Path,
+  monkeypatch: pytest.MonkeyPatch,
+  error: BaseException,
+) -> None:
+  def fail(*_: Any) -> dict[str, Any]:
+    raise error
+
+  monkeypatch.setattr(card, "describe", fail)
+  with pytest.raises(type(error)):
+    prepare(tiny_source, tmp_path)
+  assert files_below(tmp_path) == []
+
+
+def test_what_a_killed_process_left_is_not_in_the_way(
+  tiny_source: TinySource, tmp_path: Path
+) -> None:
+  directory = prepare(tiny_source, tmp_path / "elsewhere").directory
+  left = tmp_path / "tiny" / f"{directory.name}.partial-{os.getpid()}"
+  (left / DAY_NAMES[0]).mkdir(parents=True)
+  (left / DAY_NAMES[0] / "ids.npy").write_bytes(b"half an ar")
+  assert len(prepare(tiny_source, tmp_path).train_days) == 3
+  assert not left.exists()
+
+
+def test_of_two_that_prepare_at_once_both_get_the_store(
+  tiny_log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  slow, fast = TinySource(tiny_log), TinySource(tiny_log)
+
+  def read() -> Log:
+    prepare(fast, tmp_path)
+    return tiny_log
+
+  monkeypatch.setattr(slow, "read", read)
+  opened = prepare(slow, tmp_path)
+  assert [len(day) for day in opened.train_days] == list(ROWS_PER_DAY[:-1])
+  assert list((tmp_path / "tiny").iterdir()) == [opened.directory]
+
+
+@pytest.mark.parametrize(
+  ("day", "names", "counts"),
+  [
+    (np.repeat([0, 2, 3], [100, 60, 60]), ("a", "b", "c", "d"), [100, 0, 60, 60]),
+    (np.repeat([0, 1], [100, 120]), ("a", "b", "c"), [100, 120, 0]),
+    (np.repeat([1, 2], [100, 120]), ("a", "b", "c"), [0, 100, 120]),
+    (np.zeros(220), ("a",), [220]),
+  ],
+  ids=["an empty middle day", "an empty day N", "an empty first day", "one day only"],
+)
+def test_an_empty_day_or_one_day_only_is_refused_with_the_counts(
+  tiny_log: Log, tmp_path: Path, day: Array, names: tuple[str, ...], counts: list[int]
+) -> None:
+  message = f"rows per day are {counts}; training and day N need at least two days, none empty"
+  with pytest.raises(DataError, match=re.escape(message)):
+    prepare(TinySource(other_days(tiny_log, day, names)), tmp_path)
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_without_rows_is_refused(tiny_log: Log, tmp_path: Path) -> None:
+  empty = dataclasses.replace(
+    tiny_log,
+    time=tiny_log.time[:0],
+    day=tiny_log.day[:0],
+    categorical=tiny_log.categorical.iloc[:0],
+    bags={name: Bag(bag.lists, bag.index[:0]) for name, bag in tiny_log.bags.items()},
+    dense=tiny_log.dense.iloc[:0],
+    labels=tiny_log.labels.iloc[:0],
+  )
+  with pytest.raises(DataError, match=r"rows per day are \[0, 0, 0, 0\]; training and day N need"):
+    prepare(TinySource(empty), tmp_path)
+
+
+def test_rows_out_of_order_are_refused(tiny_log: Log, tmp_path: Path) -> None:
+  time = tiny_log.time.copy()
+  time[[10, 40]] = time[[40, 10]]
+  day = tiny_log.day.copy()
+  day[[60, 80]] = day[[80, 60]]
+  for log in (dataclasses.replace(tiny_log, time=time), dataclasses.replace(tiny_log, day=day)):
+    with pytest.raises(DataError, match="rows are not in time order; sort them by time before"):
+      prepare(TinySource(log), tmp_path)
+
+
+def test_an_event_in_both_the_training_days_and_day_n_is_refused(
+  tiny_log: Log, tmp_path: Path
+) -> None:
+  tie = int(np.flatnonzero(np.diff(tiny_log.time) == 0)[30]) + 1
+  log = other_days(tiny_log, np.arange(220) >= tie, ("a", "b"))
+  with pytest.raises(DataError, match="day N begins before the training days end; move the day"):
+    prepare(TinySource(log), tmp_path)
+
+
+def test_a_schema_survives_json(tiny_store: DayStore) -> None:
+  again = Schema.from_json(json.loads(json.dumps(tiny_store.schema.to_json())))
+  assert again == tiny_store.schema
+  assert again.tasks[2].loss_weight == 0.5
