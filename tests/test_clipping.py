@@ -55,7 +55,9 @@ def test_no_clip_lets_everything_through() -> None:
 
 
 def test_gradient_clipping_brings_a_long_gradient_to_the_threshold() -> None:
-  assert factor(GradientClipping(2.0), np.zeros((2, 2)), NORM_5) == pytest.approx(2 / 5, rel=1e-12)
+  for threshold in (2.0, 4.99):
+    sigma = factor(GradientClipping(threshold), np.zeros((2, 2)), NORM_5)
+    assert sigma == pytest.approx(threshold / 5, rel=1e-12)
 
 
 def test_gradient_clipping_leaves_a_short_or_zero_gradient_alone() -> None:

@@ -172,9 +172,9 @@ def test_a_larger_vocabulary_never_gets_a_narrower_embedding() -> None:
 
 
 def test_too_narrow_an_input_is_named_with_what_it_lacks() -> None:
-  message = "input_width leaves 2 columns for 5 embeddings of toy; raise it by at least 3"
+  message = "has 2 columns for 5 embeddings of toy; raise input_width × width_scale by at least 3"
   with pytest.raises(ValueError, match=message):
-    SharedBottom(schema(), [4], input_width=6)
+    SharedBottom(schema(), [4], input_width=12, width_scale=0.5)
 
 
 def test_width_scale_multiplies_every_width() -> None:

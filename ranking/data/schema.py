@@ -77,7 +77,9 @@ class Log:
 class Source(Protocol):
   """Where a log comes from."""
 
-  name: str
+  @property
+  def name(self) -> str:
+    """Of the dataset; its stores are below a folder of this name."""
 
   def identity(self) -> dict[str, Any]:
     """Everything the log depends on, JSON-serialisable: files with their sha256, or options."""

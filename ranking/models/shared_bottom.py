@@ -113,7 +113,8 @@ class SharedBottom(tfrs.Model):
 
   def weighted(self, task_losses: tf.Tensor) -> tf.Tensor:
     """Sum over tasks of loss weight × loss."""
-    return tf.tensordot([task.loss_weight for task in self.schema.tasks], task_losses, 1)
+    weights = [float(task.loss_weight) for task in self.schema.tasks]
+    return tf.tensordot(weights, task_losses, 1)
 
   def _input(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
     """x0, float32 [b, d]."""
@@ -149,8 +150,8 @@ def embedding_widths(schema: Schema, total: int) -> dict[str, int]:
   features = (*schema.of_kind("categorical"), *schema.of_kind("bag"))
   if total < len(features):
     raise ValueError(
-      f"input_width leaves {total} columns for {len(features)} embeddings of {schema.dataset}; "
-      f"raise it by at least {len(features) - total}"
+      f"the input has {total} columns for {len(features)} embeddings of {schema.dataset}; "
+      f"raise input_width × width_scale by at least {len(features) - total}"
     )
   shares: Array = np.array([feature.vocabulary_size for feature in features]) ** 0.25
   ends = np.round(np.cumsum(shares) / shares.sum() * (total - len(features))).astype(int)

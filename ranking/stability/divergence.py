@@ -59,8 +59,10 @@ class DivergenceMonitor:
       return self.status
     if not math.isfinite(loss) or not math.isfinite(output_spread):
       return self.give_up(step)
+    if constant_loss <= 0.0:  # a batch without labels says nothing
+      return self.status
     self.steps += 1
-    relative = loss / constant_loss if constant_loss > 0.0 else loss
+    relative = loss / constant_loss
     self.latest = [*self.latest[1 - SMOOTHED_OVER :], relative]
     smoothed = float(np.median(self.latest))
     lost = smoothed > 1.0 - self.margin or output_spread == 0.0
@@ -81,8 +83,9 @@ class DivergenceMonitor:
     return self.status
 
   def give_up(self, step: int) -> Status:
-    """The run has fully diverged, from `step` on."""
-    self.diverged_at_step = step
+    """The run has fully diverged, from `step` on, unless it had before."""
+    if self.diverged_at_step is None:
+      self.diverged_at_step = step
     return self.status
 
   @property

@@ -251,14 +251,14 @@ class _Run:
       if whole:  # a partial batch is too noisy to judge by
         self.monitor.update(self.step, row["loss"], row["constant_loss"], row["output_spread"])
       rows.append({"step": self.step, "day": day, "verdict": self.monitor.status, **row})
-    if not finite and self.monitor.diverged_at_step is None:
+    if not finite:
       self.monitor.give_up(self.step)
     self.metrics = None
     self.log.steps(rows)
     factors = zip(self.rule.clipping_factors(), self.network.trainable_variables, strict=True)
     self.log.health(
       self.step,
-      {_name(variable): float(f) for f, variable in factors if self.rule.is_clipped(variable)},
+      {_name(v): float(tf.identity(f)) for f, v in factors if self.rule.is_clipped(v)},
     )
     return float(rows[-1]["loss"])
 

@@ -1,0 +1,111 @@
+"""Checkpoints: by name, whole or passed over, never half there."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import ranking  # noqa: F401  (before TensorFlow: selects legacy Keras)
+from ranking.data.schema import DataError
+from ranking.training import checkpoint
+
+import tensorflow as tf  # isort: skip
+
+
+def variables(*names: str, value: float = 0.0) -> list[tf.Variable]:
+  return [tf.Variable(tf.fill([2, 3], value + k), name=name) for k, name in enumerate(names)]
+
+
+def test_values_and_state_come_back(tmp_path: Path) -> None:
+  checkpoint.save(tmp_path, 7, variables("a/kernel", "b/bias", value=5.0), {"x": [1, 2]})
+  fresh = variables("a/kernel", "b/bias")
+  assert checkpoint.restore(tmp_path, fresh, print) == (7, {"x": [1, 2]})
+  assert [float(variable[0, 0]) for variable in fresh] == [5.0, 6.0]
+
+
+def test_variables_created_in_another_order_get_their_own_values(tmp_path: Path) -> None:
+  checkpoint.save(tmp_path, 1, variables("a", "b", value=5.0), {})
+  b, a = variables("b", "a")
+  checkpoint.restore(tmp_path, [b, a], print)
+  assert float(a[0, 0]) == 5.0
+  assert float(b[0, 0]) == 6.0
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "b", "c"), ("a", "z")])
+def test_a_missing_or_extra_variable_is_named(tmp_path: Path, names: tuple[str, ...]) -> None:
+  checkpoint.save(tmp_path, 1, variables("a", "b"), {})
+  (first, *_) = sorted({"a", "b"} ^ set(names))
+  with pytest.raises(DataError, match=f"has {first} with shape"):
+    checkpoint.restore(tmp_path, variables(*names), print)
+
+
+def test_another_shape_is_named(tmp_path: Path) -> None:
+  checkpoint.save(tmp_path, 1, variables("a"), {})
+  with pytest.raises(DataError, match=r"has a with shape \[2, 3\], the model \[4\]"):
+    checkpoint.restore(tmp_path, [tf.Variable(tf.zeros([4]), name="a")], print)
+
+
+def test_two_variables_of_one_name_are_refused(tmp_path: Path) -> None:
+  with pytest.raises(ValueError, match="two variables have the same name"):
+    checkpoint.save(tmp_path, 1, variables("a", "a"), {})
+  assert not list(tmp_path.iterdir())
+
+
+def test_only_the_newest_two_are_kept(tmp_path: Path) -> None:
+  for step in (1, 2, 10):
+    checkpoint.save(tmp_path, step, variables("a"), {})
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000010"]
+
+
+def test_nothing_to_restore_is_none(tmp_path: Path) -> None:
+  assert checkpoint.restore(tmp_path / "none", variables("a"), print) is None
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "manifest", "no manifest"])
+def test_a_damaged_checkpoint_is_passed_over_and_the_one_before_restored(
+  tmp_path: Path, damage: str
+) -> None:
+  checkpoint.save(tmp_path, 1, variables("a", value=1.0), {})
+  checkpoint.save(tmp_path, 2, variables("a", value=2.0), {})
+  newest = tmp_path / "step-00000002"
+  (data,) = newest.glob("variables.data*")
+  content = data.read_bytes()
+  if damage == "flip":
+    data.write_bytes(content[:5] + bytes([content[5] ^ 1]) + content[6:])
+  elif damage == "truncate":
+    data.write_bytes(content[:-1])
+  elif damage == "remove":
+    data.unlink()
+  elif damage == "manifest":
+    (newest / "manifest.json").write_text("{")
+  else:
+    (newest / "manifest.json").unlink()
+  said: list[str] = []
+  fresh = variables("a")
+  assert checkpoint.restore(tmp_path, fresh, said.append) == (1, {})
+  assert float(fresh[0][0, 0]) == 1.0
+  assert len(said) == 1
+  assert "passing over checkpoint" in said[0]
+  assert str(newest) in said[0]
+
+
+def test_no_whole_checkpoint_is_an_error_with_the_cure(tmp_path: Path) -> None:
+  checkpoint.save(tmp_path, 1, variables("a"), {})
+  (tmp_path / "step-00000001" / "variables.index").unlink()
+  with pytest.raises(DataError, match="is whole; remove the folder to start again"):
+    checkpoint.restore(tmp_path, variables("a"), lambda _: None)
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_and_no_half_of_the_new(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  checkpoint.save(tmp_path, 1, variables("a"), {})
+
+  def full(*_: object) -> str:
+    raise OSError(28, "No space left on device")
+
+  with monkeypatch.context() as patched:
+    patched.setattr(json, "dumps", full)
+    with pytest.raises(OSError, match="No space left"):
+      checkpoint.save(tmp_path, 2, variables("a"), {})
+  assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

@@ -1,0 +1,297 @@
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from ranking.data.schema import Array
+from ranking.stability.divergence import DivergenceMonitor
+
+STEPS = 400
+PATIENCE, GRACE = DivergenceMonitor.patience, DivergenceMonitor.grace
+
+
+def learning(steps: int = STEPS, seed: int = 0, noise: float = 0.01) -> Array:
+  """Relative losses of a healthy run: from 1 down to 0.75, with normal noise."""
+  descent = 0.75 + 0.25 * np.exp(-np.arange(steps) / 40)
+  return descent + noise * np.random.default_rng(seed).normal(size=steps)
+
+
+def watch(
+  losses: Array, constant: Array | float = 1.0, spread: Array | float = 1.0
+) -> tuple[DivergenceMonitor, list[str]]:
+  """A monitor that has seen a whole run, and its verdict after each step and at the end."""
+  monitor = DivergenceMonitor()
+  columns = np.broadcast_arrays(losses, constant, spread)
+  verdicts: list[str] = [
+    monitor.update(step, *map(float, values))
+    for step, values in enumerate(zip(*columns, strict=True), start=1)
+  ]
+  verdicts.append(monitor.finish())
+  return monitor, verdicts
+
+
+def first_lost(losses: Array) -> int:
+  """The step from which on the median of the last 15 losses stays above 0.98."""
+  medians = [np.median(losses[max(0, end - 15) : end]) for end in range(1, len(losses) + 1)]
+  below = np.flatnonzero(np.array(medians) <= 0.98)
+  return int(below[-1]) + 2  # counted from 1, and one later
+
+
+def labels_with_rare_and_skewed_tasks(
+  seed: int, steps: int = 600, rows: int = 512
+) -> tuple[Array, Array]:
+  """Losses and constant losses of a model that learns, on labels as logs have them.
+
+  Clicks (30 %), likes (1 %), a log-normal watch ratio clipped at 5, and the log of watch seconds of
+  which a tenth are 0; one hidden trait of a row moves them all, and the model learns to see it.
+  """
+  random = np.random.default_rng(seed)
+  trait, chance = random.normal(size=(2, steps, rows))
+  skill = 1 - np.exp(-np.arange(steps) / 100)[:, None]
+  loss, constant = np.zeros((2, steps, rows))
+  for rate in (0.3, 0.01):
+    bias = np.log(rate / (1 - rate))
+    label = random.random((steps, rows)) < 1 / (1 + np.exp(-(trait + bias)))
+    known = np.log(label.mean() / (1 - label.mean()))
+    loss += np.log1p(np.exp(skill * trait + bias)) - label * (skill * trait + bias)
+    constant += np.log1p(np.exp(known)) - label * known
+  ratio = np.minimum(np.exp(0.7 * trait + chance), 5)
+  seconds = np.exp(2 + trait + 1.5 * random.normal(size=(steps, rows)))
+  for label in (ratio, np.log1p(seconds * (random.random((steps, rows)) > 0.1))):
+    slope = np.mean((label - label.mean()) * trait)
+    loss += (label - label.mean() - skill * slope * trait) ** 2
+    constant += (label - label.mean()) ** 2
+  return loss.mean(axis=1), constant.mean(axis=1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.05])
+def test_a_noisy_descent_is_ok(seed: int, noise: float) -> None:
+  assert set(watch(learning(seed=seed, noise=noise))[1]) == {"ok"}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_rare_and_skewed_labels_are_no_divergence(seed: int) -> None:
+  losses, constant = labels_with_rare_and_skewed_tasks(seed)
+  assert np.std(losses[-100:]) > 0.04  # noise that is worth a test
+  assert set(watch(losses, constant)[1]) == {"ok"}
+
+
+def test_a_hard_batch_is_judged_by_what_the_constant_predictor_loses_on_it() -> None:
+  hardness = np.random.default_rng(0).lognormal(sigma=1.5, size=STEPS)
+  assert hardness.max() > 30
+  assert set(watch(learning() * hardness, hardness)[1]) == {"ok"}
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("what", ["loss", "output_spread"])
+def test_a_value_that_is_not_finite_diverges_at_its_step(bad: float, what: str) -> None:
+  losses, spread = learning(), np.ones(STEPS)
+  (losses if what == "loss" else spread)[122] = bad
+  monitor, verdicts = watch(losses, spread=spread)
+  assert monitor.diverged_at_step == 123
+  assert verdicts == ["ok"] * 122 + ["diverged"] * (STEPS - 122 + 1)
+
+
+def test_nothing_undoes_a_divergence() -> None:
+  monitor = DivergenceMonitor()
+  assert monitor.give_up(7) == "diverged"
+  for step in range(8, 300):
+    monitor.update(step, 0.5, 1.0, 1.0)
+  assert (monitor.finish(), monitor.diverged_at_step) == ("diverged", 7)
+
+
+@pytest.mark.parametrize("level", [1.0, 1.2, 50.0])
+def test_a_loss_that_stays_lost_diverges_at_the_step_it_was_lost(level: float) -> None:
+  losses = learning()
+  losses[200:] = level
+  lost = first_lost(losses)
+  assert lost == 208  # of 15 losses, 8 are lost
+  monitor, verdicts = watch(losses)
+  assert monitor.diverged_at_step == lost
+  assert verdicts.index("diverged") == lost + PATIENCE - 2  # after `PATIENCE` lost steps
+
+
+def test_a_loss_that_comes_back_before_patience_is_over_does_not_diverge() -> None:
+  losses = learning()
+  losses[200:240] = 1.05
+  monitor, _ = watch(losses)
+  assert monitor.diverged_at_step is None
+
+
+def test_a_run_that_is_lost_at_its_end_has_diverged() -> None:
+  losses = learning()
+  losses[-30:] = 3.0  # shorter than patience
+  monitor, verdicts = watch(losses)
+  assert verdicts[-2:] == ["ok", "diverged"]
+  assert monitor.diverged_at_step == first_lost(losses)
+
+
+def test_outputs_that_are_all_equal_diverge_though_the_loss_is_fine() -> None:
+  spread = np.ones(STEPS)
+  spread[150:] = 0.0
+  monitor, verdicts = watch(learning(), spread=spread)
+  assert monitor.diverged_at_step == 151
+  assert verdicts.index("diverged") == 151 + PATIENCE - 2
+
+
+def test_a_run_that_blew_up_and_does_not_learn_diverges_when_grace_is_over() -> None:
+  losses = 1 + 0.001 * np.random.default_rng(0).normal(size=GRACE + 100)
+  losses[20:40] = 1.3
+  monitor, verdicts = watch(losses)
+  assert monitor.diverged_at_step == 1
+  assert verdicts.index("diverged") == GRACE - 1
+
+
+def test_dead_outputs_from_the_start_diverge_when_grace_is_over() -> None:
+  monitor, verdicts = watch(np.full(STEPS, 0.5), spread=0.0)
+  assert monitor.diverged_at_step == 1
+  assert verdicts.index("diverged") == GRACE - 1
+
+
+def test_a_run_that_never_learns_has_diverged_at_its_end() -> None:
+  monitor, verdicts = watch(np.full(3 * GRACE, 1.0))
+  assert verdicts == ["ok"] * (3 * GRACE) + ["diverged"]
+  assert monitor.diverged_at_step == 1
+
+
+def test_slow_learning_is_no_divergence() -> None:
+  assert set(watch(np.concatenate([np.full(3 * GRACE, 1.0), learning()]))[1]) == {"ok"}
+
+
+def test_a_run_may_start_above_the_reference_and_learn_within_grace() -> None:
+  losses = np.concatenate([np.linspace(3, 1.05, GRACE - 100), learning()])
+  assert set(watch(losses)[1]) == {"ok"}
+
+
+def test_a_spike_before_learning_has_begun_is_no_micro_divergence() -> None:
+  losses = np.concatenate([np.full(200, 1.0), learning()])
+  losses[150] = 2.0
+  assert set(watch(losses)[1]) == {"ok"}
+
+
+@pytest.mark.parametrize(
+  ("steps", "verdict"), [(1, "ok"), (PATIENCE - 1, "ok"), (PATIENCE, "diverged")]
+)
+def test_a_run_shorter_than_patience_is_too_short_to_judge(steps: int, verdict: str) -> None:
+  assert watch(np.full(steps, 1.1))[1][-1] == verdict
+
+
+def test_a_short_run_that_was_below_and_is_lost_has_diverged() -> None:
+  monitor, verdicts = watch(np.array([0.8] * 10 + [9.0] * 12))
+  assert (monitor.diverged_at_step, verdicts[-1]) == (18, "diverged")
+
+
+def test_a_hard_last_batch_or_a_few_do_not_lose_a_run() -> None:
+  losses = learning()
+  losses[-7:] = 9.0  # the median of 15 does not see it
+  assert watch(losses)[0].diverged_at_step is None
+
+
+def test_the_margin_decides_what_is_learning() -> None:
+  assert watch(np.full(STEPS, 0.975))[1][-1] == "ok"
+  assert watch(np.full(STEPS, 0.985))[1][-1] == "diverged"
+
+
+@pytest.mark.parametrize("length", [1, 5, PATIENCE - 1])
+def test_a_spike_that_returns_is_a_micro_divergence_at_its_step(length: int) -> None:
+  losses = learning()
+  losses[250 : 250 + length] += 0.2
+  monitor, verdicts = watch(losses)
+  assert monitor.micro_divergences == [251]
+  assert verdicts[249 + length : 251 + length] == ["ok", "micro_diverged"]
+  assert verdicts[-1] == "micro_diverged"
+  assert monitor.diverged_at_step is None
+
+
+def test_every_spike_is_counted_with_its_step() -> None:
+  losses = learning(800)
+  for step in (200, 320, 321, 500):
+    losses[step - 1] += 0.5
+  assert watch(losses)[0].micro_divergences == [200, 320, 500]
+
+
+def test_a_spike_within_eight_deviations_or_five_percent_is_noise() -> None:
+  losses = learning(noise=0.02)
+  losses[300] = 0.75 + 6 * 0.02
+  assert watch(losses)[1][-1] == "ok"
+  losses = learning(noise=1e-5)
+  losses[300] = 0.75 * 1.045
+  assert watch(losses)[1][-1] == "ok"
+  losses[300] = 0.75 * 1.055
+  assert watch(losses)[1][-1] == "micro_diverged"
+
+
+def test_a_run_can_diverge_after_it_has_micro_diverged() -> None:
+  losses = learning()
+  losses[200] = 1.5
+  losses[300:] = 2.0
+  monitor, verdicts = watch(losses)
+  assert verdicts[250] == "micro_diverged"
+  assert (verdicts[-1], monitor.micro_divergences) == ("diverged", [201])
+
+
+def test_a_new_level_is_learnt_and_no_spike() -> None:
+  losses = learning(1200)
+  losses[300:] += 0.15  # higher, still below the reference
+  monitor, verdicts = watch(losses)
+  assert set(verdicts) == {"ok"}
+  assert monitor.jumped_at is None
+  losses[900] += 0.1  # a spike above the new level
+  assert watch(losses)[0].micro_divergences == [901]
+
+
+CURVES: dict[str, Array] = {
+  "healthy": learning(),
+  "spikes": np.where(np.isin(np.arange(STEPS), [180, 181, 260]), 1.3, learning()),
+  "new level": learning() + 0.15 * (np.arange(STEPS) > 200),
+  "lost and back": np.where(abs(np.arange(STEPS) - 230) < 15, 1.3, learning()),
+  "lost for good": np.where(np.arange(STEPS) > 250, 1.3, learning()),
+  "lost at the end": np.where(np.arange(STEPS) > 380, 9.0, learning()),
+  "never learns": np.full(STEPS, 1.0),
+  "blows up at the start": np.where(np.arange(STEPS) < 60, 5.0, learning() + 0.3),
+}
+
+
+@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize("cut", [1, 40, 182, 230, 270, 395])
+def test_a_monitor_saved_as_json_goes_on_as_if_never_stopped(name: str, cut: int) -> None:
+  straight, verdicts = watch(CURVES[name])
+  monitor = DivergenceMonitor()
+  resumed: list[str] = []
+  for step, loss in enumerate(CURVES[name], start=1):
+    resumed.append(monitor.update(step, float(loss), 1.0, 1.0))
+    if step == cut:
+      monitor = DivergenceMonitor(**json.loads(json.dumps(monitor.state())))
+  assert [*resumed, monitor.finish()] == verdicts
+  assert monitor == straight
+
+
+def test_a_saved_state_does_not_change_with_the_monitor() -> None:
+  monitor = DivergenceMonitor(patience=7)
+  for step in range(1, 60):
+    monitor.update(step, 0.8, 1.0, 1.0)
+  state = monitor.state()
+  kept = json.dumps(state)
+  for step in range(60, 80):
+    monitor.update(step, 2.0, 1.0, 1.0)
+  assert json.dumps(state) == kept
+  assert state["patience"] == 7
+  assert state.keys() == {field.name for field in dataclasses.fields(DivergenceMonitor)}
+
+
+def test_a_batch_without_any_label_is_no_loss() -> None:
+  losses, constant = learning(), np.ones(STEPS)
+  losses[[100, 200]] = constant[[100, 200]] = 0.0
+  assert set(watch(losses, constant)[1]) == {"ok"}
+
+
+def test_steps_need_not_be_consecutive() -> None:
+  monitor = DivergenceMonitor()
+  steps: Sequence[int] = [step for step in range(1, STEPS + 1) if step % 10]  # some were not whole
+  for step in steps:
+    monitor.update(step, 0.8 if step < 200 else 5.0, 1.0, 1.0)
+  assert monitor.diverged_at_step == 208  # 201 to 208 are 8 of the last 15 losses

@@ -1,0 +1,117 @@
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ranking.data.schema import Array
+from ranking.stability import health
+from ranking.training import strategy
+from tests.fresh_process import in_fresh_process
+
+TASKS = ["click", "rating"]
+TASK_LOSSES = np.array([[0.25, 0.5], [0.125, 2.0]])  # of two replicas
+CONSTANT_LOSSES = np.array([0.75, 3.0])
+OUTPUTS = np.array([[[1.0, 5.0], [4.0, 5.5]], [[0.0, 2.0], [0.5, 9.0]]])
+GRADIENTS = [np.array([[3.0, 0.0], [0.0, 0.0]]), np.array([4.0, 12.0])]
+FACTORS = [1.0, 0.125]
+SPREADS = [3.0, 7.0]  # of the outputs: the widest task of each replica
+
+
+def measure(replica: int | tf.Tensor) -> tf.Tensor:
+  """What a replica measures."""
+  return health.measure(
+    tf.reduce_sum(tf.constant(TASK_LOSSES, tf.float32)[replica]),
+    tf.constant(CONSTANT_LOSSES, tf.float32)[replica],
+    tf.constant(TASK_LOSSES, tf.float32)[replica],
+    tf.constant(OUTPUTS, tf.float32)[replica],
+    [tf.constant(gradient, tf.float32) for gradient in GRADIENTS],
+    [tf.constant(factor) for factor in FACTORS],
+  )
+
+
+def measure_on_two_replicas() -> list[Array]:
+  """What each of two replicas measures."""
+  two = strategy.virtual_cpus(2)
+
+  def on_this_replica() -> tf.Tensor:
+    return measure(tf.distribute.get_replica_context().replica_id_in_sync_group)
+
+  vectors = tf.function(lambda: two.run(on_this_replica))()
+  return [vector.numpy() for vector in two.experimental_local_results(vectors)]
+
+
+def by_name(vector: Array) -> dict[str, float]:
+  """The entries of a health vector."""
+  return dict(zip(health.names(TASKS), map(float, vector), strict=True))
+
+
+def test_names_are_in_the_order_of_the_vector() -> None:
+  assert health.names(TASKS) == (
+    *("loss", "constant_loss", "gradient_norm", "clipping_factor", "output_spread"),
+    *("click/loss", "rating/loss"),
+  )
+
+
+@pytest.mark.parametrize("replica", [0, 1])
+def test_one_replica_measures_its_own_values(replica: int) -> None:
+  one_of_two = {
+    "loss": TASK_LOSSES[replica].sum(),
+    "constant_loss": CONSTANT_LOSSES[replica],
+    "gradient_norm": math.sqrt(3**2 + 4**2 + 12**2),
+    "clipping_factor": 0.125,
+    "output_spread": SPREADS[replica],
+    "click/loss": TASK_LOSSES[replica, 0],
+    "rating/loss": TASK_LOSSES[replica, 1],
+  }
+  vector = measure(replica)
+  assert vector.dtype == tf.float32
+  assert by_name(vector.numpy()) == one_of_two
+
+
+def test_two_replicas_measure_the_same_and_losses_are_summed() -> None:
+  first, second = in_fresh_process(measure_on_two_replicas)
+  np.testing.assert_array_equal(first, second)
+  assert by_name(first) == {
+    "loss": TASK_LOSSES.sum(),
+    "constant_loss": CONSTANT_LOSSES.sum(),
+    "gradient_norm": 13.0,  # the gradients are already summed
+    "clipping_factor": 0.125,
+    "output_spread": np.mean(SPREADS),
+    "click/loss": TASK_LOSSES[:, 0].sum(),
+    "rating/loss": TASK_LOSSES[:, 1].sum(),
+  }
+
+
+def spread(outputs: Array) -> float:
+  """The measured output_spread."""
+  zero = tf.constant(0.0)
+  vector = health.measure(
+    zero, zero, tf.zeros([2]), tf.constant(outputs, tf.float32), [tf.zeros([1])], [tf.ones([])]
+  )
+  return float(vector[health.NAMES.index("output_spread")])
+
+
+def test_outputs_that_are_equal_in_every_row_have_no_spread() -> None:
+  assert spread(np.array([[1.0, 7.0]] * 3)) == 0  # tasks differ, rows do not
+  assert spread(np.array([[1.0, 7.0], [1.0, 7.0], [1.0, 7.5]])) == 0.5
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_outputs_that_are_not_finite_show_in_the_spread(bad: float) -> None:
+  assert not math.isfinite(spread(np.array([[0.0, 1.0], [bad, 1.0]])))
+  assert not math.isfinite(spread(np.array([[0.0, bad], [0.0, bad]])))
+
+
+def test_all_finite_looks_at_every_entry_of_every_weight() -> None:
+  weights = [tf.Variable(np.zeros((3, 2)), dtype=tf.float32), tf.Variable([1e38, -1e38])]
+  assert bool(health.all_finite(weights))
+  for bad in (math.nan, math.inf, -math.inf):
+    for weight, place in ((weights[0], (2, 1)), (weights[1], (0,))):
+      before = weight.numpy()
+      spoilt = before.copy()
+      spoilt[place] = bad
+      weight.assign(spoilt)
+      assert not bool(health.all_finite(weights))
+      weight.assign(before)
+  assert bool(health.all_finite(weights))

@@ -1,0 +1,79 @@
+"""The loop's own arithmetic, and that replicas change nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ranking.training.loop import FREE_ON_RESUME, Speed, _call_ends
+
+
+def test_calls_end_at_every_stop_and_at_the_last_step() -> None:
+  assert list(_call_ends(0, 25, 10, 8, None)) == [8, 16, 24, 25]
+  assert list(_call_ends(0, 25, 10, None, None)) == [10, 20, 25]
+  assert list(_call_ends(12, 25, 10, 8, 20)) == [16, 20, 24, 25]
+  assert list(_call_ends(25, 25, 10, 8, 8)) == []
+
+
+def test_speed_leaves_out_the_call_that_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+  clock = iter([0.0, 100.0, 100.0, 102.0, 102.0, 104.0])
+  monkeypatch.setattr("time.monotonic", lambda: next(clock))
+  speed = Speed()
+  assert speed.examples_per_second == 0.0
+  with speed.of(1000):
+    pass
+  assert speed.examples_per_second == 10.0
+  for _ in range(2):
+    with speed.of(1000):
+      pass
+  assert speed.examples_per_second == 500.0
+
+
+def test_only_settings_that_do_not_change_the_weights_may_change_on_resume() -> None:
+  assert FREE_ON_RESUME.search("loop.train_and_evaluate.max_steps = 5")
+  for name in ("seed", "batch_size", "learning_rate", "window_hours", "learning_rate_multiplier"):
+    assert not FREE_ON_RESUME.search(f"loop.train_and_evaluate.{name} = 5")
+
+
+def run(directory: Path, *settings: str) -> list[dict[str, float]]:
+  """A whole run in a process of its own, because TensorFlow starts its devices once."""
+  log = "Synthetic.days=3 Synthetic.rows_per_day=300 Synthetic.num_users=60 Synthetic.num_videos=90"
+  loop = f"batch_size=64 store_directory='{directory.parent / 'stores'}'"
+  loop = " ".join(f"train_and_evaluate.{setting}" for setting in loop.split())
+  subprocess.run(
+    [sys.executable, "-m", "ranking.main", "--config=large_dcn_clippy.gin", "--scale=proxy"]
+    + [f"--run={directory}", f"--set={' '.join([log, loop, *settings])}"],
+    check=True,
+    capture_output=True,
+    cwd=directory.parent,
+  )
+  return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_two_replicas_of_half_the_batch_train_as_one_of_the_whole(tmp_path: Path) -> None:
+  one = run(tmp_path / "one")
+  two = run(tmp_path / "two", "train_and_evaluate.distribution=@virtual_cpus")
+  assert len(one) == len(two) == 10
+  for name in ("loss", "constant_loss", "gradient_norm", "clipping_factor", "share/loss"):
+    np.testing.assert_allclose(
+      [row[name] for row in two], [row[name] for row in one], rtol=2e-4, err_msg=name
+    )
+  results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "two")]
+  for task, entry in results[0]["metrics"].items():
+    assert entry["rows"] == results[1]["metrics"][task]["rows"]
+  aucs = [result["metrics"]["click"]["auc"] for result in results]
+  assert aucs[0] == pytest.approx(aucs[1], abs=1e-3)
+
+
+def test_a_batch_that_does_not_split_over_the_replicas_is_refused(tmp_path: Path) -> None:
+  with pytest.raises(subprocess.CalledProcessError) as failed:
+    run(
+      tmp_path / "odd",
+      "train_and_evaluate.distribution=@virtual_cpus",
+      "train_and_evaluate.batch_size=33",
+    )
+  assert failed.value.returncode == 2
+  assert b"batch_size 33 does not split evenly over 2 replicas" in failed.value.stderr

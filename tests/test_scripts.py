@@ -1,0 +1,111 @@
+"""The commands beside training, as a person runs them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import results_table
+
+ROOT = Path(__file__).parent.parent
+
+
+def python(*arguments: str, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+  line = [sys.executable, *arguments]
+  return subprocess.run(line, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def test_prepare_prints_where_the_store_is_and_what_is_in_it(tmp_path: Path) -> None:
+  options = "Synthetic.days=3 Synthetic.rows_per_day=200 Synthetic.num_users=50"
+  script = str(ROOT / "scripts" / "prepare_data.py")
+  done = python(script, "--data=synthetic", f"--set={options}", cwd=tmp_path)
+  assert done.returncode == 0, done.stderr
+  assert "Rows and positives per day" in done.stdout
+  store = tmp_path / done.stdout.strip().splitlines()[-1]
+  assert (store / "schema.json").is_file()
+  assert (store / "summary.md").read_text() in done.stdout
+
+
+def test_prepare_refuses_in_one_line(tmp_path: Path) -> None:
+  script = str(ROOT / "scripts" / "prepare_data.py")
+  done = python(script, "--data=kuairand", "--raw=nowhere", cwd=tmp_path)
+  assert done.returncode == 2
+  assert done.stderr.startswith("error: RAW folder nowhere is not there")
+  assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_doctor_finds_this_machine_fit_for_training() -> None:
+  done = python("-m", "scripts.doctor")
+  assert done.returncode == 0, done.stdout
+  assert "legacy Keras 2" in done.stdout
+  assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("script", ["bench_metrics", "bench_training"])
+def test_a_benchmark_explains_itself(script: str) -> None:
+  done = python("-m", f"scripts.{script}", "--help")
+  assert "ratio" in done.stdout, done.stderr
+
+
+def test_make_passes_every_setting_on_and_prints_the_line_it_runs() -> None:
+  line = ["make", "--dry-run", "--silent", "train", "CONFIG=a.gin", "DATA=kuairand", "SCALE=proxy"]
+  line += ["RAW=some where", "RUN=runs/x", "SET=a.b=1 c.d=2"]
+  environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+  done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, env=environment, check=True)
+  printed = " ".join(done.stdout.replace("\\\n", " ").split())
+  expected = (
+    "-m ranking.main --config='a.gin' --data='kuairand' --scale='proxy' "
+    "--raw='some where' --run='runs/x' --set='a.b=1 c.d=2'"
+  )
+  assert expected in printed
+
+
+def finished(directory: Path, method: str, seed: int, auc: float | None, status: str) -> Path:
+  """A run directory as small as the scripts accept."""
+  metrics = {
+    "click": {"kind": "binary", "auc": auc},
+    "seconds": {"kind": "regression", "rmse": 1.5 + seed},
+  }
+  result = {
+    **{"dataset": "toy", "scale": "proxy", "model": "large", "method": method, "seed": seed},
+    **{"learning_rate": 0.1, "learning_rate_multiplier": 2.0, "status": status},
+    "metrics": metrics,
+  }
+  directory.mkdir(parents=True)
+  (directory / "result.json").write_text(json.dumps(result))
+  steps = [
+    {"step": k, "loss": 2.0 if k < 20 else "nan", "constant_loss": 4.0, "clipping_factor": 0.5}
+    for k in range(1, 21)
+  ]
+  (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in steps))
+  (directory / "evals.jsonl").write_text(json.dumps({"step": 20, "metrics": metrics}) + "\n")
+  return directory
+
+
+def test_the_table_is_the_mean_and_deviation_of_the_runs_in_percent(
+  tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+  runs = [finished(tmp_path / f"gc{seed}", "gc", seed, 0.70 + seed / 50, "ok") for seed in (0, 1)]
+  runs += [finished(tmp_path / "naive", "naive", 0, None, "diverged")]
+  assert results_table.main([str(run) for run in runs]) == 0
+  _, _, gc, naive = capsys.readouterr().out.splitlines()
+  assert gc == "| large (toy, proxy) | gc | 0.1 × 2 | 2 | 0 | 71.00 ± 1.41 | 2.000 ± 0.707 |"
+  assert naive == "| large (toy, proxy) | naive | 0.1 × 2 | 1 | 1 | not finite | 1.500 |"
+
+
+def test_the_table_refuses_a_run_that_is_not_finished(
+  tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+  assert results_table.main([str(tmp_path)]) == 2
+  assert f"error: {tmp_path} is not a finished run" in capsys.readouterr().err
+
+
+def test_runs_are_drawn_over_each_other_a_diverged_one_included(tmp_path: Path) -> None:
+  runs = [finished(tmp_path / name, name, 0, 0.7, "ok") for name in ("gc", "naive")]
+  out = tmp_path / "pictures" / "curves.png"
+  done = python("-m", "scripts.plot_runs", *map(str, runs), f"--out={out}")
+  assert done.returncode == 0, done.stderr
+  assert out.read_bytes().startswith(b"\x89PNG")
