@@ -43,13 +43,9 @@ def run(directory: Path, *settings: str) -> list[dict[str, float]]:
   log = "Synthetic.days=3 Synthetic.rows_per_day=300 Synthetic.num_users=60 Synthetic.num_videos=90"
   loop = f"batch_size=64 store_directory='{directory.parent / 'stores'}'"
   loop = " ".join(f"train_and_evaluate.{setting}" for setting in loop.split())
-  subprocess.run(
-    [sys.executable, "-m", "ranking.main", "--config=large_dcn_clippy.gin", "--scale=proxy"]
-    + [f"--run={directory}", f"--set={' '.join([log, loop, *settings])}"],
-    check=True,
-    capture_output=True,
-    cwd=directory.parent,
-  )
+  line = [sys.executable, "-m", "ranking.main", "--config=large_dcn_clippy.gin", "--scale=proxy"]
+  line += [f"--run={directory}", f"--set={' '.join([log, loop, *settings])}"]
+  subprocess.run(line, check=True, capture_output=True, cwd=directory.parent)
   return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 

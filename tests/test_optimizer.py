@@ -22,6 +22,7 @@ from ranking.optimizers import (
   NoClip,
   Sgd,
 )
+from ranking.optimizers import optimizer as optimizer_module
 from ranking.optimizers.clipping import Clip
 from ranking.training import strategy
 from tests.fresh_process import in_fresh_process
@@ -326,8 +327,11 @@ def test_a_learning_rate_schedule_counts_steps(method: str) -> None:
   assert int(optimizer.iterations) == STEPS
 
 
+@pytest.mark.parametrize("fused_from", [1, 1 << 20], ids=["fused", "plain"])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_compiled_step_equals_an_eager_one(method: str) -> None:
+def test_a_compiled_step_equals_an_eager_one(
+  method: str, fused_from: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
   eager, compiled = variables(), variables()
   tables = [tf.Variable(TABLE, dtype=tf.float32, name="table") for _ in range(2)]
   optimizers = [ClippedOptimizer(Adagrad(), METHODS[method], RATE, exclude=NONE) for _ in range(2)]
@@ -342,7 +346,9 @@ def test_a_compiled_step_equals_an_eager_one(method: str) -> None:
     dense = [tf.constant(g[k], tf.float32) for g in (KERNEL_GRADIENTS, BIAS_GRADIENTS)]
     slices = rows_of(tables[0], k)
     optimizers[0].apply_gradients(zip([*dense, slices], [*eager, tables[0]], strict=True))
-    step(*dense, slices.values, slices.indices)
+    with monkeypatch.context() as patched:
+      patched.setattr("ranking.optimizers.optimizer.FUSED_FROM", fused_from)
+      step(*dense, slices.values, slices.indices)
   for one, two in zip([*eager, tables[0]], [*compiled, tables[1]], strict=True):
     np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-7)
 
@@ -430,7 +436,8 @@ def weights_after_five_steps(replicas: tf.distribute.Strategy) -> dict[str, list
 
 
 def on_one_and_two_replicas() -> tuple[dict[str, list[Array]], dict[str, list[Array]]]:
-  """`weights_after_five_steps` on each."""
+  """`weights_after_five_steps` on each, the large-variable path included."""
+  optimizer_module.FUSED_FROM = 4  # in this process only; the bias stays below
   two = strategy.virtual_cpus(2)
   return weights_after_five_steps(tf.distribute.get_strategy()), weights_after_five_steps(two)
 

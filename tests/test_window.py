@@ -131,6 +131,14 @@ def test_an_infinite_window_ignores_time(time: Array, seed: int) -> None:
   np.testing.assert_array_equal(order, np.argsort(uniform(seed, np.arange(len(time)))))
 
 
+@pytest.mark.parametrize("hours", [1, 12, 24])
+def test_the_longest_delay_is_w_and_hardly_less(hours: int) -> None:
+  time = np.arange(0, 60 * 3_600_000, 6_000)
+  visited = time[window_order(time, hours, seed=0)]
+  delay = (np.maximum.accumulate(visited) - visited).max() / MS_PER_HOUR
+  assert 0.9 * hours < delay <= hours
+
+
 def test_a_batch_is_a_sample_of_its_window() -> None:
   time = np.arange(0, 40 * 3_600_000, 6_000)  # 600 rows an hour for 40 hours
   visited = time[window_order(time, 24, seed=0)] / MS_PER_HOUR

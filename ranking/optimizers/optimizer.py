@@ -10,6 +10,10 @@ import tf_keras
 from ranking.optimizers.clipping import Clip, NoClip
 from ranking.optimizers.directions import Direction
 
+# A variable this large is updated by one compiled (XLA) function, which reads it fewer times.
+# Compiling takes some 50 ms a variable, more than a short run on smaller ones gives back.
+FUSED_FROM = 1 << 20
+
 
 @tf_keras.saving.register_keras_serializable("ranking")
 class ClippedOptimizer(tf_keras.optimizers.Optimizer):
@@ -42,6 +46,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     self.clip = clip
     self.accumulate = accumulate
     self.exclude = exclude
+    self._fused = self._no_dependency({})
 
   def build(self, var_list: list[tf.Variable]) -> None:
     """Creates the slots, and per variable the smallest clipping factor of the last step."""
@@ -79,13 +84,31 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     slots, clip = self._slots[index], self.clip if self.is_clipped(variable) else NoClip()
     rate = tf.cast(self.learning_rate, variable.dtype)
     if isinstance(gradient, tf.IndexedSlices):
-      self._update_rows(gradient, variable, slots, clip, rate)
-      return
+      factor = self._update_rows(gradient, variable, slots, clip, rate)
+    elif variable.shape.num_elements() < FUSED_FROM:
+      factor = self._update_whole(gradient, variable, slots, clip, rate)
+    else:
+      if variable.ref() not in self._fused:  # kept, so that eager steps compile once as well
+        self._fused[variable.ref()] = tf.function(
+          lambda g, eta: self._update_whole(g, variable, slots, clip, eta), jit_compile=True
+        )
+      factor = self._fused[variable.ref()](gradient, rate)
+    self._factors[index].assign(factor)
+
+  def _update_whole(
+    self,
+    gradient: tf.Tensor,
+    variable: tf.Variable,
+    slots: dict[str, tf.Variable],
+    clip: Clip,
+    rate: tf.Tensor,
+  ) -> tf.Tensor:
+    """Updates every entry of a variable and its slots; returns the smallest σ."""
     update, new_slots, factor = self._update(gradient, variable, dict(slots), clip, rate)
     for slot, value in new_slots.items():
       slots[slot].assign(value)
     variable.assign_sub(update)
-    self._factors[index].assign(tf.reduce_min(factor))
+    return tf.reduce_min(factor)
 
   def _update_rows(
     self,
@@ -94,8 +117,8 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     slots: dict[str, tf.Variable],
     clip: Clip,
     rate: tf.Tensor,
-  ) -> None:
-    """As `update_step`, reading and writing only the touched rows, each given once by tf_keras."""
+  ) -> tf.Tensor:
+    """As `_update_whole`, touching only the rows in the gradient, each given once by tf_keras."""
     rows = gradient.indices
     update, new_slots, factor = self._update(
       gradient.values,
@@ -107,7 +130,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     for slot, value in new_slots.items():
       slots[slot].scatter_update(tf.IndexedSlices(value, rows))
     variable.scatter_sub(tf.IndexedSlices(update, rows))
-    self._factors[self._index_dict[self._var_key(variable)]].assign(tf.reduce_min(factor))
+    return tf.reduce_min(factor)
 
   def _update(
     self,
