@@ -17,6 +17,8 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
   $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
   && echo $$p && break; done)
 BIN := .venv/bin
+# A value as one word of the shell, whatever quotes it holds.
+quoted = '$(subst ','\'',$(strip $(1)))'
 export TFDS_DATA_DIR ?= data/raw/tensorflow_datasets
 
 .PHONY: help setup train prepare test lint doctor bench lock clean
@@ -37,11 +39,13 @@ setup: .venv/ready
 	@touch $@
 
 train: setup
-	$(BIN)/python -m ranking.main --config='$(CONFIG)' --data='$(DATA)' --scale='$(SCALE)' \
-	  $(if $(RAW),--raw='$(RAW)') $(if $(RUN),--run='$(RUN)') $(if $(SET),--set='$(SET)')
+	$(BIN)/python -m ranking.main --config=$(call quoted,$(CONFIG)) --data=$(call quoted,$(DATA)) \
+	  --scale=$(call quoted,$(SCALE)) $(if $(RAW),--raw=$(call quoted,$(RAW))) \
+	  $(if $(RUN),--run=$(call quoted,$(RUN))) $(if $(SET),--set=$(call quoted,$(SET)))
 
 prepare: setup
-	$(BIN)/python -m scripts.prepare_data --data='$(DATA)' $(if $(RAW),--raw='$(RAW)') $(if $(SET),--set='$(SET)')
+	$(BIN)/python -m scripts.prepare_data --data=$(call quoted,$(DATA)) \
+	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(SET),--set=$(call quoted,$(SET)))
 
 test: setup
 	$(BIN)/python -m pytest $(TESTS)

@@ -46,7 +46,8 @@ def main(argv: list[str]) -> int:
     print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)  # gin adds where it was called
     return 2
   except OSError as error:
-    print(f"error: {error.filename or ''} {error.strerror}; see df -h and ls -l", file=sys.stderr)
+    where = f"{error.filename}: " if error.filename else ""
+    print(f"error: {where}{error.strerror or error}; see df -h and ls -l", file=sys.stderr)
     return 2
   asked_to_go_on = gin.query_parameter("loop.train_and_evaluate.on_divergence") == "continue"
   return 3 if result["status"] == "diverged" and not asked_to_go_on else 0

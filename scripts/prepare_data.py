@@ -35,6 +35,10 @@ def main(_argv: list[str]) -> int:
   except (configuration.ConfigError, DataError) as error:
     print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
     return 2
+  except OSError as error:
+    where = f"{error.filename}: " if error.filename else ""
+    print(f"error: {where}{error.strerror or error}; see df -h and ls -l", file=sys.stderr)
+    return 2
   print((made.directory / "summary.md").read_text())
   print(made.directory)
   return 0

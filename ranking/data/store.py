@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ranking.data import features, schema
+from ranking.data import card, features, schema
 from ranking.data.schema import Array, DataError, Schema, Source
 
 ARRAYS = ("ids", "bags", "dense", "labels", "time")
@@ -121,8 +121,6 @@ def prepare(source: Source, root: Path, say: Callable[[str], None] = lambda line
 
 def _write(name: str, log: schema.Log, identity: dict[str, Any], directory: Path) -> None:
   """Writes everything into a neighbouring folder, then renames it."""
-  from ranking.data import card  # the card needs the metrics, which need only the schema
-
   packed = features.pack(name, log)
   partial = directory.with_name(f"{directory.name}.partial-{os.getpid()}")
   shutil.rmtree(partial, ignore_errors=True)  # left by a killed process that had this number

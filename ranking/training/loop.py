@@ -41,7 +41,7 @@ FREE_ON_RESUME = re.compile(
 
 
 class Stopped(Exception):
-  """A signal stopped the run; the message says from which step it can go on."""
+  """A signal stopped the run; the message says after which step."""
 
 
 class SettingError(ValueError):
@@ -233,7 +233,7 @@ class _Run:
           return
         if asked_to_stop():
           self.save()
-          raise Stopped(f"stopped by a signal; the same command goes on from step {end}")
+          raise Stopped(f"stopped by a signal after step {end}; the same command goes on")
         if eval_every and end % eval_every == 0:
           self.evaluate()
         if checkpoint_every and end % checkpoint_every == 0 and end < last_step:
@@ -272,8 +272,10 @@ class _Run:
     return self.metrics
 
   def save(self) -> None:
-    """Writes a checkpoint from which `resume` goes on exactly."""
+    """Writes a checkpoint from which `resume` goes on exactly; never of a diverged state."""
     self.log.flush()
+    if self.monitor.status == "diverged":
+      return
     state = {"monitor": self.monitor.state(), "config": self.config}
     checkpoint.save(self.directory / "checkpoints", self.step, self._variables(), state)
 
@@ -281,8 +283,7 @@ class _Run:
     """The last verdict, evaluation and checkpoint; returns the metrics of day N."""
     status = self.monitor.finish()
     metrics = self.evaluate()
-    if status != "diverged":
-      self.save()
+    self.save()
     title = f"Day N = {self.store.eval_day.name} after {self.step:,} steps: {status}"
     self.console.table(title, EVALUATION_COLUMNS, evaluation_rows(metrics))
     return metrics

@@ -63,7 +63,7 @@ class KuaiRand:
   version: str = "Pure"
   keep_duplicates: bool = False
   download_directory: str = "data/raw"
-  name: str = "kuairand"
+  name = "kuairand"
 
   def identity(self) -> dict[str, Any]:
     """The raw files with their sha256, and the option that changes what is read."""

@@ -1,0 +1,104 @@
+"""The README's commands run, and its first command ends as it says."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from ranking import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = [block for block in re.findall(r"```\n(.*?)```", README, re.DOTALL) if "make " in block]
+BLOCKS += [block for block in re.findall(r"```\n(.*?)```", README, re.DOTALL) if "-m sc" in block]
+TINY_LOG = "Synthetic.days=3 Synthetic.rows_per_day=300 Synthetic.num_users=60"
+TINY_RUN = "train_and_evaluate.max_steps=2 train_and_evaluate.batch_size=32"
+
+
+def lines_that_run() -> list[list[str]]:
+  """What the README's blocks would run, by asking bash and make, as words; each config once."""
+  make = 'make() { command make --dry-run --silent "$@"; }\n'
+  environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+  found = {}
+  for block in BLOCKS:
+    script = make + block.replace(".venv/bin/python", "printf '%q ' .venv/bin/python")
+    printed = subprocess.run(
+      ["bash", "-c", script], capture_output=True, text=True, cwd=ROOT, env=environment, check=True
+    ).stdout
+    for part in printed.replace("\\\n", " ").split(".venv/bin/python")[1:]:
+      words = shlex.split(part.split("\n.venv")[0])
+      key = tuple(word for word in words if not word.startswith(("--run", "--set", "runs/")))
+      found.setdefault(key, words)
+  return list(found.values())
+
+
+LINES = lines_that_run()
+TRAINING = [line for line in LINES if line[1] in ("ranking.main", "scripts.bench_training")]
+SCRIPTS = sorted({line[1] for line in LINES} - {"ranking.main", "pytest"})
+
+
+def test_the_readme_shows_every_method_and_log() -> None:
+  words = {word for line in TRAINING for word in line}
+  for method in ("naive", "gc", "agc", "lamb", "clippy"):
+    assert f"--config=large_dcn_{method}.gin" in words
+  assert {"--data=synthetic", "--data=kuairand", "--data=movielens"} <= words
+
+
+@pytest.mark.parametrize("line", TRAINING, ids=lambda line: " ".join(line[1:5]))
+def test_a_training_command_of_the_readme_runs(
+  line: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  given = dict(word.removeprefix("--").split("=", 1) for word in line if word.startswith("--"))
+  if given.get("raw"):
+    folder = Path(os.environ.get("RANKING_RAW_DATA", "nowhere")) / Path(given["raw"]).name
+    if not folder.is_dir():
+      pytest.skip("no raw data: RANKING_RAW_DATA")
+    given["raw"] = str(folder)
+  given["run"] = str(tmp_path / "run")
+  given["scale"] = "proxy"  # the paper's widths take minutes
+  given["set"] = f"{given.get('set', '')} {TINY_LOG} {TINY_RUN}"
+  monkeypatch.chdir(tmp_path)
+  flags.FLAGS.unparse_flags()
+  flags.FLAGS(["main", *(f"--{name}={value}" for name, value in given.items())])
+  assert main.main(["main"]) == 0
+  assert (tmp_path / "run" / "result.json").is_file()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_of_the_readme_is_there(script: str) -> None:
+  assert (ROOT / f"{script.replace('.', '/')}.py").is_file()
+
+
+def test_the_first_command_ends_as_the_readme_says(tmp_path: Path) -> None:
+  """The figures are of one machine: another may differ in the last digits, never by this much."""
+  first = next(line for line in README.splitlines() if line.startswith("make train"))
+  environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+  done = subprocess.run(
+    [*shlex.split(first), f"RUN={tmp_path / 'run'}"],
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    env=environment,
+    check=False,
+  )
+  assert done.returncode == 0, done.stdout + done.stderr
+  result = json.loads((tmp_path / "run" / "result.json").read_text())
+  assert result["status"] == "ok"
+  for task, measure, value in re.findall(r"^  (\w+) +(AUC|RMSE) +(\d\.\d{4})", README, re.MULTILINE):
+    entry = result["metrics"][task]
+    assert entry[measure.lower()] == pytest.approx(float(value), abs=0.02), task
+
+
+@pytest.mark.parametrize("path", re.findall(r"`((?:ranking|configs|docs|tests)/[\w./]+)`", README))
+def test_a_path_of_the_readme_exists(path: str) -> None:
+  assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`make (\w+)", README))))
+def test_a_make_target_of_the_readme_exists(target: str) -> None:
+  assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
