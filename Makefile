@@ -30,11 +30,12 @@ help:
 
 setup: .venv/ready
 
+# The lock is complete, so pip need not resolve anything (--no-deps).
 .venv/ready: requirements.lock
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.10 to 3.12 found; give PYTHON=/path/to/python" >&2; exit 2; }
 	@echo "Setting up .venv with $$($(PYTHON) --version) (once, about two minutes)"
 	@$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
