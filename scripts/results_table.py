@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+METHODS = ("naive", "gc", "agc", "lamb", "clippy")
 GROUP = ("dataset", "scale", "model", "method", "learning_rate", "learning_rate_multiplier")
 
 
@@ -29,7 +30,7 @@ def main(arguments: list[str]) -> int:
   tasks = list(next(iter(groups.values()))[0]["metrics"])
   print(_line(["model", "method", "rate", "runs", "diverged", *tasks]))
   print(_line(["---"] * (5 + len(tasks))))
-  for key, results in groups.items():
+  for key, results in sorted(groups.items(), key=lambda item: _order(item[0])):
     dataset, scale, model, method, rate, multiplier = key
     diverged = sum(result["status"] == "diverged" for result in results)
     cells = [f"{model} ({dataset}, {scale})", method, f"{rate:g} × {multiplier:g}"]
@@ -49,6 +50,12 @@ def figure(results: list[dict[str, Any]], task: str) -> str:
   digits = 2 if percent == 100.0 else 3
   text = f"{statistics.mean(known):.{digits}f}"
   return text if len(known) < 2 else f"{text} ± {statistics.stdev(known):.{digits}f}"
+
+
+def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
+  """Methods in the paper's order, rates ascending."""
+  *case, method, rate, multiplier = key
+  return (*case, METHODS.index(method) if method in METHODS else 99, rate, multiplier)
 
 
 def _line(cells: list[str]) -> str:

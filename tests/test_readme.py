@@ -24,7 +24,7 @@ def lines_that_run() -> list[list[str]]:
   """What the README's blocks would run, by asking bash and make, as words; each config once."""
   make = 'make() { command make --dry-run --silent "$@"; }\n'
   environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-  found = {}
+  found: dict[tuple[str, ...], list[str]] = {}
   for block in BLOCKS:
     script = make + block.replace(".venv/bin/python", "printf '%q ' .venv/bin/python")
     printed = subprocess.run(
@@ -89,7 +89,9 @@ def test_the_first_command_ends_as_the_readme_says(tmp_path: Path) -> None:
   assert done.returncode == 0, done.stdout + done.stderr
   result = json.loads((tmp_path / "run" / "result.json").read_text())
   assert result["status"] == "ok"
-  for task, measure, value in re.findall(r"^  (\w+) +(AUC|RMSE) +(\d\.\d{4})", README, re.MULTILINE):
+  for task, measure, value in re.findall(
+    r"^  (\w+) +(AUC|RMSE) +(\d\.\d{4})", README, re.MULTILINE
+  ):
     entry = result["metrics"][task]
     assert entry[measure.lower()] == pytest.approx(float(value), abs=0.02), task
 

@@ -91,7 +91,7 @@ def test_the_table_is_the_mean_and_deviation_of_the_runs_in_percent(
   runs = [finished(tmp_path / f"gc{seed}", "gc", seed, 0.70 + seed / 50, "ok") for seed in (0, 1)]
   runs += [finished(tmp_path / "naive", "naive", 0, None, "diverged")]
   assert results_table.main([str(run) for run in runs]) == 0
-  _, _, gc, naive = capsys.readouterr().out.splitlines()
+  _, _, naive, gc = capsys.readouterr().out.splitlines()
   assert gc == "| large (toy, proxy) | gc | 0.1 × 2 | 2 | 0 | 71.00 ± 1.41 | 2.000 ± 0.707 |"
   assert naive == "| large (toy, proxy) | naive | 0.1 × 2 | 1 | 1 | not finite | 1.500 |"
 

@@ -1,0 +1,51 @@
+"""The figures that the README gives for KuaiRand-Pure, one seed of each, by the commands it shows."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from absl import flags
+
+from ranking import main
+
+RAW = Path(os.environ.get("RANKING_RAW_DATA", "nowhere")) / "KuaiRand-Pure"
+pytestmark = pytest.mark.skipif(not RAW.is_dir(), reason="no KuaiRand-Pure: RANKING_RAW_DATA")
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+  return tmp_path_factory.mktemp("stores")
+
+
+def train(config: str, stores: Path, run: Path) -> tuple[int, dict[str, Any]]:
+  settings = f"train_and_evaluate.store_directory='{stores}' train_and_evaluate.eval_every=None"
+  flags.FLAGS.unparse_flags()
+  words = ["main", f"--config={config}", "--data=kuairand", "--scale=proxy", f"--raw={RAW}"]
+  words += [f"--run={run}", f"--set={settings} train_and_evaluate.checkpoint_every=None"]
+  flags.FLAGS(words)
+  code = main.main(["main"])
+  return code, json.loads((run / "result.json").read_text())
+
+
+def test_small_with_clippy_ranks_day_n_as_well_as_the_readme_says(
+  stores: Path, tmp_path: Path
+) -> None:
+  code, result = train("small_clippy", stores, tmp_path / "run")
+  assert (code, result["status"], result["eval_day"]) == (0, "ok", "2022-05-08")
+  metrics = result["metrics"]
+  assert metrics["is_click"]["rows"] == 15_324
+  assert metrics["is_click"]["auc"] >= 0.738
+  assert metrics["long_view"]["auc"] >= 0.735
+  for low, high in (metrics[task]["ci95"] for task in ("is_click", "long_view")):
+    assert 0.01 < high - low < 0.02  # ± 0.8 points
+
+
+def test_naive_large_dcn_diverges_where_clippy_does_not(stores: Path, tmp_path: Path) -> None:
+  code, naive = train("large_dcn_naive", stores, tmp_path / "naive")
+  assert (code, naive["status"]) == (3, "diverged")
+  assert naive["metrics"]["is_click"]["auc"] < 0.65
+  code, clippy = train("large_dcn_clippy", stores, tmp_path / "clippy")
+  assert (code, clippy["status"]) == (0, "ok")
+  assert clippy["metrics"]["is_click"]["auc"] == pytest.approx(0.737, abs=0.005)
