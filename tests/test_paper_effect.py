@@ -1,4 +1,4 @@
-"""The figures that the README gives for KuaiRand-Pure, one seed of each, by the commands it shows."""
+"""The README's figures for KuaiRand-Pure, one seed of each, by the commands it shows."""
 
 import json
 import os
