@@ -75,7 +75,7 @@ def test_a_script_of_the_readme_is_there(script: str) -> None:
 
 
 def test_the_first_command_ends_as_the_readme_says(tmp_path: Path) -> None:
-  """The figures are of one machine: another may differ in the last digits, never by this much."""
+  """The figures are of one machine: another may differ, but not by the 95 % interval."""
   first = next(line for line in README.splitlines() if line.startswith("make train"))
   environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
   done = subprocess.run(
@@ -93,7 +93,8 @@ def test_the_first_command_ends_as_the_readme_says(tmp_path: Path) -> None:
     r"^  (\w+) +(AUC|RMSE) +(\d\.\d{4})", README, re.MULTILINE
   ):
     entry = result["metrics"][task]
-    assert entry[measure.lower()] == pytest.approx(float(value), abs=0.02), task
+    low, high = entry["ci95"]
+    assert entry[measure.lower()] == pytest.approx(float(value), abs=(high - low) / 2), task
 
 
 @pytest.mark.parametrize("path", re.findall(r"`((?:ranking|configs|docs|tests)/[\w./]+)`", README))
