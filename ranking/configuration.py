@@ -1,7 +1,8 @@
 """From names on the command line to one gin configuration, with one-line errors.
 
 Library modules do not know gin: the .gin files name the callables and bind their arguments. They
-are read in the order base, data, CONFIG, scale, bindings; a later one wins.
+are read in the order base, data, scale, CONFIG, bindings; a later one wins, so that the config.gin
+of a run directory makes the same run whatever DATA and SCALE say.
 """
 
 import contextlib
@@ -45,8 +46,8 @@ def configure(config: str, data: str, scale: str, raw: str | None, bindings: Seq
   files = [
     CONFIGS / "base.gin",
     _find("DATA", data, CONFIGS / "data"),
-    Path(config).absolute() if Path(config).is_file() else _find("CONFIG", config, CONFIGS),
     _find("SCALE", scale, CONFIGS / "scale"),
+    Path(config).absolute() if Path(config).is_file() else _find("CONFIG", config, CONFIGS),
   ]
   if raw is not None:
     bindings = [*bindings, _raw_binding(data, raw)]

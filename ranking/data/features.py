@@ -58,6 +58,10 @@ def pack(dataset: str, log: Log) -> Packed:
       tasks=tuple(log.tasks),
       day_names=tuple(log.day_names),
       label_statistics=tuple(_label_statistics(column[train]) for column in labels.T),
+      report_by=log.report_by,
+      report_values=_values(log.categorical[log.report_by], *ids[log.report_by])
+      if log.report_by
+      else (),
     ),
   )
 
@@ -72,6 +76,15 @@ def encode(column: pd.Series, train: Array) -> tuple[Array, int]:
   codes, _ = pd.factorize(column)
   vocabulary = _vocabulary(codes[train], np.ones(train.sum()), codes.max(initial=-1) + 1)
   return vocabulary[codes], int(vocabulary.max(initial=1)) + 1
+
+
+def _values(column: pd.Series, ids: Array, size: int) -> tuple[str, ...]:
+  """What each id stands for."""
+  names = ["missing or unseen", "rare", *[""] * (size - FIRST_ID)]
+  for number, row in zip(*np.unique(ids, return_index=True), strict=True):
+    if number >= FIRST_ID:
+      names[number] = str(column.iloc[row])
+  return tuple(names)
 
 
 def encode_bag(bag: Bag, train: Array) -> tuple[Array, int]:

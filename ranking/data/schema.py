@@ -57,6 +57,7 @@ class Log:
     rated_tasks: tasks whose as-of mean label each entity gets.
     cleaning: what was dropped or repaired, and how many rows of it.
     truth: float64 [n, T] of true probabilities and means, for a source that knows its own.
+    report_by: a categorical column whose values get figures of their own on day N.
   """
 
   time: Array
@@ -72,6 +73,7 @@ class Log:
   rated_tasks: Sequence[str]
   cleaning: Mapping[str, int]
   truth: pd.DataFrame | None = None
+  report_by: str | None = None
 
 
 class Source(Protocol):
@@ -121,13 +123,19 @@ class LabelStatistics:
 
 @dataclasses.dataclass(frozen=True)
 class Schema:
-  """What a day store holds; the content of its schema.json that training needs."""
+  """What a day store holds; the content of its schema.json that training needs.
+
+  `report_by` names a categorical feature whose values get figures of their own on day N, and
+  `report_values` what its ids stand for.
+  """
 
   dataset: str
   features: tuple[Feature, ...]
   tasks: tuple[Task, ...]
   day_names: tuple[str, ...]
   label_statistics: tuple[LabelStatistics, ...]
+  report_by: str | None = None
+  report_values: tuple[str, ...] = ()
 
   def of_kind(self, kind: str) -> tuple[Feature, ...]:
     """The features of one kind, in the order of their columns."""
@@ -146,4 +154,6 @@ class Schema:
       tasks=tuple(Task(**task) for task in value["tasks"]),
       day_names=tuple(value["day_names"]),
       label_statistics=tuple(LabelStatistics(**entry) for entry in value["label_statistics"]),
+      report_by=value["report_by"],
+      report_values=tuple(value["report_values"]),
     )

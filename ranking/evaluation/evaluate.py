@@ -49,6 +49,21 @@ class Evaluator:
     outputs = [self._predict(batch).numpy() for batch in data]
     return np.concatenate(outputs)[: len(self._day)]
 
-  def evaluate(self) -> dict[str, dict[str, Any]]:
+  def figures(self, outputs: Array) -> dict[str, dict[str, Any]]:
     """The "metrics" of result.json: exact figures per task over every row of the day."""
-    return metrics.evaluate(self._schema.tasks, np.asarray(self._day.labels), self.predictions())
+    return metrics.evaluate(self._schema.tasks, np.asarray(self._day.labels), outputs)
+
+  def figures_by(self, outputs: Array) -> dict[str, dict[str, dict[str, Any]]]:
+    """The figures of the rows with each value of the schema's `report_by`, most rows first."""
+    names = [feature.name for feature in self._schema.of_kind("categorical")]
+    if self._schema.report_by is None:
+      return {}
+    ids = np.asarray(self._day.ids[:, names.index(self._schema.report_by)])
+    present, counts = np.unique(ids, return_counts=True)
+    labels = np.asarray(self._day.labels)
+    return {
+      self._schema.report_values[number]: metrics.evaluate(
+        self._schema.tasks, labels[ids == number], outputs[ids == number]
+      )
+      for number in present[np.argsort(-counts, kind="stable")]
+    }

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tf_keras
 
 from ranking.data import window
-from ranking.data.schema import Schema, Source
+from ranking.data.schema import Array, Schema, Source
 from ranking.data.store import DayStore, prepare
 from ranking.evaluation.evaluate import Evaluator
 from ranking.models.shared_bottom import SharedBottom, parameter_counts
@@ -137,7 +137,7 @@ def train_and_evaluate(
     run = _Run(log, console, store, batches, network, rule, replicas, describe_config())
     run.resume()
     run.train(last_step, steps_per_call, eval_every, checkpoint_every, on_divergence)
-    metrics = run.finish()
+    figures = run.finish()
   result = {
     "status": run.monitor.status,
     "diverged_at_step": run.monitor.diverged_at_step,
@@ -155,7 +155,7 @@ def train_and_evaluate(
     "batch_size": batch_size,
     "steps": run.step,
     "parameters": parameters,
-    "metrics": metrics,
+    **figures,
     "examples_per_second": round(run.speed.examples_per_second, 1),
     "seconds": round(time.monotonic() - started, 1),
     **surroundings(),
@@ -188,7 +188,7 @@ class _Run:
     self.step = 0
     self.monitor = DivergenceMonitor()
     self.speed = Speed()
-    self.metrics: dict[str, Any] | None = None  # of day N at this step, once evaluated
+    self.outputs: Array | None = None  # the predictions of day N at this step, once made
     self.directory = log.directory
     self.evaluator = Evaluator(network, store.schema, store.eval_day, batches.batch_size, replicas)
 
@@ -253,7 +253,7 @@ class _Run:
       rows.append({"step": self.step, "day": day, "verdict": self.monitor.status, **row})
     if not finite:
       self.monitor.give_up(self.step)
-    self.metrics = None
+    self.outputs = None
     self.log.steps(rows)
     factors = zip(self.rule.clipping_factors(), self.network.trainable_variables, strict=True)
     self.log.health(
@@ -262,14 +262,14 @@ class _Run:
     )
     return float(rows[-1]["loss"])
 
-  def evaluate(self) -> dict[str, Any]:
-    """Measures day N at this step, once."""
-    if self.metrics is None:
-      self.metrics = self.evaluator.evaluate()
-      day = self.store.eval_day.name
-      self.log.evaluation(self.step, day, self.metrics)
-      self.console.say(evaluation_line(self.step, day, self.metrics))
-    return self.metrics
+  def evaluate(self) -> Array:
+    """Measures day N at this step, once; returns the predictions, float32 [n, T]."""
+    if self.outputs is None:
+      self.outputs = self.evaluator.predictions()
+      metrics, day = self.evaluator.figures(self.outputs), self.store.eval_day.name
+      self.log.evaluation(self.step, day, metrics)
+      self.console.say(evaluation_line(self.step, day, metrics))
+    return self.outputs
 
   def save(self) -> None:
     """Writes a checkpoint from which `resume` goes on exactly; never of a diverged state."""
@@ -280,13 +280,21 @@ class _Run:
     checkpoint.save(self.directory / "checkpoints", self.step, self._variables(), state)
 
   def finish(self) -> dict[str, Any]:
-    """The last verdict, evaluation and checkpoint; returns the metrics of day N."""
+    """The last verdict, evaluation and checkpoint; returns the figures of day N for the result."""
     status = self.monitor.finish()
-    metrics = self.evaluate()
+    outputs = self.evaluate()
     self.save()
-    title = f"Day N = {self.store.eval_day.name} after {self.step:,} steps: {status}"
+    metrics, by = self.evaluator.figures(outputs), self.evaluator.figures_by(outputs)
+    day, headline = self.store.eval_day.name, self.store.schema.tasks[0].name
+    if by:
+      title = f"{headline} by {self.store.schema.report_by}"
+      rows = [[value, *evaluation_rows(of)[0][1:]] for value, of in by.items()]
+      columns = (str(self.store.schema.report_by), *EVALUATION_COLUMNS[1:])
+      self.console.table(title, columns, rows)
+    title = f"Day N = {day} after {self.step:,} steps: {status}"
     self.console.table(title, EVALUATION_COLUMNS, evaluation_rows(metrics))
-    return metrics
+    by_name = {str(self.store.schema.report_by): by} if by else {}
+    return {"metrics": metrics, "metrics_by": by_name}
 
   def _variables(self) -> list[tf.Variable]:
     return [*self.network.variables, *self.rule.variables]

@@ -109,6 +109,7 @@ class KuaiRand:
       entities=("user_id", "video_id", "author_id"),
       rated_tasks=("is_click", "long_view"),
       cleaning=cleaning,
+      report_by="tab",  # is_click means another thing on each
     )
 
   def _files(self) -> list[Path]:

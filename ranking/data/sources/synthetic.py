@@ -183,6 +183,7 @@ class Synthetic:
       entities=("user_id", "video_id", "author_id"),
       rated_tasks=("click", "complete"),
       cleaning={},
+      report_by="tab",
       truth=pd.DataFrame(truth),
     )
 

@@ -1,0 +1,69 @@
+"""Day N is predicted row by row, every row once, and measured as a whole and by value."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ranking.data import store
+from ranking.data.schema import Log
+from ranking.evaluation import metrics
+from ranking.evaluation.evaluate import Evaluator
+from ranking.models.shared_bottom import SharedBottom
+from tests.conftest import ROWS_PER_DAY, TinySource
+
+
+@pytest.fixture
+def by_hour(tiny_log: Log, tmp_path: Path) -> store.DayStore:
+  source = TinySource(dataclasses.replace(tiny_log, report_by="hour"), {"by": "hour"})
+  return store.prepare(source, tmp_path / "by hour")
+
+
+def evaluator(made: store.DayStore, batch_size: int) -> tuple[SharedBottom, Evaluator]:
+  tf.random.set_seed(0)
+  model = SharedBottom(made.schema, hidden_units=[8], input_width=40)
+  one = tf.distribute.get_strategy()
+  return model, Evaluator(model, made.schema, made.eval_day, batch_size, one)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, ROWS_PER_DAY[-1], 64])
+def test_predictions_are_the_models_own_row_by_row(
+  tiny_store: store.DayStore, batch_size: int
+) -> None:
+  model, evaluate = evaluator(tiny_store, batch_size)
+  day = tiny_store.eval_day
+  direct = model({name: np.array(getattr(day, name)) for name in ("ids", "bags", "dense")})
+  assert evaluate.predictions().shape == (ROWS_PER_DAY[-1], len(tiny_store.schema.tasks))
+  np.testing.assert_allclose(evaluate.predictions(), direct, rtol=1e-5, atol=1e-6)
+
+
+def test_figures_are_of_every_labelled_row(tiny_store: store.DayStore) -> None:
+  _, evaluate = evaluator(tiny_store, 16)
+  outputs = evaluate.predictions()
+  labels = np.array(tiny_store.eval_day.labels)
+  assert evaluate.figures(outputs) == metrics.evaluate(tiny_store.schema.tasks, labels, outputs)
+  assert evaluate.figures(outputs)["click"]["rows"] == np.isfinite(labels[:, 0]).sum()
+
+
+def test_nothing_is_reported_by_value_unless_the_log_asks(tiny_store: store.DayStore) -> None:
+  _, evaluate = evaluator(tiny_store, 16)
+  assert evaluate.figures_by(evaluate.predictions()) == {}
+
+
+def test_figures_by_value_are_those_of_its_rows_most_rows_first(
+  by_hour: store.DayStore, tiny_log: Log
+) -> None:
+  _, evaluate = evaluator(by_hour, 16)
+  outputs = evaluate.predictions()
+  by = evaluate.figures_by(outputs)
+  last = tiny_log.day == tiny_log.day.max()
+  hours, labels = tiny_log.categorical.hour[last].to_numpy(), tiny_log.labels[last].to_numpy()
+  known = {value: hours == int(value) for value in by if value.isdigit()}
+  assert len(known) >= 3
+  for value, rows in known.items():
+    assert by[value] == metrics.evaluate(by_hour.schema.tasks, labels[rows], outputs[rows])
+  counts = [sum(rows) if (rows := known.get(value)) is not None else None for value in by]
+  sizes = [count for count in counts if count is not None]
+  assert sizes == sorted(sizes, reverse=True)
