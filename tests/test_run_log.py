@@ -1,0 +1,78 @@
+"""The series of a run directory: whole lines, no NaN, and nothing twice after a resume."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ranking.training.result import plain, surroundings, write_atomically
+from ranking.training.run_log import RunLog
+
+
+def lines(directory: Path, series: str) -> list[dict[str, object]]:
+  return [json.loads(line) for line in (directory / f"{series}.jsonl").read_text().splitlines()]
+
+
+def test_what_is_written_is_on_disk_when_it_is_closed(tmp_path: Path) -> None:
+  with RunLog(tmp_path / "run") as log:
+    log.steps([{"step": 1, "loss": 0.5}, {"step": 2, "loss": float("nan")}])
+    log.health(2, {"hidden_1/kernel": 0.25})
+    log.evaluation(2, "2026-01-18", {"click": {"kind": "binary", "auc": None, "rows": 3}})
+  assert lines(tmp_path / "run", "metrics") == [
+    {"step": 1, "loss": 0.5},
+    {"step": 2, "loss": "nan"},
+  ]
+  assert lines(tmp_path / "run", "health")[0]["clipping_factors"] == {"hidden_1/kernel": 0.25}
+  assert lines(tmp_path / "run", "evals")[0]["day"] == "2026-01-18"
+  assert list((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_a_rewound_log_goes_on_from_its_step(tmp_path: Path) -> None:
+  with RunLog(tmp_path) as log:
+    log.steps([{"step": step, "loss": 1.0} for step in range(1, 6)])
+  with open(tmp_path / "metrics.jsonl", "a") as file:
+    file.write('{"step": 6, "lo')  # as a killed process leaves it
+  with RunLog(tmp_path) as log:
+    log.rewind(3)
+    log.steps([{"step": 4, "loss": 2.0}])
+  assert [row["loss"] for row in lines(tmp_path, "metrics")] == [1.0, 1.0, 1.0, 2.0]
+
+
+def test_the_files_are_closed_when_a_run_fails(tmp_path: Path) -> None:
+  log = RunLog(tmp_path)
+  log.__enter__()
+  log.steps([{"step": 1, "loss": 1.0}])
+  log.__exit__(RuntimeError, RuntimeError("in the middle"), None)
+  with pytest.raises(ValueError, match="closed file"):
+    log.steps([{"step": 2, "loss": 1.0}])
+  assert len(lines(tmp_path, "metrics")) == 1
+
+
+def test_a_file_is_written_whole_or_not_at_all(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  path = tmp_path / "result.json"
+  write_atomically(path, "old")
+
+  def full(self: Path, text: str) -> int:
+    self.open("w").close()
+    raise OSError(28, "No space left on device")
+
+  with monkeypatch.context() as patched:
+    patched.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+      write_atomically(path, "new")
+  assert path.read_text() == "old"
+  assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_numbers_that_json_lacks_become_text() -> None:
+  value = {"a": float("inf"), "b": {"c": float("nan"), "d": 1.0}, "e": None, "f": [1]}
+  assert plain(value) == {"a": "inf", "b": {"c": "nan", "d": 1.0}, "e": None, "f": [1]}
+
+
+def test_surroundings_say_what_made_a_result() -> None:
+  found = surroundings()
+  assert found["peak_memory_mb"] > 50
+  assert set(found["versions"]) >= {"python", "tensorflow", "tf-keras", "numpy"}
+  assert found["command"].startswith("python -m ranking.main")
