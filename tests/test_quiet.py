@@ -17,9 +17,13 @@ def test_native_lines_are_held_back(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_native_lines_are_shown_when_the_body_fails(capfd: pytest.CaptureFixture[str]) -> None:
-  with pytest.raises(ImportError), quiet.native_stderr():
-    os.write(2, b"why it failed\n")
-    raise ImportError
+  def fail() -> None:
+    with quiet.native_stderr():
+      os.write(2, b"why it failed\n")
+      raise ImportError
+
+  with pytest.raises(ImportError):
+    fail()
   assert capfd.readouterr().err == "why it failed\n"
 
 
