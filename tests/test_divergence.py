@@ -174,10 +174,18 @@ def test_a_spike_before_learning_has_begun_is_no_micro_divergence() -> None:
 
 
 @pytest.mark.parametrize(
-  ("steps", "verdict"), [(1, "ok"), (PATIENCE - 1, "ok"), (PATIENCE, "diverged")]
+  ("relative", "steps", "verdict"),
+  [
+    (1.2, 1, "ok"),
+    (1.2, PATIENCE - 1, "ok"),
+    (1.2, PATIENCE, "diverged"),
+    (1.0, PATIENCE, "ok"),  # it may only be slow
+    (1.0, GRACE - 1, "ok"),
+    (1.0, GRACE, "diverged"),
+  ],
 )
-def test_a_run_shorter_than_patience_is_too_short_to_judge(steps: int, verdict: str) -> None:
-  assert watch(np.full(steps, 1.1))[1][-1] == verdict
+def test_a_run_that_ends_too_soon_is_not_judged(relative: float, steps: int, verdict: str) -> None:
+  assert watch(np.full(steps, relative))[1][-1] == verdict
 
 
 def test_a_short_run_that_was_below_and_is_lost_has_diverged() -> None:

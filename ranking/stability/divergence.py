@@ -7,8 +7,9 @@ relative loss is not at least `margin` below 1, or when all outputs of the batch
 every unit has died.
 
 - Fully diverged: a loss or weight is not finite; or a run that had been below is lost for
-  `patience` steps, or at its end; or a run never gets below: after `grace` steps if its loss blew
-  up on the way, else (it may only be slow) at its end, if that is at least `patience` steps away.
+  `patience` steps, or at its end; or a run never gets below, judged after `grace` steps if its loss
+  blew up on the way, else at its end. An end before `grace` steps, or for a run that blew up before
+  `patience`, is too soon to tell: such a run is ok.
 - Micro-diverged: the relative loss of a run that had been below jumps by more than `jump` robust
   deviations (and by 5 %) above its running median, and returns to within half of that before
   `patience` steps have passed.
@@ -77,8 +78,8 @@ class DivergenceMonitor:
 
   def finish(self) -> Status:
     """The verdict at the end of training."""
-    too_short = not self.been_below and self.steps < self.patience
-    if self.diverged_at_step is None and self.lost_since is not None and not too_short:
+    least = 0 if self.been_below else self.patience if self.blown_up else self.grace
+    if self.diverged_at_step is None and self.lost_since is not None and self.steps >= least:
       self.diverged_at_step = self.lost_since
     return self.status
 
