@@ -31,7 +31,10 @@ class RunLog:
   def __init__(self, directory: Path):
     self.directory = directory
     directory.mkdir(parents=True, exist_ok=True)
-    self._files = {name: open(directory / f"{name}.jsonl", "a+") for name in SERIES}  # noqa: SIM115
+    self._files = {  # line by line, for whoever follows the run
+      name: open(directory / f"{name}.jsonl", "a+", buffering=1)  # noqa: SIM115
+      for name in SERIES
+    }
     self._tensorboard = tf.summary.create_file_writer(str(directory / "tensorboard"))
 
   def rewind(self, step: int) -> None:
