@@ -258,6 +258,7 @@ def test_a_line_with_a_missing_value_is_dropped_and_counted(tmp_path: Path) -> N
   lines = [impression(is_click=None), impression(time_ms=None), impression(is_hate=None, tab=2)]
   log = read(tmp_path, impression(), *lines)
   assert log.cleaning["dropped: rows with a missing value"] == 2  # is_hate is not needed
+  assert log.report_by == "tab"
   np.testing.assert_array_equal(log.categorical.tab, [1, 2, 1])
 
 

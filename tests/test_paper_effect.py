@@ -38,6 +38,10 @@ def test_small_with_clippy_ranks_day_n_as_well_as_the_readme_says(
   assert metrics["is_click"]["rows"] == 15_324
   assert metrics["is_click"]["auc"] >= 0.738
   assert metrics["long_view"]["auc"] >= 0.735
+  by_tab = result["metrics_by"]["tab"]
+  assert list(by_tab)[:2] == ["1", "0"]  # most rows first
+  assert by_tab["1"]["is_click"]["rows"] == 11_964
+  assert sum(of["is_click"]["rows"] for of in by_tab.values()) == 15_324
   for low, high in (metrics[task]["ci95"] for task in ("is_click", "long_view")):
     assert 0.01 < high - low < 0.02  # ± 0.8 points
 

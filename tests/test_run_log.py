@@ -66,6 +66,23 @@ def test_a_file_is_written_whole_or_not_at_all(
   assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
 
 
+def test_a_file_only_gets_its_name_when_it_is_whole(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  written = []
+  write = Path.write_text
+
+  def note(self: Path, text: str) -> int:
+    written.append(self.name)
+    return write(self, text)
+
+  monkeypatch.setattr(Path, "write_text", note)
+  write_atomically(tmp_path / "result.json", "new")
+  assert "result.json" not in written
+  assert (tmp_path / "result.json").read_text() == "new"
+  assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+
+
 def test_numbers_that_json_lacks_become_text() -> None:
   value = {"a": float("inf"), "b": {"c": float("nan"), "d": 1.0}, "e": None, "f": [1]}
   assert plain(value) == {"a": "inf", "b": {"c": "nan", "d": 1.0}, "e": None, "f": [1]}
