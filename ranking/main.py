@@ -44,6 +44,9 @@ def main(argv: list[str]) -> int:
   except loop.Stopped as stop:
     print(stop)
     return interrupt.EXIT_CODE
+  except KeyboardInterrupt:
+    print("stopped before the first step; the next run goes on preparing where this one stopped")
+    return interrupt.EXIT_CODE
   except (configuration.ConfigError, DataError, loop.SettingError) as error:
     print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)  # gin adds where it was called
     return 2

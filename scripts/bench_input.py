@@ -39,9 +39,10 @@ with quiet.native_stderr():
 
 from ranking import optimizers
 from ranking.data import window
+from ranking.data.prepare import prepare
 from ranking.data.schema import Array, DataError, Schema
 from ranking.data.sources.kuairand import KuaiRand
-from ranking.data.store import DayStore, prepare
+from ranking.data.store import DayStore
 from ranking.models.shared_bottom import SharedBottom
 from ranking.training.console import Console
 from ranking.training.step import compile_steps

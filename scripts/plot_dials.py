@@ -16,6 +16,7 @@ from absl import app, flags
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from ranking.data.rows import read_whole
 from ranking.data.schema import Array, DataError, Log
 from ranking.data.sources.synthetic import Synthetic
 from ranking.evaluation import metrics
@@ -41,13 +42,13 @@ def frozen_auc(axes: Any, source: Synthetic, style: Mapping[str, Any]) -> None:
 
 def new_to_the_log(axes: Any, source: Synthetic, style: Mapping[str, Any]) -> None:
   """Share of each day's rows on videos that no earlier day has shown."""
-  axes.plot(_days(source)[1:], share_new_to_the_log(source.read())[1:], **style)
+  axes.plot(_days(source)[1:], share_new_to_the_log(read_whole(source))[1:], **style)
   axes.set(title="rows on videos new to the log", xlabel="day", ylabel="share of rows")
 
 
 def watch_tail(axes: Any, source: Synthetic, style: Mapping[str, Any]) -> None:
   """How many rows have a log play time above x."""
-  watched = np.sort(source.read().labels["log_watch_seconds"].to_numpy())
+  watched = np.sort(read_whole(source).labels["log_watch_seconds"].to_numpy())
   # Every row of the tail, but not the hundred thousands that lie under one point of the line.
   rank = np.unique(np.geomspace(1, (watched > 1).sum(), 400).astype(int))
   axes.plot(watched[-rank], rank / len(watched), **{**style, "markevery": 40})
@@ -57,7 +58,7 @@ def watch_tail(axes: Any, source: Synthetic, style: Mapping[str, Any]) -> None:
 
 def fit_auc(axes: Any, source: Synthetic, style: Mapping[str, Any]) -> None:
   """Click AUC per day of a linear fit to the dense features of the first rows."""
-  axes.plot(_days(source), fitted_click_auc(source.read()), **style)
+  axes.plot(_days(source), fitted_click_auc(read_whole(source)), **style)
   axes.set(title=f"linear fit to {FIT_ROWS} rows of day 1", xlabel="day", ylabel="click AUC")
 
 

@@ -1,6 +1,7 @@
 """Prepares a day store: python -m scripts.prepare_data --data=kuairand --raw=folder
 
-Prints where it is and its summary. Exit code 2 on bad input.
+Prints where it is and its summary. Exit code 2 on bad input, 143 when stopped by Ctrl-C. Stopped or
+killed, it goes on where it was when it is run again.
 """
 
 import sys
@@ -13,8 +14,10 @@ from ranking import quiet
 
 with quiet.native_stderr():
   from ranking import configuration
-  from ranking.data import store
+  from ranking.data.prepare import prepare
   from ranking.data.schema import DataError
+  from ranking.training import interrupt
+  from ranking.training.console import Console
 
 _DATA = flags.DEFINE_string(
   "data", "synthetic", "A file of configs/data/, or a path to a .gin file."
@@ -35,10 +38,13 @@ def main(_argv: list[str]) -> int:
       gin.query_parameter(f"loop.train_and_evaluate.{name}").scoped_configurable_fn()
       for name in ("source", "lookback")
     )
-    made = store.prepare(source, Path("data/store"), print, lookback)
+    made = prepare(source, Path("data/store"), Console(), lookback)
   except (configuration.ConfigError, DataError) as error:
     print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
     return 2
+  except KeyboardInterrupt:
+    print("stopped; the same command goes on where this one stopped")
+    return interrupt.EXIT_CODE
   except OSError as error:
     where = f"{error.filename}: " if error.filename else ""
     print(f"error: {where}{error.strerror or error}; see df -h and ls -l", file=sys.stderr)

@@ -1,6 +1,7 @@
 """A tiny log that has one of everything, a source that returns it, and its prepared store."""
 
 import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranking.data import store
+from ranking.data import prepare, store
 from ranking.data.schema import Bag, Log, Task
 
 DAY_NAMES = ("2024-03-01", "2024-03-02", "2024-03-03", "2024-03-04")
@@ -67,19 +68,47 @@ def make_log(seed: int = 0) -> Log:
 
 @dataclasses.dataclass
 class TinySource:
-  """Returns a log that is already there, and counts how often it is read."""
+  """Reads a log that is already there, in pieces, and counts how often."""
 
   log: Log
   options: dict[str, Any] = dataclasses.field(default_factory=dict)
   reads: int = 0
   name: str = "tiny"
+  keep_duplicates: bool | None = None
 
   def identity(self) -> dict[str, Any]:
     return self.options
 
-  def read(self) -> Log:
+  def parts(self) -> Sequence[str]:
+    return ("all",)
+
+  def read(self, part: str) -> Iterator[tuple[pd.DataFrame, Mapping[str, int]]]:
     self.reads += 1
-    return self.log
+    rows = pd.DataFrame({"time": self.log.time, "day": self.log.day})
+    rows["row"] = np.arange(len(rows))
+    for start in range(0, len(rows), 90):
+      yield rows[start : start + 90], (self.log.cleaning if start == 0 else {})
+
+  def tables(self) -> None:
+    return None
+
+  def describe(self, rows: pd.DataFrame, tables: None) -> Log:
+    """The log's own values; its rows may be pieced together in another order."""
+    days, day = np.unique(rows.day, return_inverse=True)
+    picked = rows.row.to_numpy()
+    log = self.log
+    return dataclasses.replace(
+      log,
+      time=rows.time.to_numpy(),
+      day=day.astype(np.int32),
+      day_names=[log.day_names[number] for number in days],
+      categorical=log.categorical.iloc[picked].reset_index(drop=True),
+      bags={name: Bag(bag.lists, bag.index[picked]) for name, bag in log.bags.items()},
+      dense=log.dense.iloc[picked].reset_index(drop=True),
+      labels=log.labels.iloc[picked].reset_index(drop=True),
+      truth=None if log.truth is None else log.truth.iloc[picked].reset_index(drop=True),
+      cleaning={},
+    )
 
 
 @pytest.fixture(scope="session")
@@ -95,4 +124,4 @@ def tiny_source(tiny_log: Log) -> TinySource:
 
 @pytest.fixture
 def tiny_store(tiny_source: TinySource, tmp_path: Path) -> store.DayStore:
-  return store.prepare(tiny_source, tmp_path / "store")
+  return prepare.prepare(tiny_source, tmp_path / "store")

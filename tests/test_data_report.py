@@ -1,6 +1,5 @@
 """The data report: its figures against counting by hand, warnings where there is reason."""
 
-import dataclasses
 import hashlib
 import math
 import re
@@ -16,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ranking.data import report
+from ranking.data.prepare import prepare
 from ranking.data.report import TOP_IDS, by_day, measure, psi, to_markdown, warnings
 from ranking.data.schema import Array, Bag, Log, Task
-from ranking.data.store import Day, DayStore, prepare
+from ranking.data.store import Day, DayStore
 from tests.conftest import DAY_NAMES, MS_PER_DAY, ROWS_PER_DAY, START, TinySource, make_log
+from tests.packing import with_changes
 
 ROOT = Path(__file__).parent.parent
 WEEK = tuple(f"2024-03-0{number}" for number in range(1, 8))
@@ -335,7 +336,7 @@ def test_the_feature_that_drifts_most_comes_first(tmp_path: Path) -> None:
 def test_of_many_training_days_the_first_week_is_the_reference(tmp_path: Path) -> None:
   store = stored(week(), tmp_path)
   many = [*store.train_days * 3, store.eval_day]
-  days = [dataclasses.replace(day, name=str(number)) for number, day in enumerate(many)]
+  days = [with_changes(day, name=str(number)) for number, day in enumerate(many)]
   assert measure(store.schema, days).reference == tuple("0123456")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ranking.data import store
+from ranking.data import prepare, store
 from ranking.data.schema import Log
 from ranking.evaluation import metrics
 from ranking.evaluation.evaluate import Evaluator
@@ -18,7 +18,7 @@ from tests.conftest import ROWS_PER_DAY, TinySource
 @pytest.fixture
 def by_hour(tiny_log: Log, tmp_path: Path) -> store.DayStore:
   source = TinySource(dataclasses.replace(tiny_log, report_by="hour"), {"by": "hour"})
-  return store.prepare(source, tmp_path / "by hour")
+  return prepare.prepare(source, tmp_path / "by hour")
 
 
 def evaluator(made: store.DayStore, batch_size: int) -> tuple[SharedBottom, Evaluator]:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ranking.data.features import Packed, encode, encode_bag, pack, standardise
-from ranking.data.lookback import PRIOR_ROWS, Lookback, as_of
+from ranking.data.lookback import PRIOR_ROWS, Lookback
 from ranking.data.schema import Array, Bag, DataError, Feature, LabelStatistics, Log, Task
 from tests.conftest import make_log
+from tests.packing import Packed, as_of, encode, encode_bag, pack, standardise
 
 NAN = math.nan
 

@@ -13,11 +13,13 @@ import pandas as pd
 import pytest
 import tensorflow_datasets as tfds
 
-from ranking.data.features import pack
+from ranking.data.prepare import prepare
+from ranking.data.rows import read_whole
 from ranking.data.schema import DataError, Log, sha256
-from ranking.data.sources import kuairand
+from ranking.data.sources import csv_file, kuairand
 from ranking.data.sources.kuairand import KuaiRand
-from ranking.data.store import prepare
+from tests.blocks import assert_same_log, read_in_blocks
+from tests.packing import pack
 
 MAY_7 = int(pd.Timestamp("2022-05-07 12:00", tz="Asia/Shanghai").timestamp() * 1000)
 HOUR = 3_600_000
@@ -110,7 +112,7 @@ def write(
 
 
 def read(folder: Path, *impressions: dict[str, Any], **features: Any) -> Log:
-  return KuaiRand(raw=str(write(folder, *impressions, day_n(), **features))).read()
+  return read_whole(KuaiRand(raw=str(write(folder, *impressions, day_n(), **features))))
 
 
 def two_days(folder: Path) -> Path:
@@ -140,7 +142,7 @@ def test_rows_are_ordered_by_time_ms_and_split_at_midnight_in_shanghai(tmp_path:
   late = impression(time_ms=midnight, date=20220507, hourmin=2200, video_id=11)
   early = impression(time_ms=midnight - 1, date=20220508, hourmin=100, video_id=12)
   noon = impression(time_ms=MAY_7, date=20220508, hourmin=2300, video_id=13)
-  log = KuaiRand(raw=str(write(tmp_path, late, noon, early))).read()
+  log = read_whole(KuaiRand(raw=str(write(tmp_path, late, noon, early))))
   np.testing.assert_array_equal(log.time, [MAY_7, midnight - 1, midnight])
   np.testing.assert_array_equal(log.categorical.video_id, [13, 12, 11])
   np.testing.assert_array_equal(log.day, [0, 0, 1])
@@ -159,11 +161,77 @@ def test_exact_duplicates_are_dropped_or_kept_and_counted(tmp_path: Path) -> Non
   almost = impression(profile_stay_time=1)  # a column that is not used otherwise
   folder = str(write(tmp_path, *twice, almost, day_n()))
   dropped, kept = KuaiRand(raw=folder), KuaiRand(raw=folder, keep_duplicates=True)
-  assert len(dropped.read().time) == 3
-  assert dropped.read().cleaning["dropped: exact duplicates of an earlier row"] == 2
-  assert len(kept.read().time) == 5
-  assert kept.read().cleaning["kept: exact duplicates of an earlier row"] == 2
+  assert len(read_whole(dropped).time) == 3
+  assert read_whole(dropped).cleaning["dropped: exact duplicates of an earlier row"] == 2
+  assert len(read_whole(kept).time) == 5
+  assert read_whole(kept).cleaning["kept: exact duplicates of an earlier row"] == 2
   assert dropped.identity() != kept.identity()
+
+
+def test_duplicates_are_told_by_values_not_by_how_a_file_writes_them(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  # In the columns that are not used otherwise: a missing value makes floats of the whole numbers.
+  rest: list[dict[str, Any]] = [
+    {"is_hate": 1},
+    {"is_hate": None},
+    {"comment_stay_time": 1},
+    {"is_hate": 1},
+  ]
+  path = write(tmp_path, *[impression(**some) for some in rest], day_n()) / "data" / LOG
+  assert ",1.0,0,4000," in path.read_text()
+  text = path.read_text()
+  for rows, changed in ((100, text), (1, text), (1, text[::-1].replace("0.1,", "1,", 1)[::-1])):
+    monkeypatch.setattr(csv_file, "CHUNK_ROWS", rows)
+    path.write_text(changed)
+    log = read_whole(KuaiRand(raw=str(tmp_path)))
+    assert log.cleaning["dropped: exact duplicates of an earlier row"] == 1
+    assert len(log.time) == 4
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_the_log_is_the_same_in_chunks_and_described_in_blocks(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+  random = np.random.default_rng(0)
+  lines = [
+    impression(
+      user_id=int(random.integers(1, 5)),
+      video_id=int(random.integers(1, 9)),
+      time_ms=MAY_7 + int(random.integers(-40, 20)) * HOUR,
+      duration_ms=int(random.choice([0, 100, 8000])),
+      is_click=None if random.random() < 0.1 else int(random.integers(0, 2)),
+      is_hate=int(random.integers(0, 2)),
+    )
+    for _ in range(60)
+  ]
+  users = tuple(user(user_id=k, onehot_feat4=k if k > 1 else None) for k in (3, 1, 2))
+  tags = {8: "39,8", 2: "39", 4: None, 5: "11,39", 1: "8"}
+  videos = tuple(
+    video(video_id=k, tag=tag, music_type=k if tag else None, server_width=k)
+    for k, tag in tags.items()
+  )
+  write(tmp_path, *lines, *lines[:9], users=users, videos=videos)
+  source = KuaiRand(raw=str(tmp_path))
+  whole = read_whole(source)
+  assert whole.cleaning["dropped: exact duplicates of an earlier row"] >= 7
+  assert whole.cleaning["rows whose video has no features"] > 0
+  monkeypatch.setattr(csv_file, "CHUNK_ROWS", rows)
+  assert_same_log(read_whole(source), whole)
+  assert_same_log(read_in_blocks(source, rows), whole)
+
+
+@pytest.mark.parametrize(
+  ("column", "value", "limit"),
+  [("video_id", 2**31, 2**31), ("is_like", 300, 128), ("tab", -40_000, 32_768)],
+)
+def test_a_number_that_does_not_fit_is_named_and_never_wraps_around(
+  tmp_path: Path, column: str, value: int, limit: int
+) -> None:
+  write(tmp_path, impression(), day_n(**{column: value}))
+  message = f"line 3 column {column} holds {value} where a number below {limit:,} belongs; mend or"
+  with pytest.raises(DataError, match=message):
+    read_whole(KuaiRand(raw=str(tmp_path)))
 
 
 def test_play_time_becomes_log_seconds_and_a_watch_ratio(tmp_path: Path) -> None:
@@ -274,7 +342,7 @@ def test_all_standard_logs_of_the_folder_are_read_together(tmp_path: Path) -> No
   earlier = [impression(video_id=1), day_n(video_id=2)]  # the second repeats the other file's first
   pd.DataFrame(earlier).to_csv(tmp_path / "data/log_standard_4_08_to_4_21_pure.csv", index=False)
   source = KuaiRand(raw=str(tmp_path))
-  log = source.read()
+  log = read_whole(source)
   np.testing.assert_array_equal(log.categorical.video_id, [1, 2, 3])
   assert log.cleaning["dropped: exact duplicates of an earlier row"] == 1
   assert len(source.identity()["files"]) == 4
@@ -288,7 +356,7 @@ def test_files_that_come_in_parts_are_read_together_as_of_27k(tmp_path: Path) ->
   pd.DataFrame([video(video_id=3, author_id=300)]).to_csv(
     data / "video_features_basic_27k_part2.csv", index=False
   )
-  log = KuaiRand(raw=str(tmp_path / "27k")).read()
+  log = read_whole(KuaiRand(raw=str(tmp_path / "27k")))
   np.testing.assert_array_equal(log.categorical.video_id, [1, 2, 3])
   assert log.categorical.author_id[2] == 300
 
@@ -298,8 +366,8 @@ def test_the_random_log_is_read_on_request_and_says_which_rows_it_is(tmp_path: P
   shown = [impression(video_id=2, time_ms=MAY_7 + 5, is_rand=1)]
   pd.DataFrame(shown).to_csv(tmp_path / "data/log_random_4_22_to_5_08_pure.csv", index=False)
   standard, both = (KuaiRand(raw=str(tmp_path), random_log=asked) for asked in (False, True))
-  assert "is_rand" not in standard.read().categorical
-  log = both.read()
+  assert "is_rand" not in read_whole(standard).categorical
+  log = read_whole(both)
   np.testing.assert_array_equal(log.categorical.video_id, [1, 2, 3])
   np.testing.assert_array_equal(log.categorical.is_rand, [0, 1, 0])
   assert standard.identity() != both.identity()
@@ -309,7 +377,7 @@ def test_a_random_log_that_is_not_there_is_named(tmp_path: Path) -> None:
   with pytest.raises(
     DataError, match=r"has no log_random_\*.csv; give RAW the path of an unpacked"
   ):
-    KuaiRand(raw=str(two_days(tmp_path)), random_log=True).read()
+    read_whole(KuaiRand(raw=str(two_days(tmp_path)), random_log=True))
 
 
 def test_unasked_the_random_log_and_ever_the_video_statistics_are_not_read(tmp_path: Path) -> None:
@@ -319,7 +387,7 @@ def test_unasked_the_random_log_and_ever_the_video_statistics_are_not_read(tmp_p
   for name in ("log_random_4_22_to_5_08_pure.csv", "video_features_statistic_pure.csv"):
     (tmp_path / "data" / name).write_bytes(b"\xff not read at all")
   assert source.identity() == before
-  assert len(source.read().time) == 2
+  assert len(read_whole(source).time) == 2
   assert sorted(before["files"]) == [LOG, USERS, VIDEOS]
   assert before["files"][USERS] == sha256(tmp_path / "data" / USERS)
 
@@ -328,7 +396,7 @@ def test_raw_may_be_the_data_folder_itself(tmp_path: Path) -> None:
   two_days(tmp_path)
   inside, outside = KuaiRand(raw=str(tmp_path / "data")), KuaiRand(raw=str(tmp_path))
   assert inside.identity() == outside.identity()
-  np.testing.assert_array_equal(inside.read().time, outside.read().time)
+  np.testing.assert_array_equal(read_whole(inside).time, read_whole(outside).time)
 
 
 def test_a_changed_file_is_another_identity(tmp_path: Path) -> None:
@@ -350,7 +418,7 @@ def test_the_log_makes_a_day_store(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
   absent = tmp_path / "absent"
   message = f"^RAW folder {re.escape(str(absent))} is not there; give the path of an unpacked Kuai"
-  for act in (KuaiRand(raw=str(absent)).identity, KuaiRand(raw=str(absent)).read):
+  for act in (KuaiRand(raw=str(absent)).identity, KuaiRand(raw=str(absent)).parts):
     with pytest.raises(DataError, match=message):
       act()
 
@@ -367,7 +435,7 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str, pattern: str) -> Non
   (two_days(tmp_path) / "data" / name).unlink()
   message = f"{tmp_path}/data has no {pattern}; give RAW the path of an unpacked KuaiRand"
   with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-    KuaiRand(raw=str(tmp_path)).read()
+    read_whole(KuaiRand(raw=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -381,7 +449,7 @@ def test_a_missing_column_is_named(tmp_path: Path, name: str, column: str) -> No
   has = ", ".join(frame.columns[:6])
   message = f"^{re.escape(f'{path} lacks column {column}; it has {has}, …')}$"
   with pytest.raises(DataError, match=message):
-    KuaiRand(raw=str(tmp_path)).read()
+    read_whole(KuaiRand(raw=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -410,7 +478,7 @@ def test_text_where_a_number_belongs_is_named_with_its_line(
     rf"^{re.escape(str(path))} line 3 column {column} holds '?[^']*'? where a number belongs"
   )
   with pytest.raises(DataError, match=f"{message}; mend or remove the line$") as raised:
-    KuaiRand(raw=str(tmp_path)).read()
+    read_whole(KuaiRand(raw=str(tmp_path)))
   if value[0].isalpha() and value != "inf":
     assert f"holds {value!r} where" in str(raised.value)
 
@@ -420,32 +488,37 @@ def test_text_where_a_number_belongs_is_named_with_its_line(
   ("content", "message"),
   [
     (b"", r"is not a CSV with a header \(No columns to parse from file\); unpack it again"),
-    (None, r"has a header and no rows; unpack it again"),
+    (b"HEADER\n", r"has a header and no rows; unpack it again"),
     (b"\xffuser_id", r"is not a CSV with a header \('utf-8' codec can't decode byte 0xff"),
-    (b"a,b\n1,2\n1,2,3\n", r"is not a CSV with a header \(Error tokenizing data.*\); unpack it"),
+    (
+      b"HEADER\n1,2\n1" + b",2" * 40,
+      r"is not a CSV with a header \(Error tokenizing data.*\); unpack it",
+    ),
+    (b"HEADER\n1" + b",2" * 40, r"is not a CSV with a header \(lines have more values than the "),
     # Far into the file, where the reader has long begun.
-    (b"a,b\n" + b"1,2\n" * 300_000 + b"caf\xe9,2\n", r"is not a CSV with a header \('utf-8' codec"),
+    (
+      b"HEADER\n" + b"1,2\n" * 300_000 + b"caf\xe9,2",
+      r"is not a CSV with a header \('utf-8' codec",
+    ),
   ],
-  ids=["empty", "header only", "header not UTF-8", "ragged", "body not UTF-8"],
+  ids=["empty", "header only", "header not UTF-8", "ragged", "too wide", "body not UTF-8"],
 )
 def test_a_file_that_is_no_table_is_named(
-  tmp_path: Path, name: str, content: bytes | None, message: str
+  tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
   path = two_days(tmp_path) / "data" / name
-  header = path.read_bytes().splitlines(keepends=True)[0]
-  path.write_bytes(header if content is None else content)
+  header = path.read_bytes().splitlines()[0]
+  path.write_bytes(content.replace(b"HEADER", header))
   with pytest.raises(DataError, match=f"^{re.escape(str(path))} {message}") as raised:
-    KuaiRand(raw=str(tmp_path)).read()
+    read_whole(KuaiRand(raw=str(tmp_path)))
   assert "\n" not in str(raised.value)
 
 
-def test_a_log_of_one_day_or_without_a_complete_row_is_refused(tmp_path: Path) -> None:
-  one = write(tmp_path / "one", impression(), impression(time_ms=MAY_7 + HOUR))
-  with pytest.raises(DataError, match=r"pure\.csv covers 1 day; training and day N need at least"):
-    KuaiRand(raw=str(one)).read()
-  none = write(tmp_path / "none", impression(tab=None), impression(tab=None))
-  with pytest.raises(DataError, match=r"pure\.csv has no complete row; nothing to train on"):
-    KuaiRand(raw=str(none)).read()
+def test_a_log_without_a_complete_row_is_a_piece_without_rows(tmp_path: Path) -> None:
+  source = KuaiRand(raw=str(write(tmp_path, impression(tab=None), impression(tab=None))))
+  [(piece, counts)] = source.read(source.parts()[0])
+  assert len(piece) == 0
+  assert counts == {"dropped: rows with a missing value": 2}
 
 
 def test_a_label_that_is_neither_0_nor_1_is_refused_when_packed(tmp_path: Path) -> None:
@@ -485,7 +558,7 @@ def downloads(archive: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_without_raw_the_log_is_downloaded_once(tmp_path: Path, downloads: list[str]) -> None:
   source = KuaiRand(download_directory=str(tmp_path / "raw"))
-  assert len(source.read().time) == 2
+  assert len(read_whole(source).time) == 2
   source.identity()
   assert downloads == ["https://zenodo.org/records/10439422/files/KuaiRand-Pure.tar.gz"]
   assert source.identity() == KuaiRand(raw=str(tmp_path / "made/KuaiRand-Pure")).identity()
@@ -544,7 +617,7 @@ def test_a_download_that_fails_gives_the_cure_in_one_line(
 
 def test_a_version_that_is_not_published_is_refused(tmp_path: Path) -> None:
   with pytest.raises(DataError, match=r"^KuaiRand has no version '2K'; take one of Pure, 1K, 27K$"):
-    KuaiRand(version="2K", download_directory=str(tmp_path)).read()
+    read_whole(KuaiRand(version="2K", download_directory=str(tmp_path)))
 
 
 @pytest.fixture(scope="module")
@@ -557,7 +630,7 @@ def real_folder() -> str:
 
 @pytest.fixture(scope="module")
 def real(real_folder: str) -> Log:
-  return KuaiRand(raw=real_folder).read()
+  return read_whole(KuaiRand(raw=real_folder))
 
 
 def test_kuairand_pure_has_its_published_counts(real: Log) -> None:
@@ -577,7 +650,7 @@ def test_kuairand_pure_has_its_published_counts(real: Log) -> None:
 
 
 def test_kuairand_pure_with_duplicates_has_the_published_rates(real_folder: str) -> None:
-  log = KuaiRand(raw=real_folder, keep_duplicates=True).read()
+  log = read_whole(KuaiRand(raw=real_folder, keep_duplicates=True))
   assert len(log.time) == 228_329
   assert (log.day == 14).sum() == 15_581  # 15,747 rows say so in `date`
   assert log.cleaning["kept: rows with duration 0, watch ratio missing"] == 3_568

@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 from hypothesis import strategies
 
-from ranking.data.features import pack
+from ranking.data.prepare import prepare
+from ranking.data.rows import read_whole
 from ranking.data.schema import DataError, Log, sha256
-from ranking.data.sources import kuairec
+from ranking.data.sources import csv_file, kuairec
 from ranking.data.sources.kuairec import KuaiRec
-from ranking.data.store import prepare
+from tests.blocks import assert_same_log, read_in_blocks
+from tests.packing import pack
 
 BIG, SMALL = "big_matrix.csv", "small_matrix.csv"
 USERS, TAGS = "user_features.csv", "item_categories.csv"
@@ -139,7 +141,7 @@ def day_n(**changes: Any) -> dict[str, Any]:
 
 
 def read(folder: Path, *views: dict[str, Any], **files: Any) -> Log:
-  return KuaiRec(raw=str(write(folder, *views, day_n(), **files))).read()
+  return read_whole(KuaiRec(raw=str(write(folder, *views, day_n(), **files))))
 
 
 def two_days(folder: Path) -> Path:
@@ -202,9 +204,9 @@ def test_rows_are_ordered_by_timestamp_and_split_at_midnight_in_utc_8(tmp_path: 
   early = view(midnight - 0.001, video_id=12, date=20200707)
   before_midnight_utc = view(midnight - 8 * HOUR - 1, video_id=13)
   after_midnight_utc = view(midnight - 8 * HOUR, video_id=14)
-  log = KuaiRec(
-    raw=str(write(tmp_path, late, after_midnight_utc, before_midnight_utc, early))
-  ).read()
+  log = read_whole(
+    KuaiRec(raw=str(write(tmp_path, late, after_midnight_utc, before_midnight_utc, early)))
+  )
   np.testing.assert_array_equal(log.categorical.video_id, [13, 14, 12, 11])
   np.testing.assert_array_equal(log.day, [0, 0, 0, 1])
   assert log.day_names == ["2020-07-06", "2020-07-07"]
@@ -215,7 +217,7 @@ def test_rows_are_ordered_by_timestamp_and_split_at_midnight_in_utc_8(tmp_path: 
 def test_the_days_between_the_windows_of_collection_are_no_days_of_the_log(tmp_path: Path) -> None:
   dates = ["2020-07-05", "2020-07-12", "2020-08-01", "2020-09-05"]
   noons = [pd.Timestamp(f"{date} 12:00", tz="Asia/Shanghai").timestamp() for date in dates]
-  log = KuaiRec(raw=str(write(tmp_path, *[view(noon) for noon in noons]))).read()
+  log = read_whole(KuaiRec(raw=str(write(tmp_path, *[view(noon) for noon in noons]))))
   assert log.day_names == dates
   np.testing.assert_array_equal(log.day, [0, 1, 2, 3])
 
@@ -228,14 +230,13 @@ def test_times_are_those_of_pandas_to_the_millisecond(milliseconds: list[int]) -
   chunk = pd.DataFrame([view(ms / 1000) for ms in milliseconds])
   frame, _ = kuairec._clean(chunk)
   np.testing.assert_array_equal(frame.time, milliseconds)
-  local = frame.time.to_numpy() + kuairec.OFFSET
   clock = pd.to_datetime(pd.Series(milliseconds), unit="ms", utc=True).dt.tz_convert(
     "Asia/Shanghai"
   )
-  seen = kuairec._categorical(frame, local)
+  seen = kuairec._categorical(frame)
   np.testing.assert_array_equal(seen.hour, clock.dt.hour)
   np.testing.assert_array_equal(seen.day_of_week, clock.dt.dayofweek)
-  days = (local // kuairec.MS_PER_DAY).astype("datetime64[D]").astype(str)
+  days = frame.day.to_numpy().astype("datetime64[D]").astype(str)
   np.testing.assert_array_equal(days, clock.dt.strftime("%Y-%m-%d"))
 
 
@@ -258,19 +259,19 @@ def test_exact_duplicates_are_dropped_or_kept_and_counted(tmp_path: Path) -> Non
   ]
   folder = str(write(tmp_path, *twice, *almost, view(), day_n()))
   dropped, kept = KuaiRec(raw=folder), KuaiRec(raw=folder, keep_duplicates=True)
-  log = dropped.read()
+  log = read_whole(dropped)
   assert len(log.time) == 7
   assert log.cleaning["dropped: exact duplicates of an earlier row"] == 3
   np.testing.assert_array_equal(log.categorical.user_id, [1, 2, 1, 1, 1, 1, 1])
-  assert len(kept.read().time) == 10
-  assert kept.read().cleaning["kept: exact duplicates of an earlier row"] == 3
+  assert len(read_whole(kept).time) == 10
+  assert read_whole(kept).cleaning["kept: exact duplicates of an earlier row"] == 3
   assert dropped.identity() != kept.identity()
 
 
 def test_rows_of_the_small_matrix_without_a_time_are_dropped_and_counted(tmp_path: Path) -> None:
   folder = write(tmp_path, view(), timeless(), timeless(user_id=2), day_n(), matrix=SMALL)
   assert "20200706.0" in (folder / "data" / SMALL).read_text()
-  log = KuaiRec(raw=str(folder), matrix="small").read()
+  log = read_whole(KuaiRec(raw=str(folder), matrix="small"))
   np.testing.assert_array_equal(log.time, [JULY_6 * 1000, (JULY_6 + 24 * HOUR) * 1000])
   assert log.cleaning["dropped: rows without a time"] == 2
   assert log.cleaning["dropped: rows with another missing value"] == 0
@@ -385,7 +386,7 @@ def test_tags_that_are_no_list_of_ids_are_named_and_never_run(tmp_path: Path, te
     "mend or remove the line"
   )
   with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-    KuaiRec(raw=str(folder)).read()
+    read_whole(KuaiRec(raw=str(folder)))
 
 
 def test_captions_may_hold_quotes_commas_and_ends_of_lines(tmp_path: Path) -> None:
@@ -406,7 +407,7 @@ def test_captions_may_hold_quotes_commas_and_ends_of_lines(tmp_path: Path) -> No
   text = path.read_bytes()
   for end in (b"\n", b"\r\n"):
     path.write_bytes(text.replace(b"\n", end))
-    log = KuaiRec(raw=str(folder)).read()
+    log = read_whole(KuaiRec(raw=str(folder)))
     levels = log.categorical[[f"{level}_level_category" for level in ("first", "second", "third")]]
     levels = levels.astype(object).where(levels.notna(), None)
     known, none = ["9", "727", "2434"], [None] * 3
@@ -430,13 +431,13 @@ def test_captions_that_are_no_records_are_named(
   folder = write(tmp_path, view(), day_n(), captions=captions)
   path = re.escape(str(folder / "data" / CAPTIONS))
   with pytest.raises(DataError, match=f"^{path} {message}"):
-    KuaiRec(raw=str(folder)).read()
+    read_whole(KuaiRec(raw=str(folder)))
   (folder / "data" / CAPTIONS).write_bytes(b"video_id,caption\n")
   with pytest.raises(DataError, match=f"^{path} begins with 'video_id,caption'; its columns are "):
-    KuaiRec(raw=str(folder)).read()
+    read_whole(KuaiRec(raw=str(folder)))
   (folder / "data" / CAPTIONS).write_bytes(b"video_id,\xff\n")
   with pytest.raises(DataError, match=rf"^{path} is not UTF-8 text \('utf-8' codec can't decode"):
-    KuaiRec(raw=str(folder)).read()
+    read_whole(KuaiRec(raw=str(folder)))
 
 
 def test_totals_of_the_day_before_by_hand(tmp_path: Path) -> None:
@@ -568,7 +569,7 @@ def test_a_date_that_is_none_is_named_with_its_line(tmp_path: Path) -> None:
     "belongs; mend or remove the line"
   )
   with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-    KuaiRec(raw=str(folder)).read()
+    read_whole(KuaiRec(raw=str(folder)))
 
 
 def test_without_the_optional_files_the_log_is_read_and_says_so(tmp_path: Path) -> None:
@@ -588,7 +589,7 @@ def test_without_the_optional_files_the_log_is_read_and_says_so(tmp_path: Path) 
 def test_captions_may_be_left_out(tmp_path: Path) -> None:
   source = KuaiRec(raw=str(two_days(tmp_path)), use_captions=False)
   (tmp_path / "data" / CAPTIONS).write_bytes(b"\xff not read at all")
-  log = source.read()
+  log = read_whole(source)
   assert "first_level_category" not in log.categorical
   assert CAPTIONS not in source.identity()["files"]
   assert not [what for what in log.cleaning if "caption" in what]
@@ -599,12 +600,22 @@ def test_the_log_is_the_same_however_the_files_are_cut_into_chunks(
 ) -> None:
   views = [*many_views(), timeless(), *many_views()[::-1], timeless(), timeless()]
   folder = str(write(tmp_path, *views, daily=tuple(many_totals(1))))
-  whole = KuaiRec(raw=folder).read()
+  whole = read_whole(KuaiRec(raw=folder))
   assert whole.cleaning["dropped: rows without a time"] == 3
   assert whole.cleaning["dropped: exact duplicates of an earlier row"] == 48
   for rows in (1, 7):
-    monkeypatch.setattr(kuairec, "CHUNK_ROWS", rows)
-    assert_same(KuaiRec(raw=folder).read(), whole)
+    monkeypatch.setattr(csv_file, "CHUNK_ROWS", rows)
+    assert_same(read_whole(KuaiRec(raw=folder)), whole)
+
+
+@pytest.mark.parametrize("files", [{}, {"captions": None, "daily": None}])
+def test_blocks_of_a_day_are_described_as_the_whole_log_is(
+  tmp_path: Path, files: dict[str, Any]
+) -> None:
+  views = [*many_views(), timeless(), *many_views()[::-1], view(user_id=2, video_duration=0)]
+  files = {"daily": (*many_totals(1), *many_totals(1)[:2]), "tags": '0,[8]\n1,"[9, 8]"\n', **files}
+  source = KuaiRec(raw=str(write(tmp_path, *views, **files)))
+  assert_same_log(read_in_blocks(source), read_whole(source))
 
 
 def test_the_other_files_of_the_folder_are_never_read(tmp_path: Path) -> None:
@@ -614,7 +625,7 @@ def test_the_other_files_of_the_folder_are_never_read(tmp_path: Path) -> None:
   for name in (SMALL, "social_network.csv", "user_features_raw.csv"):
     (tmp_path / "data" / name).write_bytes(b"\xff not read at all")
   assert source.identity() == before
-  assert len(source.read().time) == 2
+  assert len(read_whole(source).time) == 2
   assert sorted(before["files"]) == sorted([BIG, USERS, TAGS, CAPTIONS, DAILY])
   assert before["files"][USERS] == sha256(tmp_path / "data" / USERS)
 
@@ -623,7 +634,7 @@ def test_raw_may_be_the_data_folder_itself(tmp_path: Path) -> None:
   two_days(tmp_path)
   inside, outside = KuaiRec(raw=str(tmp_path / "data")), KuaiRec(raw=str(tmp_path))
   assert inside.identity() == outside.identity()
-  assert_same(inside.read(), outside.read())
+  assert_same(read_whole(inside), read_whole(outside))
 
 
 def test_a_changed_file_or_another_matrix_is_another_identity(tmp_path: Path) -> None:
@@ -649,7 +660,7 @@ def test_without_raw_the_record_to_get_it_from_is_named() -> None:
     "KuaiRec is not downloaded; unpack KuaiRec.zip of https://zenodo.org/records/18164998 and give "
     "its folder as RAW=path"
   )
-  for act in (KuaiRec().identity, KuaiRec().read):
+  for act in (KuaiRec().identity, KuaiRec().parts):
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
       act()
 
@@ -664,7 +675,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_a_matrix_that_is_not_published_is_refused(tmp_path: Path) -> None:
   matrix: Any = "medium"
   with pytest.raises(DataError, match=r"^KuaiRec has no matrix 'medium'; take big or small$"):
-    KuaiRec(raw=str(two_days(tmp_path)), matrix=matrix).read()
+    read_whole(KuaiRec(raw=str(two_days(tmp_path)), matrix=matrix))
 
 
 @pytest.mark.parametrize("name", [BIG, USERS, TAGS])
@@ -686,7 +697,7 @@ def test_a_missing_column_is_named(tmp_path: Path, name: str, column: str) -> No
   has = ", ".join(frame.columns[:6])
   message = f"^{re.escape(f'{path} lacks column {column}; it has {has}, …')}$"
   with pytest.raises(DataError, match=message):
-    KuaiRec(raw=str(tmp_path)).read()
+    read_whole(KuaiRec(raw=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -719,10 +730,10 @@ def test_what_is_no_such_number_is_named_with_its_line(
   frame.loc[1, column] = value
   frame.to_csv(path, index=False)
   message = rf"^{re.escape(str(path))} line 3 column {column} holds '?[^']*'? where a number below "
-  for rows in (kuairec.CHUNK_ROWS, 1):
-    monkeypatch.setattr(kuairec, "CHUNK_ROWS", rows)
+  for rows in (csv_file.CHUNK_ROWS, 1):
+    monkeypatch.setattr(csv_file, "CHUNK_ROWS", rows)
     with pytest.raises(DataError, match=f"{message}{limit:,} belongs; mend or remove the line$"):
-      KuaiRec(raw=str(tmp_path)).read()
+      read_whole(KuaiRec(raw=str(tmp_path)))
 
 
 @pytest.mark.parametrize("name", [BIG, USERS, TAGS, DAILY])
@@ -742,7 +753,7 @@ def test_a_file_that_is_no_table_is_named(
   header = path.read_bytes().splitlines(keepends=True)[0]
   path.write_bytes(header if content is None else content)
   with pytest.raises(DataError, match=f"^{re.escape(str(path))} {message}") as raised:
-    KuaiRec(raw=str(tmp_path)).read()
+    read_whole(KuaiRec(raw=str(tmp_path)))
   assert "\n" not in str(raised.value)
 
 
@@ -750,16 +761,14 @@ def test_a_line_with_a_comma_too_many_is_refused_and_not_shifted(tmp_path: Path)
   path = two_days(tmp_path) / "data" / BIG
   edit(path, lambda text: text + text.splitlines()[-1].replace(",4000,", ",4,000,") + "\n")
   with pytest.raises(DataError, match=r"is not a CSV with a header \(Error tokenizing .* line 4"):
-    KuaiRec(raw=str(tmp_path)).read()
+    read_whole(KuaiRec(raw=str(tmp_path)))
 
 
-def test_a_log_of_one_day_or_without_a_complete_row_is_refused(tmp_path: Path) -> None:
-  one = write(tmp_path / "one", view(), view(JULY_6 + HOUR))
-  with pytest.raises(DataError, match=r"big_matrix\.csv covers 1 day; training and day N need at"):
-    KuaiRec(raw=str(one)).read()
-  none = write(tmp_path / "none", timeless(), timeless())
-  with pytest.raises(DataError, match=r"big_matrix\.csv has no complete row; nothing to train on"):
-    KuaiRec(raw=str(none)).read()
+def test_a_matrix_without_a_complete_row_is_a_piece_without_rows(tmp_path: Path) -> None:
+  source = KuaiRec(raw=str(write(tmp_path, timeless(), timeless())))
+  [(piece, counts)] = source.read(source.parts()[0])
+  assert len(piece) == 0
+  assert counts["dropped: rows without a time"] == 2
 
 
 @pytest.fixture(scope="module")
@@ -793,7 +802,7 @@ def test_real_rows_have_their_times_days_and_ratios(
     (tmp_path / name).symlink_to(real / name)
   extra = pd.DataFrame([day_n(user_id=0, video_id=0)])  # the small matrix has rows of one day here
   pd.concat([rows, extra]).to_csv(tmp_path / f"{matrix}_matrix.csv", index=False)
-  log = KuaiRec(raw=str(tmp_path), matrix=matrix).read()
+  log = read_whole(KuaiRec(raw=str(tmp_path), matrix=matrix))
   expected = pd.concat([rows.dropna(subset="time"), extra])
   expected = expected.sort_values("timestamp", kind="stable", ignore_index=True)
   assert len(log.time) == len(expected) == {"big": 16, "small": 16}[matrix]
@@ -824,8 +833,9 @@ def test_real_users_have_their_published_cardinalities(real: Path) -> None:
 
 
 def test_real_tags_have_their_published_counts(real: Path) -> None:
-  bag = kuairec._read_tags(real / TAGS, pd.Series(range(10_728)))
-  lists = [bag.lists[index] for index in bag.index]
+  distinct, by_video = kuairec._read_tags(real / TAGS)
+  assert sorted(by_video.index) == list(range(10_728))
+  lists = [distinct[index] for index in by_video]
   tags = pd.Series([tag for entry in lists for tag in entry])
   assert tags.nunique() == 31
   assert len(tags) / len(lists) == pytest.approx(1.183, abs=5e-4)

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ranking.data.features import pack
-from ranking.data.lookback import MS_PER_HOUR, PRIOR_ROWS, Lookback, as_of, recent
+from ranking.data.lookback import MS_PER_HOUR, PRIOR_ROWS, Lookback
+from ranking.data.prepare import prepare
 from ranking.data.schema import Array, DataError, Log
-from ranking.data.store import DayStore, prepare
+from ranking.data.store import DayStore
 from tests.conftest import TinySource, make_log
+from tests.packing import as_of, pack, recent
 
 LOOKBACKS = st.builds(
   Lookback, feedback_delay_hours=st.sampled_from([0.0, 0.2, 1.0, 26.5]), history=st.integers(1, 4)
@@ -43,8 +44,8 @@ def rates_by_brute_force(log: Log, delay: int) -> dict[str, list[float]]:
 
 def recent_by_brute_force(log: Log, lookback: Lookback) -> Array:
   """For each row, its user's earlier rows with positive feedback, latest first."""
-  user = log.categorical[log.entities[0]]
-  liked = log.labels[log.rated_tasks[0]].to_numpy() > 0
+  user, item = (log.categorical[entity] for entity in log.entities[:2])
+  liked = (log.labels[log.rated_tasks[0]].to_numpy() > 0) & item.notna().to_numpy()
   found = np.full((len(log.time), lookback.history), -1)
   for row, now in enumerate(log.time):
     past = (user == user[row]).to_numpy() & liked & (log.time < now - lookback.delay)

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ranking.data.rows import read_whole
 from ranking.data.schema import Array, DataError, Log, Source, sha256
 from ranking.data.sources import movielens
 from ranking.data.sources.movielens import DAY, HOUR, WEEK, MovieLens
+from tests.blocks import assert_same_log, read_in_blocks
 
 START = 978_307_200  # Monday 2001-01-01 00:00:00 UTC
 TITLES = [
@@ -136,16 +138,16 @@ def read(
 ) -> Log:
   """The log of a few ratings, through the CSV layout."""
   data = Tables(ratings, no_tags() if tags is None else tags)
-  return MovieLens(raw=str(write_csv(folder, data)), slices=slices).read()
+  return read_whole(MovieLens(raw=str(write_csv(folder, data)), slices=slices))
 
 
 def test_every_layout_reads_the_same_ratings_to_the_same_log(
   tmp_path: Path, generated: Tables
 ) -> None:
-  by_csv = MovieLens(raw=str(write_csv(tmp_path / "csv", generated))).read()
-  by_1m = MovieLens(raw=str(write_dat(tmp_path / "1m", generated, "1m"))).read()
-  by_10m = MovieLens(raw=str(write_dat(tmp_path / "10m", generated, "10m"))).read()
-  by_100k = MovieLens(raw=str(write_100k(tmp_path / "100k", generated))).read()
+  by_csv = read_whole(MovieLens(raw=str(write_csv(tmp_path / "csv", generated))))
+  by_1m = read_whole(MovieLens(raw=str(write_dat(tmp_path / "1m", generated, "1m"))))
+  by_10m = read_whole(MovieLens(raw=str(write_dat(tmp_path / "10m", generated, "10m"))))
+  by_100k = read_whole(MovieLens(raw=str(write_100k(tmp_path / "100k", generated))))
   assert_same(by_csv, by_10m)
   assert_same(by_csv, by_1m, labels_but="tagged")
   assert_same(by_1m, by_100k)
@@ -158,7 +160,7 @@ def test_every_layout_reads_the_same_ratings_to_the_same_log(
 
 def test_the_log_keeps_the_contract_of_a_source(tmp_path: Path, generated: Tables) -> None:
   source: Source = MovieLens(raw=str(write_csv(tmp_path, generated)))
-  log = source.read()
+  log = read_whole(source)
   size = len(generated.ratings)
   assert source.name == "movielens"
   assert log.time.dtype == np.int64
@@ -226,7 +228,7 @@ def test_tagged_is_missing_everywhere_without_a_tags_file(
   write_csv(tmp_path, generated)
   (tmp_path / "tags.csv").unlink()
   source = MovieLens(raw=str(tmp_path))
-  assert source.read().labels.tagged.isna().all()
+  assert read_whole(source).labels.tagged.isna().all()
   assert list(source.identity()["files"]) == ["ratings.csv", "movies.csv"]
 
 
@@ -264,7 +266,7 @@ def test_features_of_a_row_by_hand(tmp_path: Path) -> None:
 
 
 def test_people_of_100k_get_the_age_groups_of_1m(tmp_path: Path, generated: Tables) -> None:
-  log = MovieLens(raw=str(write_100k(tmp_path, generated))).read()
+  log = read_whole(MovieLens(raw=str(write_100k(tmp_path, generated))))
   people = log.categorical.groupby("user_id")[["gender", "age", "occupation"]].first()
   expected = USERS.set_index("user")[["gender", "age", "occupation"]]
   pd.testing.assert_frame_equal(people, expected, check_dtype=False, check_names=False)
@@ -331,6 +333,14 @@ def test_the_order_of_the_files_does_not_matter(tmp_path: Path, generated: Table
   )
 
 
+def test_blocks_of_a_slice_are_described_as_the_whole_log_is(
+  tmp_path: Path, generated: Tables
+) -> None:
+  for folder in (write_csv(tmp_path / "csv", generated), write_100k(tmp_path / "100k", generated)):
+    source = MovieLens(raw=str(folder))
+    assert_same_log(read_in_blocks(source), read_whole(source))
+
+
 def test_identity_names_every_file_by_its_content(tmp_path: Path, generated: Tables) -> None:
   folder = write_dat(tmp_path, generated, "1m")
   names = ["ratings.dat", "movies.dat", "users.dat"]
@@ -370,8 +380,8 @@ def test_tfds_examples_read_to_the_same_log_as_the_folder(
     return tfds_batches(generated)
 
   monkeypatch.setattr(movielens, "_tfds_examples", examples)
-  log = MovieLens(version="100k").read()
-  folder = MovieLens(raw=str(write_100k(tmp_path, generated))).read()
+  log = read_whole(MovieLens(version="100k"))
+  folder = read_whole(MovieLens(raw=str(write_100k(tmp_path, generated))))
   assert asked == ["100k"]
   assert_same(log, folder)
   assert list(log.categorical) == list(folder.categorical)
@@ -384,7 +394,7 @@ def test_tfds_versions_without_people_have_no_features_of_people(
 ) -> None:
   batches = tfds_batches(generated, people=False)
   monkeypatch.setattr(movielens, "_tfds_examples", lambda version: batches)
-  assert "gender" not in MovieLens().read().categorical
+  assert "gender" not in read_whole(MovieLens()).categorical
 
 
 def test_tfds_identity_holds_the_name_and_version_of_the_dataset(
@@ -469,7 +479,7 @@ def test_a_bad_csv_file_is_named_with_what_it_holds(
   write_csv(tmp_path, generated)
   (tmp_path / name).write_text(content)
   with pytest.raises(DataError, match=f"^{re.escape(str(tmp_path))}/{re.escape(message)}") as error:
-    MovieLens(raw=str(tmp_path)).read()
+    read_whole(MovieLens(raw=str(tmp_path)))
   assert "\n" not in str(error.value)
 
 
@@ -479,7 +489,7 @@ def test_a_csv_file_that_is_not_utf_8_is_named(tmp_path: Path, generated: Tables
   with pytest.raises(
     DataError, match=r"movies\.csv: not a table \('utf-8' codec can't decode byte"
   ):
-    MovieLens(raw=str(tmp_path)).read()
+    read_whole(MovieLens(raw=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -502,7 +512,7 @@ def test_a_bad_file_without_a_header_is_named_with_what_it_holds(
   write_100k(tmp_path, generated)
   (tmp_path / name).write_text(content)
   with pytest.raises(DataError, match=re.escape(message)):
-    MovieLens(raw=str(tmp_path)).read()
+    read_whole(MovieLens(raw=str(tmp_path)))
 
 
 def test_a_bad_line_of_a_dat_file_is_named_by_its_row(tmp_path: Path, generated: Tables) -> None:
@@ -511,7 +521,7 @@ def test_a_bad_line_of_a_dat_file_is_named_by_its_row(tmp_path: Path, generated:
   with pytest.raises(
     DataError, match=r"ratings\.dat: row 2 has timestamp 'noon', not a whole number"
   ):
-    MovieLens(raw=str(tmp_path)).read()
+    read_whole(MovieLens(raw=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -529,12 +539,12 @@ def test_a_missing_file_is_named(
   (tmp_path / missing).unlink()
   message = re.escape(f"{tmp_path}/{missing}: file is missing; unpack the archive again")
   with pytest.raises(DataError, match=f"^{message}$"):
-    MovieLens(raw=str(tmp_path)).read()
+    read_whole(MovieLens(raw=str(tmp_path)))
 
 
 def test_a_folder_of_something_else_is_refused_with_what_it_holds(tmp_path: Path) -> None:
   with pytest.raises(DataError, match=r"not an unpacked MovieLens folder \(no files\); set raw to"):
-    MovieLens(raw=str(tmp_path / "absent")).read()
+    read_whole(MovieLens(raw=str(tmp_path / "absent")))
   (tmp_path / "ml-1m").mkdir()
   with pytest.raises(
     DataError, match=r"\(ml-1m\); set raw to the folder that holds ratings\.csv, rat"
@@ -561,7 +571,7 @@ def real() -> Log:
   folder = Path(os.environ.get("RANKING_RAW_DATA", ""), "ml-latest-small")
   if "RANKING_RAW_DATA" not in os.environ or not folder.is_dir():
     pytest.skip("set RANKING_RAW_DATA to the folder that holds ml-latest-small")
-  return MovieLens(raw=str(folder)).read()
+  return read_whole(MovieLens(raw=str(folder)))
 
 
 def test_latest_small_has_its_published_counts(real: Log) -> None:

@@ -12,6 +12,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import roc_auc_score
 
+from ranking.data.rows import read_whole
 from ranking.data.sources.synthetic import Synthetic
 from scripts import plot_dials
 
@@ -85,17 +86,17 @@ def test_the_page_gives_the_share_of_rows_on_new_videos_and_the_largest_labels()
   given = re.search(r"([\d.]+) % of the rows at 0, ([\d.]+) % at the default and ([\d.]+) %", text)
   assert given is not None
   logs = [dataclasses.replace(Synthetic(), new_videos_share=share) for share in (0.0, None, 0.5)]
-  shares = [plot_dials.share_new_to_the_log(log.read())[-1] for log in logs]
+  shares = [plot_dials.share_new_to_the_log(read_whole(log))[-1] for log in logs]
   assert [f"{100 * share:.1f}" for share in shares] == list(given.groups())
   given = re.search(r"largest label is ([\d.]+) at tail 1, ([\d.]+) at 2 and ([\d.]+) at 3", text)
   assert given is not None
   logs = [dataclasses.replace(Synthetic(), tail=tail) for tail in (1.0, 2.0, 3.0)]
-  largest = [log.read().labels["log_watch_seconds"].max() for log in logs]
+  largest = [read_whole(log).labels["log_watch_seconds"].max() for log in logs]
   assert [f"{label:.1f}" for label in largest] == list(given.groups())
 
 
 def test_a_row_is_new_to_the_log_if_no_earlier_day_has_its_video():
-  log = SMALL.read()
+  log = read_whole(SMALL)
   seen: set[int] = set()
   for day, share in enumerate(plot_dials.share_new_to_the_log(log)):
     videos = log.categorical["video_id"][log.day == day].tolist()
@@ -104,7 +105,7 @@ def test_a_row_is_new_to_the_log_if_no_earlier_day_has_its_video():
 
 
 def test_the_linear_fit_is_least_squares_and_is_not_measured_on_its_own_rows():
-  log = dataclasses.replace(SMALL, num_noise_features=6).read()
+  log = read_whole(dataclasses.replace(SMALL, num_noise_features=6))
   features, clicks = np.nan_to_num(log.dense.to_numpy()), log.labels["click"].to_numpy()
   model = LinearRegression().fit(features[: plot_dials.FIT_ROWS], clicks[: plot_dials.FIT_ROWS])
   scores = model.predict(features)

@@ -1,20 +1,25 @@
 """The day store: what is read is what was packed, and nothing half-made or damaged is read."""
 
+import contextlib
 import dataclasses
 import errno
+import inspect
 import json
-import os
+import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from ranking.data import card, features, lookback, schema, store
-from ranking.data.schema import Array, Bag, DataError, Log, Schema
-from ranking.data.store import ARRAYS, DayStore, prepare
+from ranking.data import card, draft, features, lookback, merge, rows, schema, store
+from ranking.data.prepare import Silence, prepare
+from ranking.data.schema import Array, DataError, Log, Schema
+from ranking.data.store import ARRAYS, DayStore, DayWriter
+from tests import whole_pack
 from tests.conftest import DAY_NAMES, ROWS_PER_DAY, TinySource
 
 
@@ -31,20 +36,20 @@ def other_days(log: Log, day: Array, names: tuple[str, ...]) -> Log:
 
 
 def test_days_read_back_what_was_packed(tiny_log: Log, tiny_store: DayStore) -> None:
-  packed = features.pack("tiny", tiny_log)
+  packed = whole_pack.pack("tiny", tiny_log)
   days = [*tiny_store.train_days, tiny_store.eval_day]
   assert [day.name for day in days] == list(DAY_NAMES)
   assert [len(day) for day in days] == list(ROWS_PER_DAY)
   for name in ARRAYS:
     arrays = [getattr(day, name) for day in days]
     expected = getattr(packed, name)
-    np.testing.assert_array_equal(np.concatenate(arrays), expected)
+    np.testing.assert_allclose(np.concatenate(arrays), expected, rtol=1e-6)
     for array in arrays:
       assert isinstance(array, np.memmap)
       assert array.dtype == expected.dtype
       assert array.flags.c_contiguous
       assert not array.flags.writeable
-  assert tiny_store.schema == packed.schema
+  assert tiny_store.schema.features == packed.schema.features
 
 
 def test_a_log_without_bags_reads_back_too(tiny_log: Log, tmp_path: Path) -> None:
@@ -72,34 +77,62 @@ def test_a_manifest_follows_its_arrays_and_the_store_its_schema(
   tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   written: list[str] = []
+  close, write_text, rename = DayWriter.__exit__, Path.write_text, Path.rename
 
-  def noting(original: Callable[..., Any]) -> Callable[..., Any]:
-    def write(path: Path, *arguments: Any) -> Any:
-      written.append(path.name)
-      return original(path, *arguments)
+  def closing(writer: DayWriter, *error: Any) -> None:
+    written.extend(Path(file.name).name for file in writer._files.values())
+    close(writer, *error)
 
-    return write
+  def writing(path: Path, text: str) -> int:
+    written.append(path.name)
+    return write_text(path, text)
 
-  monkeypatch.setattr(np, "save", noting(np.save))
-  monkeypatch.setattr(Path, "write_text", noting(Path.write_text))
-  monkeypatch.setattr(Path, "rename", noting(Path.rename))
+  def renaming(path: Path, target: Path) -> Path:
+    if path.name == "store":
+      written.append(target.name)
+    return rename(path, target)
+
+  monkeypatch.setattr(DayWriter, "__exit__", closing)
+  monkeypatch.setattr(Path, "write_text", writing)
+  monkeypatch.setattr(Path, "rename", renaming)
   prepared = prepare(tiny_source, tmp_path)
   day = [*(f"{name}.npy" for name in ARRAYS), "manifest.json"]
-  partial = f"{prepared.directory.name}.partial-{os.getpid()}"
-  assert written == [*day * len(DAY_NAMES), "summary.md", "schema.json", "crc32.txt", partial]
+  last = ["summary.md", "schema.json", "crc32.txt", prepared.directory.name]
+  assert written == [*day * len(DAY_NAMES), *last]
+
+
+class Listener(Silence):
+  """Keeps what it is told."""
+
+  def __init__(self) -> None:
+    self.said: list[str] = []
+    self.tracked: list[tuple[str, int | None, int]] = []
+
+  def say(self, line: str) -> None:
+    self.said.append(line)
+
+  @contextlib.contextmanager
+  def track(self, what: str, unit: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    advances: list[int] = []
+    yield advances.append
+    self.tracked.append((what, total, sum(advances)))
 
 
 def test_the_second_prepare_opens_the_store_of_the_first(
   tiny_source: TinySource, tmp_path: Path
 ) -> None:
-  said: list[str] = []
-  first = prepare(tiny_source, tmp_path, said.append)
-  assert said == [
-    "preparing tiny: reading the log", "preparing tiny: packing 220 rows of 4 days"
-  ]  # fmt: skip
+  console = Listener()
+  first = prepare(tiny_source, tmp_path, console)
+  assert console.said == ["preparing tiny: 220 rows of 4 days"]
+  assert console.tracked == [
+    ("reading tiny", None, 220),
+    ("sorting", 220, 220),
+    ("looking back", 220, 220),
+    ("packing", 220, 220),
+  ]
   changed = {path: path.stat().st_mtime_ns for path in files_below(tmp_path)}
-  second = prepare(tiny_source, tmp_path, said.append)
-  assert (tiny_source.reads, len(said)) == (1, 2)
+  second = prepare(tiny_source, tmp_path, console)
+  assert (tiny_source.reads, len(console.said)) == (1, 1)
   assert second.directory == first.directory
   assert changed == {path: path.stat().st_mtime_ns for path in files_below(tmp_path)}
 
@@ -122,14 +155,16 @@ def test_the_order_of_an_identity_does_not_matter(tiny_log: Log, tmp_path: Path)
   )
 
 
-@pytest.mark.parametrize("changed", ["features", "lookback", "schema", "store", "the source"])
+MODULES = (card, draft, features, lookback, merge, rows, schema, store)
+
+
+@pytest.mark.parametrize("changed", [*(module.__name__ for module in MODULES), "the source"])
 def test_changed_code_is_another_store(
   tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
   before = prepare(tiny_source, tmp_path).directory
-  modules = {"features": features, "lookback": lookback, "schema": schema, "store": store}
-  name = modules[changed].__name__ if changed in modules else TinySource.__module__
-  original = store.inspect.getsource  # type: ignore[attr-defined]
+  name = TinySource.__module__ if changed == "the source" else changed
+  original = inspect.getsource
 
   def getsource(module: Any) -> str:
     return original(module) + ("# changed" if module.__name__ == name else "")
@@ -164,8 +199,10 @@ def test_one_changed_bit_of_an_array_is_noticed(
   content[position] ^= 1
   path.write_bytes(content)
   message = rf"^{re.escape(str(path))} is damaged: CRC 0x\w{{8}}, expected 0x\w{{8}}; "
+  days = tiny_store.train_days
   with pytest.raises(DataError, match=message + cure(tiny_store) + "$"):
-    _ = tiny_store.train_days
+    getattr(days[1], name)
+  assert len(getattr(days[0], name)) == ROWS_PER_DAY[0]
 
 
 @pytest.mark.parametrize("kept", [0, 60, -1])
@@ -173,7 +210,16 @@ def test_a_shortened_array_is_noticed(tiny_store: DayStore, kept: int) -> None:
   path = tiny_store.directory / DAY_NAMES[-1] / "labels.npy"
   path.write_bytes(path.read_bytes()[:kept])
   with pytest.raises(DataError, match=rf"^{re.escape(str(path))} is damaged: .*{cure(tiny_store)}"):
-    _ = tiny_store.eval_day
+    _ = tiny_store.eval_day.labels
+
+
+def test_an_array_that_goes_missing_after_opening_is_named(tiny_store: DayStore) -> None:
+  day = tiny_store.eval_day
+  (tiny_store.directory / day.name / "labels.npy").unlink()
+  with pytest.raises(
+    DataError, match=rf"labels.npy cannot be read \(No such file.*{cure(tiny_store)}"
+  ):
+    _ = day.labels
 
 
 @pytest.mark.parametrize("name", ARRAYS)
@@ -268,13 +314,13 @@ def test_a_removed_store_is_made_again(
 def test_a_source_that_fails_leaves_nothing_behind(
   tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-  def fail() -> Log:
+  def fail(part: str) -> Iterator[Any]:
     raise DataError("log.csv line 3 is not a row")
 
   monkeypatch.setattr(tiny_source, "read", fail)
   with pytest.raises(DataError, match="line 3"):
     prepare(tiny_source, tmp_path)
-  assert list(tmp_path.iterdir()) == []
+  assert files_below(tmp_path) == []
 
 
 def test_a_label_that_cannot_be_trained_on_leaves_nothing_behind(
@@ -283,115 +329,88 @@ def test_a_label_that_cannot_be_trained_on_leaves_nothing_behind(
   labels = tiny_log.labels.replace(1.0, 2.0)
   with pytest.raises(DataError, match=r"click is binary but holds 2\.0"):
     prepare(TinySource(dataclasses.replace(tiny_log, labels=labels)), tmp_path)
-  assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("saved_before", [0, 7, 19])
-def test_a_full_disk_leaves_nothing_behind(
-  tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved_before: int
-) -> None:
-  saved: list[Path] = []
-
-  def save(path: Path, array: Array) -> None:
-    if len(saved) == saved_before:
-      path.write_bytes(b"half an ar")
-      raise OSError(errno.ENOSPC, "No space left on device", str(path))
-    saved.append(path)
-    path.write_bytes(array.tobytes())
-
-  with monkeypatch.context() as full:
-    full.setattr(np, "save", save)
-    with pytest.raises(OSError, match="No space left on device"):
-      prepare(tiny_source, tmp_path)
-  assert len(saved) == saved_before
   assert files_below(tmp_path) == []
-  assert all(not list(folder.iterdir()) for folder in tmp_path.iterdir())
-  assert len(prepare(tiny_source, tmp_path).train_days) == 3  # with space again
-
-
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
-def test_what_goes_wrong_after_the_arrays_leaves_nothing_behind(
-  tiny_source: TinySource,
-  tmp_path: Path,
-  monkeypatch: pytest.MonkeyPatch,
-  error: BaseException,
-) -> None:
-  def fail(*_: Any) -> dict[str, Any]:
-    raise error
-
-  monkeypatch.setattr(card, "describe", fail)
-  with pytest.raises(type(error)):
-    prepare(tiny_source, tmp_path)
-  assert files_below(tmp_path) == []
-
-
-def test_what_a_killed_process_left_is_not_in_the_way(
-  tiny_source: TinySource, tmp_path: Path
-) -> None:
-  directory = prepare(tiny_source, tmp_path / "elsewhere").directory
-  left = tmp_path / "tiny" / f"{directory.name}.partial-{os.getpid()}"
-  (left / DAY_NAMES[0]).mkdir(parents=True)
-  (left / DAY_NAMES[0] / "ids.npy").write_bytes(b"half an ar")
-  assert len(prepare(tiny_source, tmp_path).train_days) == 3
-  assert not left.exists()
-
-
-def test_of_two_that_prepare_at_once_both_get_the_store(
-  tiny_log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-  slow, fast = TinySource(tiny_log), TinySource(tiny_log)
-
-  def read() -> Log:
-    prepare(fast, tmp_path)
-    return tiny_log
-
-  monkeypatch.setattr(slow, "read", read)
-  opened = prepare(slow, tmp_path)
-  assert [len(day) for day in opened.train_days] == list(ROWS_PER_DAY[:-1])
-  assert list((tmp_path / "tiny").iterdir()) == [opened.directory]
 
 
 @pytest.mark.parametrize(
-  ("day", "names", "counts"),
-  [
-    (np.repeat([0, 2, 3], [100, 60, 60]), ("a", "b", "c", "d"), [100, 0, 60, 60]),
-    (np.repeat([0, 1], [100, 120]), ("a", "b", "c"), [100, 120, 0]),
-    (np.repeat([1, 2], [100, 120]), ("a", "b", "c"), [0, 100, 120]),
-    (np.zeros(220), ("a",), [220]),
-  ],
-  ids=["an empty middle day", "an empty day N", "an empty first day", "one day only"],
+  ("owner", "writer", "written_before"),
+  [(np, "savez", 0), (np, "savez", 5), (pickle, "dump", 1), (DayWriter, "_write", 23)],
 )
-def test_an_empty_day_or_one_day_only_is_refused_with_the_counts(
-  tiny_log: Log, tmp_path: Path, day: Array, names: tuple[str, ...], counts: list[int]
+def test_a_full_disk_leaves_nothing_behind(
+  tiny_source: TinySource,
+  tmp_path: Path,
+  monkeypatch: pytest.MonkeyPatch,
+  owner: Any,
+  writer: str,
+  written_before: int,
 ) -> None:
-  message = f"rows per day are {counts}; training and day N need at least two days, none empty"
+  original = getattr(owner, writer)
+  written: list[Any] = []
+
+  def write(*arguments: Any, **arrays: Any) -> None:
+    if len(written) == written_before:
+      raise OSError(errno.ENOSPC, "No space left on device")
+    written.append(arguments)
+    original(*arguments, **arrays)
+
+  with monkeypatch.context() as full:
+    full.setattr(owner, writer, write)
+    with pytest.raises(OSError, match="No space left on device"):
+      prepare(tiny_source, tmp_path)
+  assert len(written) == written_before
+  assert files_below(tmp_path) == []
+  assert len(prepare(tiny_source, tmp_path).train_days) == 3  # with space again
+
+
+@pytest.mark.parametrize(
+  ("day", "names", "got"),
+  [
+    (np.zeros(220), ("a",), "220 rows of 1 day "),
+    (np.ones(220), ("a", "b"), "220 rows of 1 day "),
+  ],
+)
+def test_one_day_only_is_refused(
+  tiny_log: Log, tmp_path: Path, day: Array, names: tuple[str, ...], got: str
+) -> None:
+  message = f"tiny has {got}in all; training and day N need at least two days"
   with pytest.raises(DataError, match=re.escape(message)):
     prepare(TinySource(other_days(tiny_log, day, names)), tmp_path)
-  assert list(tmp_path.iterdir()) == []
+  assert files_below(tmp_path) == []
+
+
+def test_a_day_without_rows_is_no_day(tiny_log: Log, tmp_path: Path) -> None:
+  day = np.repeat([0, 2, 3], [100, 60, 60])
+  opened = prepare(TinySource(other_days(tiny_log, day, ("a", "b", "c", "d"))), tmp_path)
+  assert opened.schema.day_names == ("a", "c", "d")
 
 
 def test_a_log_without_rows_is_refused(tiny_log: Log, tmp_path: Path) -> None:
-  empty = dataclasses.replace(
-    tiny_log,
-    time=tiny_log.time[:0],
-    day=tiny_log.day[:0],
-    categorical=tiny_log.categorical.iloc[:0],
-    bags={name: Bag(bag.lists, bag.index[:0]) for name, bag in tiny_log.bags.items()},
-    dense=tiny_log.dense.iloc[:0],
-    labels=tiny_log.labels.iloc[:0],
-  )
-  with pytest.raises(DataError, match=r"rows per day are \[0, 0, 0, 0\]; training and day N need"):
+  empty = dataclasses.replace(tiny_log, time=tiny_log.time[:0], day=tiny_log.day[:0])
+  with pytest.raises(DataError, match="tiny has 0 rows of 0 days in all; training and day N need"):
     prepare(TinySource(empty), tmp_path)
 
 
-def test_rows_out_of_order_are_refused(tiny_log: Log, tmp_path: Path) -> None:
-  time = tiny_log.time.copy()
-  time[[10, 40]] = time[[40, 10]]
-  day = tiny_log.day.copy()
-  day[[60, 80]] = day[[80, 60]]
-  for log in (dataclasses.replace(tiny_log, time=time), dataclasses.replace(tiny_log, day=day)):
-    with pytest.raises(DataError, match="rows are not in time order; sort them by time before"):
-      prepare(TinySource(log), tmp_path)
+def test_rows_may_be_read_in_any_order(
+  tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  in_order = prepare(tiny_source, tmp_path / "one")
+  read, random = tiny_source.read, np.random.default_rng(0)
+
+  def shuffled(part: str) -> Iterator[tuple[pd.DataFrame, Mapping[str, int]]]:
+    rows = pd.concat([piece for piece, _ in read(part)])
+    rows = rows.assign(tie=random.random(len(rows))).sort_values("tie").drop(columns="tie")
+    yield rows[:50], {}
+    yield rows[50:], tiny_source.log.cleaning
+
+  monkeypatch.setattr(tiny_source, "read", shuffled)
+  other = prepare(tiny_source, tmp_path / "other")
+  for one, another in zip(in_order.train_days, other.train_days, strict=True):
+    np.testing.assert_array_equal(one.time, another.time)
+    # Rows of one ms may have changed places, but none their content.
+    for name in ("ids", "labels"):
+      parts = [np.column_stack([day.time, getattr(day, name)]) for day in (one, another)]
+      before, after = (part[np.lexsort(part.T)] for part in parts)
+      np.testing.assert_array_equal(before, after)
 
 
 def test_an_event_in_both_the_training_days_and_day_n_is_refused(
@@ -399,7 +418,7 @@ def test_an_event_in_both_the_training_days_and_day_n_is_refused(
 ) -> None:
   tie = int(np.flatnonzero(np.diff(tiny_log.time) == 0)[30]) + 1
   log = other_days(tiny_log, np.arange(220) >= tie, ("a", "b"))
-  with pytest.raises(DataError, match="day N begins before the training days end; move the day"):
+  with pytest.raises(DataError, match="day b begins before the day before it ends; mend the day"):
     prepare(TinySource(log), tmp_path)
 
 

@@ -25,9 +25,10 @@ def refusal(directory: Path) -> str | None:
   try:
     opened = DayStore(directory)
     days = [*opened.train_days, opened.eval_day]
+    arrays = [[len(getattr(day, name)) for name in ARRAYS] for day in days]
   except DataError as error:
     return str(error)
-  assert [len(day) for day in days] == list(ROWS_PER_DAY)
+  assert arrays == [[rows] * len(ARRAYS) for rows in ROWS_PER_DAY]
   return None
 
 

@@ -6,7 +6,9 @@ import functools
 import hashlib
 import json
 import math
+import pickle
 import re
+import tracemalloc
 import zoneinfo
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ranking.data import store
+from ranking.data.prepare import prepare
+from ranking.data.rows import read_whole
 from ranking.data.schema import Array, DataError, Log
+from ranking.data.sources import synthetic
 from ranking.data.sources.synthetic import Synthetic
 
 SMALL = Synthetic(days=3, rows_per_day=2_000, num_users=300, num_videos=500)
@@ -26,7 +30,7 @@ BINARY = ("click", "like", "share", "complete")
 
 @functools.cache
 def default_log() -> Log:
-  return Synthetic().read()
+  return read_whole(Synthetic())
 
 
 def shares(column: Array) -> dict[int, float]:
@@ -68,15 +72,15 @@ def digest(log: Log) -> str:
 
 def test_the_default_log_is_the_one_that_published_figures_were_measured_on():
   assert digest(default_log()) == "fbb74599696753a8"
-  assert digest(SMALL.read()) == "3667b95a0455591b"
+  assert digest(read_whole(SMALL)) == "3667b95a0455591b"
 
 
 def test_same_seed_gives_the_same_log_bit_for_bit():
-  assert_same_log(SMALL.read(), SMALL.read())
+  assert_same_log(read_whole(SMALL), read_whole(SMALL))
 
 
 def test_another_seed_gives_another_log():
-  one, other = SMALL.read(), dataclasses.replace(SMALL, seed=1).read()
+  one, other = read_whole(SMALL), read_whole(dataclasses.replace(SMALL, seed=1))
   assert one.labels["click"].to_list()[:1000] != other.labels["click"].to_list()[:1000]
   assert (
     one.categorical["user_id"].to_list()[:1000] != other.categorical["user_id"].to_list()[:1000]
@@ -155,7 +159,7 @@ def test_every_row_lies_inside_its_shanghai_day_in_time_order():
 
 @pytest.mark.parametrize("rows_per_day", [1, 700, 5_000])
 def test_a_day_has_about_as_many_rows_as_asked(rows_per_day):
-  rows = np.bincount(dataclasses.replace(SMALL, rows_per_day=rows_per_day).read().day)
+  rows = np.bincount(read_whole(dataclasses.replace(SMALL, rows_per_day=rows_per_day)).day)
   assert len(rows) == SMALL.days
   assert rows == pytest.approx(np.full(SMALL.days, rows_per_day), rel=0.12)
 
@@ -165,7 +169,10 @@ def test_more_rows_a_day_leave_users_and_videos_as_they_are():
     columns = log.categorical[["video_id", "author_id", "music_id", "upload_type"]]
     return columns.drop_duplicates().set_index("video_id").sort_index()
 
-  few, many = videos(SMALL.read()), videos(dataclasses.replace(SMALL, rows_per_day=4_000).read())
+  few, many = (
+    videos(read_whole(SMALL)),
+    videos(read_whole(dataclasses.replace(SMALL, rows_per_day=4_000))),
+  )
   common = few.index.intersection(many.index)
   assert len(common) > 300
   pd.testing.assert_frame_equal(few.loc[common], many.loc[common])
@@ -307,7 +314,7 @@ def test_the_truth_of_day_n_is_about_as_predictable_as_a_real_log():
 
 def affinity_correlation(**dials: Any) -> float:
   """Between day 1 and day 11, of what is neither the user's nor the video's own."""
-  log = Synthetic(11, 8_000, num_users=40, num_videos=60, **dials).read()
+  log = read_whole(Synthetic(11, 8_000, num_users=40, num_videos=60, **dials))
   assert log.truth is not None
   # Satisfaction depends on user, video and taste alone: no hour, tab or age disturbs it.
   probability = (log.truth["satisfaction"] - 1) / 4
@@ -336,7 +343,7 @@ def test_an_unmoved_taste_stays_exactly():
 
 
 def test_a_log_may_have_far_more_users_than_rows():
-  log = Synthetic(days=2, rows_per_day=1_000, num_users=200_000, num_videos=20_000).read()
+  log = read_whole(Synthetic(days=2, rows_per_day=1_000, num_users=200_000, num_videos=20_000))
   assert log.categorical["user_id"].max() > 100_000
 
 
@@ -345,7 +352,7 @@ DIALLED = Synthetic(days=4, rows_per_day=10_000, num_users=1_000, num_videos=1_5
 
 @functools.cache
 def dialled(**dials: Any) -> Log:
-  return dataclasses.replace(DIALLED, **dials).read()
+  return read_whole(dataclasses.replace(DIALLED, **dials))
 
 
 def truth_of(log: Log) -> pd.DataFrame:
@@ -353,13 +360,93 @@ def truth_of(log: Log) -> pd.DataFrame:
   return log.truth
 
 
-def test_a_log_comes_in_parts_of_one_day():
-  source = dataclasses.replace(SMALL, num_noise_features=2, num_extra_tasks=1, bad_batches=0.5)
-  whole, days = source.read(), list(source._each_day())
-  assert [set(day.day) for day in days] == [{0}, {1}, {2}]
-  for table in ("categorical", "dense", "labels", "truth"):
-    parts = pd.concat([getattr(day, table) for day in days], ignore_index=True)
-    pd.testing.assert_frame_equal(parts, getattr(whole, table), check_exact=True)
+EVERY_DIAL: Any = {
+  **{"shift_on_day": 2, "shift_size": 0.5, "new_videos_share": 0.3, "tail": 4.0},
+  **{"label_noise": 0.1, "bad_batches": 0.5, "num_noise_features": 4, "num_extra_tasks": 2},
+}
+
+
+def pieces_of(source: Synthetic) -> list[pd.DataFrame]:
+  return [piece for part in source.parts() for piece, _ in source.read(part)]
+
+
+def test_a_log_comes_in_pieces_of_one_day_each_in_order(monkeypatch: pytest.MonkeyPatch):
+  monkeypatch.setattr(synthetic, "ROWS_AT_ONCE", 777)
+  pieces = pieces_of(dataclasses.replace(SMALL, **EVERY_DIAL))
+  assert [piece.day.iloc[0] for piece in pieces] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+  for piece in pieces:
+    assert (piece.dtypes == pieces[0].dtypes).all()
+    assert piece.day.nunique() == 1
+    assert len(piece) <= 777
+  rows = pd.concat(pieces, ignore_index=True)
+  assert rows.time.is_monotonic_increasing
+  assert rows.day.is_monotonic_increasing
+
+
+def test_a_row_of_the_default_log_takes_94_bytes_until_it_is_described():
+  piece = pieces_of(SMALL)[0]
+  assert piece.memory_usage(index=False).sum() / len(piece) == 94
+
+
+@pytest.mark.parametrize("rows_at_once", [777, 100_000])
+def test_the_size_of_pieces_changes_nothing(rows_at_once: int, monkeypatch: pytest.MonkeyPatch):
+  source = dataclasses.replace(SMALL, rows_per_day=60_000, **EVERY_DIAL)
+  plain = read_whole(source)
+  monkeypatch.setattr(synthetic, "ROWS_AT_ONCE", rows_at_once)
+  assert_same_log(plain, read_whole(source))
+
+
+def test_rows_can_be_described_in_blocks_by_another_process():
+  source = dataclasses.replace(SMALL, **EVERY_DIAL)
+  whole, rows = read_whole(source), pd.concat(pieces_of(source), ignore_index=True)
+  pickled = pickle.dumps((source, source.tables()))
+  other, tables = pickle.loads(pickled)
+  days = set()
+  for start in range(0, len(rows), 1_111):
+    block = slice(start, start + 1_111)
+    log = other.describe(rows[block].reset_index(drop=True), tables)
+    days.add(tuple(log.day_names))
+    assert [log.day_names[day] for day in log.day] == [
+      whole.day_names[day] for day in whole.day[block]
+    ]
+    np.testing.assert_array_equal(log.time, whole.time[block])
+    np.testing.assert_array_equal(log.bags["tags"].index, whole.bags["tags"].index[block])
+    for table in ("categorical", "dense", "labels", "truth"):
+      expected = getattr(whole, table)[block].reset_index(drop=True)
+      pd.testing.assert_frame_equal(getattr(log, table), expected, check_exact=True)
+  assert ("2026-01-06",) in days
+  assert ("2026-01-06", "2026-01-07") in days
+
+
+def peak_bytes(**options: Any) -> int:
+  """The most that reading piece by piece holds at a time."""
+  tracemalloc.start()
+  for _ in Synthetic(**options).read(""):
+    pass
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  return peak
+
+
+def test_memory_does_not_grow_with_days():
+  options = {"rows_per_day": 2_000, "num_users": 50, "num_videos": 50, "bad_batches": 0.5}
+  few, many = (peak_bytes(days=days, num_noise_features=2, **options) for days in (4, 40))
+  assert many < 1.2 * few
+
+
+def test_a_row_of_a_day_takes_less_memory_than_it_takes_in_a_frame():
+  few, many = (
+    peak_bytes(days=1, rows_per_day=rows, num_users=50, num_videos=50)
+    for rows in (200_000, 600_000)
+  )
+  assert (many - few) / 400_000 < 94
+
+
+def test_positions_are_picked_as_numpy_does():
+  shares = np.random.default_rng(1).random(5_000) ** 4
+  shares /= shares.sum()
+  picked = synthetic._pick(np.random.default_rng(2).random(120_001), shares)
+  np.testing.assert_array_equal(picked, np.random.default_rng(2).choice(5_000, 120_001, p=shares))
 
 
 @pytest.mark.parametrize(
@@ -484,7 +571,7 @@ def test_if_every_burst_is_bad_a_binary_label_that_is_there_is_a_coin():
 def test_bad_bursts_are_outliers_or_missing_or_flipped_and_never_on_the_last_day():
   share = 0.6
   source = dataclasses.replace(DIALLED, days=11, bad_batches=share)
-  plain, bad = dataclasses.replace(source, bad_batches=0.0).read(), source.read()
+  plain, bad = read_whole(dataclasses.replace(source, bad_batches=0.0)), read_whole(source)
   last = bad.day == source.days - 1
   pd.testing.assert_frame_equal(plain.labels[last], bad.labels[last])
   pd.testing.assert_frame_equal(truth_of(plain)[last], truth_of(bad)[last])
@@ -552,11 +639,11 @@ def test_extra_tasks_are_binary_come_last_and_more_of_them_leave_the_first_as_th
 
 
 def test_a_log_with_every_dial_turned_can_be_stored(tmp_path: Path):
-  dials: Any = {"shift_on_day": 2, "shift_size": 0.5, "new_videos_share": 0.3, "tail": 4.0}
-  dials |= {"label_noise": 0.1, "bad_batches": 1.0, "num_noise_features": 3, "num_extra_tasks": 2}
-  made = store.prepare(dataclasses.replace(SMALL, **dials), tmp_path)
+  made = prepare(dataclasses.replace(SMALL, **EVERY_DIAL), tmp_path)
   assert len(made.schema.tasks) == 8
-  assert {"noise_0", "noise_1", "noise_2"} <= {feature.name for feature in made.schema.features}
+  assert {"noise_0", "noise_1", "noise_2", "noise_3"} <= {
+    feature.name for feature in made.schema.features
+  }
   assert made.card["best_possible_on_day_n"]["extra_1"]["auc"] > 0.5
 
 
@@ -570,7 +657,7 @@ def expected_auc(probability: Array, score: Array) -> float:
 
 def test_a_frozen_oracle_decays_by_the_drift_and_as_the_truth_says():
   source = Synthetic(days=10, rows_per_day=2_500, daily_drift=0.5)
-  log, still = source.read(), dataclasses.replace(source, daily_drift=0.0).read()
+  log, still = read_whole(source), read_whole(dataclasses.replace(source, daily_drift=0.0))
   pd.testing.assert_frame_equal(log.categorical, still.categorical)
   days = list(source.oracle_by_day())
   assert [day["day"] for day in days] == log.day_names
@@ -617,7 +704,7 @@ def test_without_drift_the_frozen_oracle_is_the_oracle():
 
 def test_the_frozen_oracle_knows_of_each_user_and_video_what_day_1_told():
   source = Synthetic(4, 20_000, 8, 12, daily_drift=0.6, new_videos_share=0.0)
-  log = source.read()
+  log = read_whole(source)
   # Satisfaction depends on user, video and taste alone.
   pair = [log.categorical["user_id"], log.categorical["video_id"]]
   first_day = truth_of(log)["satisfaction"].where(log.day == 0)
@@ -647,7 +734,7 @@ def test_extra_tasks_follow_taste():
 
 def test_the_oracle_scores_the_log_loss_of_its_probabilities():
   *_, last = SMALL.oracle_by_day()
-  log = SMALL.read()
+  log = read_whole(SMALL)
   of_last_day = log.day == SMALL.days - 1
   truth, label = truth_of(log)["click"][of_last_day], log.labels["click"][of_last_day]
   expected = -np.mean(np.log(np.where(label == 1, truth, 1 - truth)))

@@ -1,56 +1,69 @@
 """A store's card: what the data is, how it was cleaned, how well it could be predicted at best."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ranking.data.features import Packed
-from ranking.data.schema import Log
+from ranking.data.draft import Draft
+from ranking.data.schema import Array, Schema, Task
 from ranking.evaluation import metrics
 
 
-def describe(log: Log, packed: Packed, identity: dict[str, Any]) -> dict[str, Any]:
-  """The content of schema.json, for a log and what it was packed into."""
-  last = log.day == len(log.day_names) - 1
-  categorical = packed.schema.of_kind("categorical")
+def describe(
+  schema: Schema,
+  days: Sequence[Draft],
+  last_ids: Array,
+  truth: tuple[Array, Array] | None,
+  cleaning: Mapping[str, int],
+  identity: dict[str, Any],
+) -> dict[str, Any]:
+  """The content of schema.json.
+
+  Args:
+    schema: of the store.
+    days: its drafts, in order.
+    last_ids: int32 [n, C] of day N.
+    truth: labels and truth [n, T] of day N, for a source that knows them.
+    cleaning: what was dropped or repaired while reading, beside what the drafts say.
+    identity: what the store was made from.
+  """
+  cleaned = Counter(cleaning)
+  for day in days:
+    cleaned.update(day.cleaning)  # keeps zeros, unlike +
   return {
-    **packed.schema.to_json(),
-    "time_zone": log.time_zone,
-    "rows_per_day": np.bincount(log.day, minlength=len(log.day_names)).tolist(),
-    "first_time_per_day": log.time[
-      np.searchsorted(log.day, np.arange(len(log.day_names)))
-    ].tolist(),
-    "labelled_per_day": _per_day(log, ~np.isnan(packed.labels)),
-    "positives_per_day": _per_day(log, np.nan_to_num(packed.labels) > 0, kind="binary"),
-    "unseen_share_of_day_n": {
-      feature.name: float(np.mean(packed.ids[last, k] == 0))
-      for k, feature in enumerate(categorical)
+    **schema.to_json(),
+    "time_zone": days[0].layout.time_zone,
+    "rows_per_day": [sum(day.rows) for day in days],
+    "first_time_per_day": [day.first_time for day in days],
+    "labelled_per_day": {
+      task.name: [int(day.labels.rows[k]) for day in days] for k, task in enumerate(schema.tasks)
     },
-    "cleaning": dict(log.cleaning),
-    "best_possible_on_day_n": _best_possible(log, last),
+    "positives_per_day": {
+      task.name: [int(day.positives[k]) for day in days]
+      for k, task in enumerate(schema.tasks)
+      if task.kind == "binary"
+    },
+    "unseen_share_of_day_n": {
+      feature.name: float(np.mean(last_ids[:, k] == 0))
+      for k, feature in enumerate(schema.of_kind("categorical"))
+    },
+    "cleaning": dict(cleaned),
+    "best_possible_on_day_n": None if truth is None else _best_possible(schema.tasks, *truth),
     "made_from": identity,
   }
 
 
-def _per_day(log: Log, flags: Any, kind: str | None = None) -> dict[str, list[int]]:
-  return {
-    task.name: np.bincount(log.day, flags[:, k], minlength=len(log.day_names)).astype(int).tolist()
-    for k, task in enumerate(log.tasks)
-    if kind in (None, task.kind)
-  }
-
-
-def _best_possible(log: Log, last: Any) -> dict[str, Any] | None:
-  """What the true probabilities and means score on day N, for a source that knows them."""
-  if log.truth is None:
-    return None
-  truth = log.truth.to_numpy(np.float64)[last].copy()
-  for k, task in enumerate(log.tasks):
+def _best_possible(tasks: Sequence[Task], labels: Array, truth: Array) -> dict[str, Any]:
+  """What the true probabilities and means score."""
+  outputs = truth.copy()
+  for k, task in enumerate(tasks):
     if task.kind == "binary":
       probability = np.clip(truth[:, k], 1e-12, 1 - 1e-12)
-      truth[:, k] = np.log(probability) - np.log1p(-probability)
-  return metrics.evaluate(log.tasks, log.labels.to_numpy(np.float32)[last], truth)
+      outputs[:, k] = np.log(probability) - np.log1p(-probability)
+  return metrics.evaluate(tasks, labels, outputs)
 
 
 def to_markdown(card: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -77,17 +77,47 @@ class Log:
 
 
 class Source(Protocol):
-  """Where a log comes from."""
+  """Where a log comes from. It is pickled: its days are described by several processes.
+
+  A log that is larger than memory is read in parts, a part in pieces. Preparing sorts the rows of
+  all pieces into days, the rows of a day by time, and has them described block by block.
+  """
 
   @property
   def name(self) -> str:
     """Of the dataset; its stores are below a folder of this name."""
 
+  @property
+  def keep_duplicates(self) -> bool | None:
+    """Whether rows that repeat an earlier one in every column stay; None = none is looked for."""
+
   def identity(self) -> dict[str, Any]:
     """Everything the log depends on, JSON-serialisable: files with their sha256, or options."""
 
-  def read(self) -> Log:
-    """Reads, cleans and orders the log. Raises DataError on bad input."""
+  def parts(self) -> Sequence[str]:
+    """Parts that can be read side by side, those of earlier rows first: paths of files, or names.
+
+    Raises DataError where there is nothing to read.
+    """
+
+  def read(self, part: str) -> Iterator[tuple[pd.DataFrame, Mapping[str, int]]]:
+    """Pieces of a part, each with what was dropped or repaired in it, and how many rows of it.
+
+    A piece is a frame of some hundred thousand rows at most, in any order, of what `describe`
+    needs and as narrow as that goes. It has the columns `time`, int64, ms since epoch UTC, and
+    `day`, an integer that is the same for all rows of a day and larger for later days. All pieces
+    have the same columns; only rows of the same day are duplicates of each other.
+    """
+
+  def tables(self) -> Any:
+    """What `describe` looks up beside the rows, such as features of users; read once per log."""
+
+  def describe(self, rows: pd.DataFrame, tables: Any) -> Log:
+    """The log of some rows, numbered from 0 and in order of time, none a duplicate to be dropped.
+
+    What it says of a row depends on the row and `tables` alone: rows may be described together or
+    in blocks. Raises DataError on bad input.
+    """
 
 
 def sha256(path: Path) -> str:

@@ -7,38 +7,36 @@
                                   /crc32.txt      CRC of schema.json and of each manifest
 
 A CRC covers each byte of these files but summary.md, which is for people: a changed, shortened
-or missing file is named in a DataError when the store or its day is opened.
+or missing file is named in a DataError when the store or its day is opened, or, for an array, when
+it is first asked for: training reads no byte that was not checked, and no day before its time.
 
 The fingerprint covers the source's files and options and the code that prepares them, so a changed
 recipe never reads a stale store. A store appears under its name only when it is complete.
 """
 
+import contextlib
 import dataclasses
 import functools
-import hashlib
-import inspect
+import io
 import json
-import os
-import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from ranking.data import card, features, schema
-from ranking.data.lookback import Lookback
-from ranking.data.schema import Array, DataError, Schema, Source
+from ranking.data.schema import Array, DataError, Schema
 
-ARRAYS = ("ids", "bags", "dense", "labels", "time")
+DTYPES = {"ids": "<i4", "bags": "<i4", "dense": "<f4", "labels": "<f4", "time": "<i8"}
+ARRAYS = tuple(DTYPES)
 CHECKSUMS = "crc32.txt"
 T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
 class Day:
-  """One day's rows in time order: memory-mapped arrays as in the module's table."""
+  """One day's rows in time order: arrays as in the module's table."""
 
   name: str
   ids: Array  # int32 [n, C]
@@ -51,8 +49,29 @@ class Day:
     return len(self.time)
 
 
+class StoredDay(Day):
+  """A day whose arrays are memory-mapped, and checked against their CRC, when first asked for."""
+
+  _rows: int
+  _load: Callable[[str], Array]
+
+  def __init__(self, name: str, rows: int, load: Callable[[str], Array]):
+    for attribute, value in {"name": name, "_rows": rows, "_load": load}.items():
+      object.__setattr__(self, attribute, value)
+
+  def __len__(self) -> int:
+    return self._rows
+
+  def __getattr__(self, array: str) -> Array:
+    """Asked for what is not there yet. Raises DataError when it is missing, short or changed."""
+    if array not in ARRAYS:
+      raise AttributeError(array)
+    object.__setattr__(self, array, self._load(array))
+    return self.__dict__[array]
+
+
 class DayStore:
-  """A complete store. Days are opened, and checked against their CRC, when first asked for."""
+  """A complete store. Days are opened when first asked for."""
 
   def __init__(self, directory: Path):
     self.directory = directory
@@ -73,23 +92,32 @@ class DayStore:
     return self._open(self.schema.day_names[-1])
 
   def _open(self, name: str) -> Day:
-    """Raises DataError when an array is missing, short or changed."""
+    """Raises DataError when the manifest is missing or changed, or an array is not there."""
     folder = self.directory / name
-    expected = self._load(
-      folder / "manifest.json", lambda manifest: {a: manifest["crc32"][a] for a in ARRAYS}
+    rows, crcs = self._load(
+      folder / "manifest.json",
+      lambda manifest: (manifest["rows"], {array: manifest["crc32"][array] for array in ARRAYS}),
     )
-    arrays = {}
     for array in ARRAYS:
+      if not (folder / f"{array}.npy").is_file():
+        raise DataError(f"{folder / array}.npy is missing; {_cure(self.directory)}")
+
+    def load(array: str) -> Array:
       path = folder / f"{array}.npy"
-      if not path.is_file():
-        raise DataError(f"{path} is missing; {_cure(self.directory)}")
-      if (crc := crc32(path)) != expected[array]:
+      try:
+        crc = crc32(path)
+      except OSError as error:
         raise DataError(
-          f"{path} is damaged: CRC {crc:#010x}, expected {expected[array]:#010x}; "
+          f"{path} cannot be read ({error.strerror}); {_cure(self.directory)}"
+        ) from error
+      if crc != crcs[array]:
+        raise DataError(
+          f"{path} is damaged: CRC {crc:#010x}, expected {crcs[array]:#010x}; "
           f"{_cure(self.directory)}"
         )
-      arrays[array] = np.load(path, mmap_mode="r")
-    return Day(name=name, **arrays)
+      return np.load(path, mmap_mode="r")
+
+    return StoredDay(name, rows, load)
 
   def _load(self, path: Path, parse: Callable[[Any], T]) -> T:
     """What `parse` makes of a JSON file. Raises DataError when it is not what was written."""
@@ -113,6 +141,63 @@ class DayStore:
     return parsed
 
 
+class DayWriter:
+  """A context manager that writes a day's folder, some rows after the other; the manifest last.
+
+  Args:
+    folder: is made; it must not be there.
+    rows: of the day, n.
+    widths: columns of each array that is [n, k]; `time` is [n].
+  """
+
+  def __init__(self, folder: Path, rows: int, widths: Mapping[str, int]):
+    folder.mkdir(parents=True)
+    self._folder, self._rows = folder, rows
+    self._shapes = {"time": (rows,), **{name: (rows, width) for name, width in widths.items()}}
+    self._files: dict[str, BinaryIO] = {}
+    self._crc = dict.fromkeys(ARRAYS, 0)
+
+  def __enter__(self) -> "DayWriter":
+    with contextlib.ExitStack() as stack:
+      for name in ARRAYS:
+        path = self._folder / f"{name}.npy"
+        self._files[name] = stack.enter_context(open(path, "wb"))
+        header = io.BytesIO()
+        kind = np.lib.format.dtype_to_descr(np.dtype(DTYPES[name]))
+        np.lib.format.write_array_header_1_0(
+          header, {"descr": kind, "fortran_order": False, "shape": self._shapes[name]}
+        )
+        self._write(name, header.getvalue())
+      self._open = stack.pop_all()
+    return self
+
+  def write(self, **arrays: Array) -> None:
+    """The next rows of all five arrays."""
+    for name, array in arrays.items():
+      assert array.shape[1:] == self._shapes[name][1:], (name, array.shape)
+      if array.size:
+        self._write(name, np.ascontiguousarray(array, DTYPES[name]).data.cast("B"))
+
+  def _write(self, name: str, content: bytes | memoryview) -> None:
+    self._files[name].write(content)
+    self._crc[name] = zlib.crc32(content, self._crc[name])
+
+  def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    self._open.close()
+    if kind is None:
+      manifest = {"rows": self._rows, "crc32": self._crc}
+      (self._folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+
+
+def write_schema(folder: Path, card: Mapping[str, Any], summary: str) -> None:
+  """Completes a store whose days are written: summary.md, schema.json and crc32.txt."""
+  (folder / "summary.md").write_text(summary)
+  (folder / "schema.json").write_text(json.dumps(card, indent=1))
+  covered = [Path("schema.json"), *(Path(day, "manifest.json") for day in card["day_names"])]
+  lines = [_checksum(crc32(folder / name), name) for name in covered]
+  (folder / CHECKSUMS).write_text("".join(lines))
+
+
 def _checksum(crc: int, name: Path) -> str:
   """A line of crc32.txt."""
   return f"{crc:08x}  {name.as_posix()}\n"
@@ -122,75 +207,6 @@ def _cure(directory: Path) -> str:
   return f"remove {directory} and prepare it again"
 
 
-def prepare(
-  source: Source,
-  root: Path,
-  say: Callable[[str], None] = lambda line: None,
-  lookback: Lookback | None = None,
-) -> DayStore:
-  """Opens the source's store below `root`, making it first if it is not there.
-
-  Args:
-    source: where the log comes from.
-    root: folder of all stores.
-    say: is told, a line at a time, what takes long.
-    lookback: what a row sees of the past; None = strictly earlier counts and rates alone.
-
-  Raises:
-    DataError: bad input; nothing is left behind then.
-  """
-  lookback = lookback or Lookback()
-  identity = {
-    "source": source.identity(),
-    "lookback": dataclasses.asdict(lookback),
-    "code": _code_digest(source),
-  }
-  fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-  directory = root / source.name / fingerprint
-  if not (directory / "schema.json").is_file():
-    if directory.is_dir():
-      raise DataError(f"{directory} has no schema.json; {_cure(directory)}")
-    say(f"preparing {source.name}: reading the log")
-    log = source.read()
-    _check_order(log)
-    say(f"preparing {source.name}: packing {len(log.time):,} rows of {len(log.day_names)} days")
-    _write(source.name, log, lookback, identity, directory)
-  return DayStore(directory)
-
-
-def _write(
-  name: str, log: schema.Log, lookback: Lookback, identity: dict[str, Any], directory: Path
-) -> None:
-  """Writes everything into a neighbouring folder, then renames it."""
-  packed = features.pack(name, log, lookback)
-  partial = directory.with_name(f"{directory.name}.partial-{os.getpid()}")
-  shutil.rmtree(partial, ignore_errors=True)  # left by a killed process that had this number
-  try:
-    bounds = np.searchsorted(log.day, np.arange(len(log.day_names) + 1))
-    for day, start, stop in zip(log.day_names, bounds[:-1], bounds[1:], strict=True):
-      (partial / day).mkdir(parents=True)
-      crc = {}
-      for array in ARRAYS:
-        path = partial / day / f"{array}.npy"
-        np.save(path, np.ascontiguousarray(getattr(packed, array)[start:stop]))
-        crc[array] = crc32(path)
-      manifest = {"rows": int(stop - start), "crc32": crc}
-      (partial / day / "manifest.json").write_text(json.dumps(manifest, indent=1))
-    made = card.describe(log, packed, identity)
-    (partial / "summary.md").write_text(card.to_markdown(made))
-    (partial / "schema.json").write_text(json.dumps(made, indent=1))
-    covered = [Path("schema.json"), *(Path(day, "manifest.json") for day in log.day_names)]
-    lines = [_checksum(crc32(partial / name), name) for name in covered]
-    (partial / CHECKSUMS).write_text("".join(lines))
-    try:
-      partial.rename(directory)
-    except OSError:
-      if not (directory / "schema.json").is_file():
-        raise
-  finally:
-    shutil.rmtree(partial, ignore_errors=True)  # after the rename it is no longer there
-
-
 def crc32(path: Path) -> int:
   """CRC-32 of a file's content."""
   crc = 0
@@ -198,26 +214,3 @@ def crc32(path: Path) -> int:
     while block := file.read(1 << 22):
       crc = zlib.crc32(block, crc)
   return crc
-
-
-def _check_order(log: schema.Log) -> None:
-  if len(log.day_names) < 2 or len(np.unique(log.day)) != len(log.day_names):
-    counts = np.bincount(log.day, minlength=len(log.day_names))
-    raise DataError(
-      f"rows per day are {counts.tolist()}; training and day N need at least two days, none empty"
-    )
-  if (np.diff(log.time) < 0).any() or (np.diff(log.day) < 0).any():
-    raise DataError("the source's rows are not in time order; sort them by time before packing")
-  first = int(np.searchsorted(log.day, len(log.day_names) - 1))
-  if log.time[first - 1] >= log.time[first]:
-    raise DataError("day N begins before the training days end; move the day boundary")
-
-
-def _code_digest(source: Source) -> str:
-  """Of the modules that decide what a store holds."""
-  digest = hashlib.sha256()
-  makers = (type(source), features.pack, Lookback, schema.Log, prepare)
-  for module in map(inspect.getmodule, makers):
-    assert module is not None
-    digest.update(inspect.getsource(module).encode())
-  return digest.hexdigest()

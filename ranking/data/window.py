@@ -6,14 +6,15 @@ W = 0 is strict time order and W = inf a full shuffle. Batch k is a pure functio
 resuming needs the step number and nothing else.
 """
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from ranking.data.schema import Array, Schema
+from ranking.data.schema import Array, DataError, Schema
 from ranking.data.store import ARRAYS, Day
 
 MS_PER_HOUR = 3_600_000.0
@@ -55,11 +56,13 @@ class Batches:
     days: read in this order.
     order: int64 [n], the order in which the concatenated rows are visited.
     batch_size: rows of a global batch; the last one is padded with rows that have no label.
+    failures: what kept the pipeline of `dataset` from reading a batch; see `own_errors`.
   """
 
   days: Sequence[Day]
   order: Array
   batch_size: int
+  failures: list[DataError] = dataclasses.field(default_factory=list)
 
   def __len__(self) -> int:
     return -(-len(self.order) // self.batch_size)
@@ -96,25 +99,38 @@ class Batches:
     """The named arrays' rows, one `np.take` per array and stretch."""
     starts, stretches = self._stretches
     if len(stretches) == 1:
-      return tuple(_take(stretches[0][name], rows) for name in names)
+      return tuple(_take(getattr(stretches[0], name), rows) for name in names)
     owner = np.searchsorted(starts, rows, side="right") - 1
-    origins = [stretches[0][name] for name in names]
+    numbers = np.unique(owner)
+    origins = [getattr(stretches[numbers[0]], name) for name in names]
     gathered = tuple(np.empty((len(rows), a.shape[1]), a.dtype) for a in origins)
-    for number in np.unique(owner):
+    for number in numbers:
       mine = owner == number
       for name, target in zip(names, gathered, strict=True):
-        target[mine] = np.take(stretches[number][name], rows[mine] - starts[number], axis=0)
+        array = getattr(stretches[number], name)
+        target[mine] = np.take(array, rows[mine] - starts[number], axis=0)
     return gathered
 
   @functools.cached_property
-  def _stretches(self) -> tuple[Array, Sequence[Mapping[str, Array]]]:
-    """Runs of rows that lie end to end: the first row of each, and its arrays by name."""
+  def _stretches(self) -> tuple[Array, Sequence[Day]]:
+    """Runs of rows that lie end to end: the first row of each, and its arrays."""
     names = [name for name in ARRAYS if name != "time"]
-    days = [{name: np.asarray(getattr(day, name)) for name in names} for day in self.days]
-    if len(days) > 1 and sum(array.nbytes for day in days for array in day.values()) < HELD_BYTES:
-      days = [{name: np.concatenate([day[name] for day in days]) for name in names}]
-      return np.zeros(1, np.int64), days
-    return np.cumsum([0, *(len(day) for day in self.days[:-1])]), days
+    bytes_per_row = sum(getattr(self.days[0], name)[:1].nbytes for name in names)
+    if len(self.days) > 1 and bytes_per_row * len(self.order) < HELD_BYTES:
+      held = {name: np.concatenate([getattr(day, name) for day in self.days]) for name in names}
+      return np.zeros(1, np.int64), [Day(name="all", time=np.zeros(0, np.int64), **held)]
+    return np.cumsum([0, *(len(day) for day in self.days[:-1])]), self.days
+
+
+@contextlib.contextmanager
+def own_errors(batches: Batches) -> Iterator[None]:
+  """Raises the DataError of a batch as such, and not as the error that TensorFlow makes of it."""
+  try:
+    yield
+  except tf.errors.OpError:
+    if batches.failures:
+      raise batches.failures[0] from None
+    raise
 
 
 def _take(array: Array, rows: Array) -> Array:
@@ -164,7 +180,12 @@ def dataset(
 
   def gather(position: tf.Tensor) -> dict[str, tf.Tensor]:
     def read(k: Array) -> tuple[Array, ...]:
-      return batches.batch(int(k) // here, context.input_pipeline_id * here + int(k) % here, parts)
+      part = context.input_pipeline_id * here + int(k) % here
+      try:
+        return batches.batch(int(k) // here, part, parts)
+      except DataError as error:
+        batches.failures.append(error)
+        raise
 
     arrays = tf.numpy_function(read, [position], dtypes)
     for array, width in zip(arrays, widths, strict=True):

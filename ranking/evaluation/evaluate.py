@@ -46,7 +46,8 @@ class Evaluator:
     data = self._strategy.distribute_datasets_from_function(
       lambda context: window.dataset(self._batches, self._schema, 0, len(self._batches), context)
     )
-    outputs = [self._predict(batch).numpy() for batch in data]
+    with window.own_errors(self._batches):
+      outputs = [self._predict(batch).numpy() for batch in data]
     return np.concatenate(outputs)[: len(self._day)]
 
   def figures(self, outputs: Array) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,8 @@
 """What a person sees of a run: tables before step 1 and after the last, progress between them."""
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import rich.box
@@ -34,6 +35,34 @@ class Console:
     for row in rows:
       table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row))
     self._rich.print(table)
+
+  @contextlib.contextmanager
+  def track(
+    self, what: str, unit: str, total: int | None = None
+  ) -> Iterator[Callable[[int], None]]:
+    """Progress of something named, in so many units (None = unknown), told each advance."""
+    columns = (
+      rich.progress.TextColumn("{task.description}"),
+      rich.progress.BarColumn(bar_width=24),
+      rich.progress.TextColumn(f"{{task.completed:,}} {unit}"),
+      rich.progress.TimeRemainingColumn(compact=True),
+    )
+    bar = rich.progress.Progress(
+      *columns, console=self._rich, transient=True, disable=not self.interactive
+    )
+    task = bar.add_task(what, total=total)
+    done, line_at = 0, time.monotonic()
+
+    def advance(units: int) -> None:
+      nonlocal done, line_at
+      done += units
+      bar.update(task, completed=done)
+      if not self.interactive and time.monotonic() - line_at >= LINE_EVERY_SECONDS:
+        line_at = time.monotonic()
+        self.say(f"{what}: {done:,}{f' of {total:,}' if total else ''} {unit}")
+
+    with bar:
+      yield advance
 
   def progress(self, total: int, done: int) -> "Progress":
     """Progress over `total` steps of which `done` are done already."""

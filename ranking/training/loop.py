@@ -15,8 +15,9 @@ import tf_keras
 
 from ranking.data import window
 from ranking.data.lookback import Lookback
+from ranking.data.prepare import prepare
 from ranking.data.schema import Array, Schema, Source
-from ranking.data.store import DayStore, prepare
+from ranking.data.store import DayStore
 from ranking.evaluation.evaluate import Evaluator
 from ranking.models.shared_bottom import SharedBottom, parameter_counts
 from ranking.optimizers.clipping import Clip
@@ -122,7 +123,7 @@ def train_and_evaluate(
   if (directory / "result.json").exists():
     raise SettingError(f"{directory} is a finished run; give RUN another folder or remove this one")
   console = Console()
-  store = prepare(source, Path(store_directory), console.say, lookback)
+  store = prepare(source, Path(store_directory), console, lookback)
   batches = window.train_batches(store.train_days, batch_size, window_hours, seed)
   last_step = min(max_steps or len(batches), len(batches))
   console.say(
@@ -235,7 +236,11 @@ class _Run:
         lambda context: window.dataset(self.batches, self.store.schema, first, last, context)
       )
     )
-    with signals() as asked_to_stop, self.console.progress(last, first) as progress:
+    with (
+      signals() as asked_to_stop,
+      self.console.progress(last, first) as progress,
+      window.own_errors(self.batches),
+    ):
       for end in pace.calls(first):
         observing = pace.is_due(end, pace.observe_every)
         with self.speed.of(self.batches.batch_size * (end - self.step)):

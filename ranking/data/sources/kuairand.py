@@ -11,15 +11,18 @@ import hashlib
 import re
 import shutil
 import tarfile
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ranking.data.schema import Bag, DataError, Log, Task, sha256
+from ranking.data.schema import Array, Bag, DataError, Log, Task, sha256
+from ranking.data.sources import csv_file
 
-TIME_ZONE = "Asia/Shanghai"
+MS_PER_HOUR, MS_PER_DAY = 3_600_000, 86_400_000
+TIME_ZONE, OFFSET = "Asia/Shanghai", 8 * MS_PER_HOUR  # UTC+8, without summer time
 URL = "https://zenodo.org/records/10439422/files/KuaiRand-{version}.tar.gz"
 MD5 = {
   "Pure": "0820331067a3784d9691136f772b35a7",
@@ -35,18 +38,35 @@ TASKS = (
   Task("watch_ratio", "regression"),
 )
 ENGAGED = ("is_profile_enter", "is_comment", "is_follow", "is_forward")
-LOG_NUMBERS = (
-  *("user_id", "video_id", "time_ms", "is_click", "is_like", "long_view", *ENGAGED),
-  *("play_time_ms", "duration_ms", "is_rand", "tab"),
-)
+LOG_TYPES = {
+  **dict.fromkeys(("user_id", "video_id"), np.int32),
+  "time_ms": np.int64,
+  **dict.fromkeys(("is_click", "is_like", "long_view", *ENGAGED, "is_rand"), np.int8),
+  **dict.fromkeys(("play_time_ms", "duration_ms"), np.int32),
+  "tab": np.int16,
+}
 USER_IDS = (
   *("user_active_degree", "is_live_streamer", "is_video_author", "follow_user_num_range"),
   *("fans_user_num_range", "friend_user_num_range", "register_days_range"),
   *(f"onehot_feat{k}" for k in range(18)),
 )
 USER_COUNTS = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")
+VIDEO_NUMBERS = ("author_id", "music_id")  # ids that are too many for a category
+VIDEO_KINDS = ("video_type", "upload_type", "visible_status", "music_type")
 VIDEO_IDS = ("author_id", "video_type", "upload_type", "visible_status", "music_id", "music_type")
 VIDEO_SIZES = ("server_width", "server_height")
+UNKNOWN = -124  # the log's own word
+
+
+class Tables(NamedTuple):
+  """What is known of users and videos, in order of their ids, int32.
+
+  Columns of few values are categories: 27K has 32 million videos.
+  """
+
+  users: pd.DataFrame  # USER_IDS, and log1p of USER_COUNTS as float64
+  videos: pd.DataFrame  # VIDEO_IDS, aspect_ratio, uploaded in ms since epoch UTC, tag
+  tag_lists: list[list[Hashable]]  # by code of `tag`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,39 +94,43 @@ class KuaiRand:
     options = {"keep_duplicates": self.keep_duplicates, "random_log": self.random_log}
     return {"files": files, **options}
 
-  def read(self) -> Log:
-    """Reads, cleans and orders the log; see the module's docstring for what is left out."""
-    logs, user_files, video_files = self._files()
-    frame = pd.concat([_read(path, LOG_NUMBERS, LOG_NUMBERS) for path in logs], ignore_index=True)
-    frame, cleaning = _clean(frame, self.keep_duplicates)
-    if frame.empty:
-      raise DataError(f"{logs[0]} has no complete row; nothing to train on")
-    user_columns = ("user_id", *USER_IDS, *USER_COUNTS)
-    users = pd.concat([_read(p, user_columns, ("user_id", *USER_COUNTS)) for p in user_files])
-    video_columns = ("video_id", *VIDEO_IDS, *VIDEO_SIZES, "upload_dt", "tag")
-    videos = pd.concat([_read(p, video_columns, ("video_id", *VIDEO_SIZES)) for p in video_files])
-    # A second line of the same user or video would repeat its impressions.
-    users, videos = users.drop_duplicates("user_id"), videos.drop_duplicates("video_id")
-    frame = frame.sort_values("time_ms", kind="stable", ignore_index=True)
-    joined = frame.merge(users, "left", on="user_id").merge(videos, "left", on="video_id")
-    cleaning["rows whose user has no features"] = int((~frame.user_id.isin(users.user_id)).sum())
-    cleaning["rows whose video has no features"] = int(
-      (~frame.video_id.isin(videos.video_id)).sum()
-    )
+  def parts(self) -> list[str]:
+    """The paths of the logs, in order of time."""
+    return [str(path) for path in self._files()[0]]
 
-    local = pd.to_datetime(joined.time_ms, unit="ms", utc=True).dt.tz_convert(TIME_ZONE)
-    days, day_names = pd.factorize(local.dt.strftime("%Y-%m-%d"))
-    if len(day_names) < 2:
-      raise DataError(f"{logs[0]} covers {len(day_names)} day; training and day N need at least 2")
+  def read(self, part: str) -> Iterator[tuple[pd.DataFrame, dict[str, int]]]:
+    """Complete rows in the order of the file: see `_clean`."""
+    path = Path(part)
+    limits = {name: int(np.iinfo(kind).max) + 1 for name, kind in LOG_TYPES.items()}
+    for chunk in csv_file.chunks(path, dict.fromkeys(LOG_TYPES), ids=None):
+      yield _clean(csv_file.checked(path, chunk, limits))
+
+  def tables(self) -> Tables:
+    """The features of users and videos."""
+    _, users, videos = self._files()
+    return Tables(_read_users(users), *_read_videos(videos))
+
+  def describe(self, rows: pd.DataFrame, tables: Tables) -> Log:
+    """The log of complete rows; see the module's docstring for what is left out."""
+    dates, day = np.unique(rows.day, return_inverse=True)
+    users, no_user = _look_up(tables.users, rows.user_id)
+    videos, no_video = _look_up(tables.videos, rows.video_id)
+    duration = rows.duration_ms.where(rows.duration_ms > 0)
+    cleaning = {
+      "kept: rows with duration 0, watch ratio missing": int((rows.duration_ms <= 0).sum()),
+      "kept: watch ratio above 5, clipped": int((rows.play_time_ms > 5 * duration).sum()),
+      "rows whose user has no features": no_user,
+      "rows whose video has no features": no_video,
+    }
     return Log(
-      time=joined.time_ms.to_numpy(np.int64),
-      day=days.astype(np.int32),
-      day_names=list(day_names),
+      time=rows.time.to_numpy(),
+      day=day.astype(np.int32),
+      day_names=[str(date) for date in dates.astype("datetime64[D]")],
       time_zone=TIME_ZONE,
-      categorical=_categorical(joined, local, self.random_log),
-      bags={"tags": _tags(joined.tag)},
-      dense=_dense(joined, local),
-      labels=_labels(joined),
+      categorical=_categorical(rows, users, videos, self.random_log),
+      bags={"tags": _tags(videos.tag, tables.tag_lists)},
+      dense=_dense(rows, users, videos),
+      labels=_labels(rows),
       tasks=TASKS,
       entities=("user_id", "video_id", "author_id"),
       rated_tasks=("is_click", "long_view"),
@@ -172,98 +196,139 @@ def _md5(path: Path) -> str:
   return digest.hexdigest()
 
 
-def _read(path: Path, columns: tuple[str, ...], numbers: tuple[str, ...]) -> pd.DataFrame:
-  """Reads named columns; those in `numbers` must hold numbers, else DataError names the place."""
-  try:
-    frame = pd.read_csv(path, low_memory=False)
-  except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-    reason = str(error).strip()
-    raise DataError(f"{path} is not a CSV with a header ({reason}); unpack it again") from error
-  if missing := [name for name in columns if name not in frame]:
-    raise DataError(f"{path} lacks column {missing[0]}; it has {', '.join(frame.columns[:6])}, …")
-  if frame.empty:
-    raise DataError(f"{path} has a header and no rows; unpack it again")
-  for name in numbers:
-    values = pd.to_numeric(frame[name], errors="coerce")
-    wrong = frame[name].notna() & ~(values.abs() < 2**53)  # infinite and what int64 cannot hold too
-    if wrong.any():
-      row = int(np.flatnonzero(wrong)[0])
-      raise DataError(
-        f"{path} line {row + 2} column {name} holds {frame[name][row]!r} where a number belongs; "
-        "mend or remove the line"
-      )
-  return frame
+def _clean(chunk: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+  """The complete rows of any part of a log, and how many are not.
+
+  Columns: LOG_TYPES, with `time` for time_ms; day, int32, days since 1970 in UTC+8; rest, uint64, a
+  hash of all other columns: only a row that repeats those too is a duplicate.
+  """
+  complete = chunk[list(LOG_TYPES)].notna().all(axis=1)
+  counts = {"dropped: rows with a missing value": int((~complete).sum())}
+  rest = _hash(chunk.drop(columns=list(LOG_TYPES)))[complete]
+  piece = chunk.loc[complete, list(LOG_TYPES)].astype(LOG_TYPES)
+  piece = piece.rename(columns={"time_ms": "time"})
+  return piece.assign(day=((piece.time + OFFSET) // MS_PER_DAY).astype(np.int32), rest=rest), counts
 
 
-def _clean(frame: pd.DataFrame, keep_duplicates: bool) -> tuple[pd.DataFrame, dict[str, int]]:
-  """Drops rows that say nothing new; returns the needed columns of the rest, and the counts."""
-  cleaning = {}
-  incomplete = frame[list(LOG_NUMBERS)].isna().any(axis=1)
-  cleaning["dropped: rows with a missing value"] = int(incomplete.sum())
-  frame = frame[~incomplete]
-  duplicate = frame.duplicated()
-  what = "kept" if keep_duplicates else "dropped"
-  cleaning[f"{what}: exact duplicates of an earlier row"] = int(duplicate.sum())
-  frame = frame.loc[~duplicate | keep_duplicates, list(LOG_NUMBERS)]
-  cleaning["kept: rows with duration 0, watch ratio missing"] = int((frame.duration_ms <= 0).sum())
-  cleaning["kept: watch ratio above 5, clipped"] = int(
-    (frame.play_time_ms > 5 * frame.duration_ms.where(frame.duration_ms > 0)).sum()
+def _hash(ids: pd.DataFrame) -> Array:
+  """uint64 [n], of rows of categories: the same for 5, 5.0 and "5"."""
+  total = np.zeros(len(ids), np.uint64)
+  for _, column in sorted(ids.items()):
+    names = csv_file.text(pd.Series(column.cat.categories)).to_numpy()
+    hashes = np.append(pd.util.hash_array(names), np.uint64(0))  # code −1, missing, reads the last
+    total = total * np.uint64(1_000_003) + hashes[column.cat.codes]
+  return total
+
+
+def _chunks(
+  paths: Sequence[Path], key: str, numbers: Sequence[str], ids: Sequence[str], texts: Sequence[str]
+) -> Iterator[pd.DataFrame]:
+  """Lines of some files that say of which user or video they are: `key`, int32, says it."""
+  for path in paths:
+    for chunk in csv_file.chunks(path, dict.fromkeys((key, *numbers)), texts, ids):
+      checked = csv_file.checked(path, chunk, {key: 2**31})
+      yield checked.dropna(subset=key).astype({key: np.int32})
+
+
+def _by_id(chunks: Iterable[pd.DataFrame], key: str) -> pd.DataFrame:
+  """Chunks as one table in order of `key`; of several lines the first counts."""
+  table = csv_file.whole(chunks)
+  ids, first = np.unique(table.pop(key), return_index=True)
+  return table.iloc[first].set_axis(ids)
+
+
+def _read_users(paths: Sequence[Path]) -> pd.DataFrame:
+  users = _by_id(_chunks(paths, "user_id", USER_COUNTS, USER_IDS, ()), "user_id")
+  kinds = {name: users[name].cat for name in USER_IDS}
+  known = {
+    name: kind.set_categories(kind.categories[kind.categories != UNKNOWN])
+    for name, kind in kinds.items()
+  }
+  counts = np.log1p(users[list(USER_COUNTS)].astype(np.float64).clip(lower=0))
+  return pd.DataFrame(known).join(counts.add_prefix("log_"))
+
+
+def _read_videos(paths: Sequence[Path]) -> tuple[pd.DataFrame, list[list[Hashable]]]:
+  def chunks() -> Iterator[pd.DataFrame]:
+    numbers, texts = (*VIDEO_NUMBERS, *VIDEO_SIZES), ("upload_dt", "tag")
+    for chunk in _chunks(paths, "video_id", numbers, VIDEO_KINDS, texts):
+      width, height = (chunk.pop(name) for name in VIDEO_SIZES)
+      ratio = np.log(width.where(width > 0) / height.where(height > 0))
+      # The same type in all blocks, whether a video of it has no author or all have one.
+      chunk = chunk.astype(dict.fromkeys(VIDEO_NUMBERS, np.float64))
+      yield chunk.assign(aspect_ratio=ratio.astype("category"))
+
+  videos = _by_id(chunks(), "video_id")
+  date = videos.upload_dt.cat
+  midnight = pd.to_datetime(date.categories, format="ISO8601", errors="coerce", utc=True)
+  uploaded = (midnight - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1) - OFFSET
+  videos = videos.drop(columns="upload_dt").assign(
+    uploaded=pd.Categorical(np.append(uploaded, np.nan)[date.codes])
   )
-  return frame.astype(dict.fromkeys(LOG_NUMBERS, np.int64)), cleaning
+  tags = [re.split(r"\s*,\s*", entry) for entry in videos.tag.cat.categories]
+  return videos, [[tag for tag in entry if tag] for entry in tags]
+
+
+def _look_up(table: pd.DataFrame, ids: "pd.Series[int]") -> tuple[pd.DataFrame, int]:
+  """Lines of a table for some ids, numbered from 0, missing where it has none; and of how many.
+
+  It is searched, as the hash table that pandas makes of an index is larger than the table.
+  """
+  known, sought = table.index.to_numpy(), ids.to_numpy()
+  place = np.searchsorted(known, sought)
+  there = place < len(known)
+  there[there] = known[place[there]] == sought[there]
+  place = np.where(there, place, -1)
+  found = {name: column.array.take(place, allow_fill=True) for name, column in table.items()}
+  return pd.DataFrame(found), int((~there).sum())
 
 
 def _categorical(
-  joined: pd.DataFrame, local: "pd.Series[pd.Timestamp]", random_log: bool
+  rows: pd.DataFrame, users: pd.DataFrame, videos: pd.DataFrame, random_log: bool
 ) -> pd.DataFrame:
-  duration = joined.duration_ms.where(joined.duration_ms > 0)
+  duration = rows.duration_ms.where(rows.duration_ms > 0)
   return pd.DataFrame(
     {
-      "user_id": joined.user_id,
-      "video_id": joined.video_id,
-      "author_id": joined.author_id,
-      "tab": joined.tab,
-      "hour": local.dt.hour,
-      "day_of_week": local.dt.dayofweek,
+      "user_id": rows.user_id,
+      "video_id": rows.video_id,
+      "author_id": videos.author_id,
+      "tab": rows.tab,
+      "hour": ((rows.time + OFFSET) // MS_PER_HOUR % 24).astype(np.int8),
+      "day_of_week": ((rows.day + 3) % 7).astype(np.int8),  # 1970 began on a Thursday
       "duration_bucket": np.floor(2.0 * np.log2(duration / 1000.0)),
-      # -124 is the log's own word for unknown.
-      **{name: joined[name].replace(-124, np.nan) for name in USER_IDS},
-      **{name: joined[name] for name in VIDEO_IDS if name != "author_id"},
-      **({"is_rand": joined.is_rand} if random_log else {}),
+      **{name: users[name] for name in USER_IDS},
+      **{name: videos[name] for name in VIDEO_IDS if name != "author_id"},
+      **({"is_rand": rows.is_rand} if random_log else {}),
     }
   )
 
 
-def _dense(joined: pd.DataFrame, local: "pd.Series[pd.Timestamp]") -> pd.DataFrame:
-  uploaded = pd.to_datetime(joined.upload_dt, errors="coerce").dt.tz_localize(TIME_ZONE)
+def _dense(rows: pd.DataFrame, users: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:
   return pd.DataFrame(
     {
-      **{f"log_{name}": np.log1p(joined[name].clip(lower=0)) for name in USER_COUNTS},
-      "log_duration": np.log1p(joined.duration_ms.where(joined.duration_ms > 0)),
-      "aspect_ratio": np.log(
-        joined.server_width.where(joined.server_width > 0)
-        / joined.server_height.where(joined.server_height > 0)
-      ),
-      "video_age_days": (local - uploaded).dt.total_seconds() / 86400.0,
+      **{f"log_{name}": users[f"log_{name}"] for name in USER_COUNTS},
+      "log_duration": np.log1p(rows.duration_ms.where(rows.duration_ms > 0)),
+      "aspect_ratio": videos.aspect_ratio.astype(np.float64),
+      "video_age_days": (rows.time - videos.uploaded.astype(np.float64)) / 1000.0 / 86400.0,
     }
   )
 
 
-def _labels(joined: pd.DataFrame) -> pd.DataFrame:
-  play = joined.play_time_ms.clip(lower=0)
+def _labels(rows: pd.DataFrame) -> pd.DataFrame:
+  play = rows.play_time_ms.clip(lower=0)
   return pd.DataFrame(
     {
-      "is_click": joined.is_click,
-      "long_view": joined.long_view,
-      "is_like": joined.is_like,
-      "engaged": joined[list(ENGAGED)].max(axis=1),
+      "is_click": rows.is_click,
+      "long_view": rows.long_view,
+      "is_like": rows.is_like,
+      "engaged": rows[list(ENGAGED)].max(axis=1),
       "log_play_seconds": np.log1p(play / 1000.0),
-      "watch_ratio": (play / joined.duration_ms.where(joined.duration_ms > 0)).clip(upper=5.0),
+      "watch_ratio": (play / rows.duration_ms.where(rows.duration_ms > 0)).clip(upper=5.0),
     }
   ).astype(np.float32)
 
 
-def _tags(tag: "pd.Series[str]") -> Bag:
-  index, distinct = pd.factorize(tag.fillna(""))
-  return Bag(
-    [[part for part in re.split(r"\s*,\s*", str(text)) if part] for text in distinct], index
-  )
+def _tags(tag: "pd.Series[Any]", tag_lists: list[list[Hashable]]) -> Bag:
+  index, codes = pd.factorize(tag.cat.codes.to_numpy())
+  lists = [*tag_lists, []]  # no tag, or no such video, has code −1
+  return Bag([lists[code] for code in codes], index)

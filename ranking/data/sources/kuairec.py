@@ -9,20 +9,19 @@ those of the day before its own, and of its video nothing first written down on 
 import ast
 import dataclasses
 import re
-from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ranking.data.schema import Array, Bag, DataError, Log, Task, sha256
+from ranking.data.sources import csv_file
 
 RECORD = "https://zenodo.org/records/18164998"
 USERS, TAGS = "user_features.csv", "item_categories.csv"
 CAPTIONS, DAILY = "kuairec_caption_category.csv", "item_daily_features.csv"
-CHUNK_ROWS = 250_000
 MS_PER_HOUR, MS_PER_DAY = 3_600_000, 86_400_000
 TIME_ZONE, OFFSET = "Asia/Shanghai", 8 * MS_PER_HOUR  # UTC+8, without summer time
 TASKS = (
@@ -43,6 +42,7 @@ LOG_NUMBERS = {
   **dict.fromkeys(("user_id", "video_id", "play_duration", "video_duration"), ID),
   "timestamp": 2**32,
 }
+DAILY_KEYS = {"video_id": ID, "date": COUNT}
 USER_IDS = (
   *("user_active_degree", "is_lowactive_period", "is_live_streamer", "is_video_author"),
   *("follow_user_num_range", "fans_user_num_range", "friend_user_num_range"),
@@ -56,6 +56,16 @@ REACTIONS = ("like_cnt", "comment_cnt", "follow_cnt", "share_cnt")
 PRIOR_PLAYS = 100.0  # a video's rate starts at that of all videos on the day, with this weight
 LEVELS = tuple(f"{level}_level_category" for level in ("first", "second", "third"))
 SECONDS = (3, 5, 7, 9, 11, 14, 18, 30, 60, 120)  # where a video's length enters its next bucket
+
+
+class Tables(NamedTuple):
+  """What is known of users and videos, as the readers below have it; None = no such file."""
+
+  users: pd.DataFrame
+  tag_lists: list[list[Hashable]]
+  tags: "pd.Series[int]"
+  captions: pd.DataFrame | None
+  daily: pd.DataFrame | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,52 +93,70 @@ class KuaiRec:
     files = {name: sha256(path) for name, path in self._files().items()}
     return {"files": files, "keep_duplicates": self.keep_duplicates}
 
-  def read(self) -> Log:
-    """Reads, cleans and orders the log; see the module's docstring for what a row sees."""
-    files = self._files()
-    path = files[f"{self.matrix}_matrix.csv"]
-    frame, cleaning = _read_log(path, self.keep_duplicates)
-    if frame.empty:
-      raise DataError(f"{path} has no complete row; nothing to train on")
-    local = frame.time.to_numpy() + OFFSET
-    dates, day = np.unique(local // MS_PER_DAY, return_inverse=True)
-    if len(dates) < 2:
-      raise DataError(f"{path} covers {len(dates)} day; training and day N need at least 2")
+  def parts(self) -> list[str]:
+    """The path of the matrix."""
+    return [str(self._files()[f"{self.matrix}_matrix.csv"])]
 
-    users = _read_users(files[USERS])
-    cleaning["rows whose user has no features"] = int((~frame.user_id.isin(users.index)).sum())
-    users = users.reindex(frame.user_id)
-    tags = _read_tags(files[TAGS], frame.video_id)
-    cleaning["rows whose video has no tags"] = int((tags.index == len(tags.lists) - 1).sum())
-    ids = [users[list(USER_IDS)]]
-    dense = [users[[f"log_{name}" for name in USER_COUNTS]]]
-    if CAPTIONS in files:
-      ids.append(_read_captions(files[CAPTIONS]).reindex(frame.video_id))
+  def read(self, part: str) -> Iterator[tuple[pd.DataFrame, dict[str, int]]]:
+    """Cleaned rows in the order of the file: see `_clean`."""
+    files = self._files()
+    of_log = {}  # told once, with the first piece
+    if DAILY in files:
+      lines = csv_file.whole(csv_file.chunks(files[DAILY], DAILY_KEYS)).dropna()
+      of_log["dropped: daily totals that repeat a video and date"] = int(lines.duplicated().sum())
+    for chunk in csv_file.chunks(Path(part), LOG_NUMBERS):
+      piece, counts = _clean(chunk)
+      yield piece, {**counts, **of_log}
+      of_log = {}
+
+  def tables(self) -> Tables:
+    """The features of users and videos."""
+    files = self._files()
+    return Tables(
+      _read_users(files[USERS]),
+      *_read_tags(files[TAGS]),
+      _read_captions(files[CAPTIONS]) if CAPTIONS in files else None,
+      _read_daily(files[DAILY]) if DAILY in files else None,
+    )
+
+  def describe(self, rows: pd.DataFrame, tables: Tables) -> Log:
+    """The log of cleaned rows; see the module's docstring for what a row sees."""
+    dates, day = np.unique(rows.day, return_inverse=True)
+    users = tables.users.reindex(rows.user_id)
+    tags = tables.tags.reindex(rows.video_id, fill_value=len(tables.tag_lists) - 1).to_numpy()
+    cleaning = {
+      "kept: rows with duration 0, watch ratio missing": int((rows.duration <= 0).sum()),
+      "kept: watch ratio above 5, clipped": int((_ratio(rows) > LONGEST_RATIO).sum()),
+      "rows whose user has no features": int((~rows.user_id.isin(tables.users.index)).sum()),
+      "rows whose video has no tags": int((tags == len(tables.tag_lists) - 1).sum()),
+    }
+    ids = [_categorical(rows), users[list(USER_IDS)]]
+    dense = [_dense(rows), users[[f"log_{name}" for name in USER_COUNTS]]]
+    if tables.captions is not None:
+      ids.append(tables.captions.reindex(rows.video_id))
       cleaning["rows whose video has no caption categories"] = int(ids[-1].isna().all(axis=1).sum())
     elif self.use_captions:
-      cleaning[f"without {CAPTIONS}: rows"] = len(frame)
-    if DAILY in files:
-      daily, repeated = _read_daily(files[DAILY])
-      cleaning["dropped: daily totals that repeat a video and date"] = repeated
-      static, totals = _before(daily, frame.video_id, local // MS_PER_DAY)
+      cleaning[f"without {CAPTIONS}: rows"] = len(rows)
+    if tables.daily is not None:
+      static, totals = _before(tables.daily, rows.video_id, rows.day.to_numpy(np.int64))
       cleaning["rows whose video has no totals of the day before"] = int(
         totals.isna().all(axis=1).sum()
       )
       ids.append(static)
       dense.append(totals)
     else:
-      cleaning[f"without {DAILY}: rows"] = len(frame)
+      cleaning[f"without {DAILY}: rows"] = len(rows)
     return Log(
-      time=frame.time.to_numpy(),
+      time=rows.time.to_numpy(),
       day=day.astype(np.int32),
       day_names=[str(date) for date in dates.astype("datetime64[D]")],
       time_zone=TIME_ZONE,
-      categorical=_side_by_side(_categorical(frame, local), *ids),
-      bags={"tags": tags},
-      dense=_side_by_side(_dense(frame), *dense),
-      labels=_labels(frame),
+      categorical=_side_by_side(*ids),
+      bags={"tags": Bag(tables.tag_lists, tags)},
+      dense=_side_by_side(*dense),
+      labels=_labels(rows),
       tasks=TASKS,
-      entities=("user_id", "video_id", *(("author_id",) if DAILY in files else ())),
+      entities=("user_id", "video_id", *(("author_id",) if tables.daily is not None else ())),
       rated_tasks=("effective_view", "long_play"),
       cleaning=cleaning,
       report_by="duration_bucket",  # how far people watch is above all a matter of length
@@ -159,26 +187,12 @@ class KuaiRec:
     }
 
 
-def _read_log(path: Path, keep_duplicates: bool) -> tuple[pd.DataFrame, dict[str, int]]:
-  """The cleaned rows of a matrix in order of time, those of one ms as in the file; and counts."""
-  parts, cleaning = [], Counter[str]()
-  for chunk in _chunks(path, LOG_NUMBERS):
-    part, counts = _clean(chunk)
-    parts.append(part)
-    cleaning.update(counts)  # keeps zeros, unlike +
-  frame = pd.concat(parts).sort_values("time", kind="stable", ignore_index=True)
-  del parts
-  frame, counts = _without_duplicates(frame, keep_duplicates)
-  cleaning.update(counts)
-  cleaning["kept: rows with duration 0, watch ratio missing"] = int((frame.duration <= 0).sum())
-  cleaning["kept: watch ratio above 5, clipped"] = int((_ratio(frame) > LONGEST_RATIO).sum())
-  return frame, dict(cleaning)
-
-
 def _clean(chunk: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
   """The complete rows of any part of a matrix, and how many are not.
 
-  Columns: time, int64, ms since epoch UTC; user_id, video_id, int32; play, duration, int32, ms.
+  Columns: time, int64, ms since epoch UTC; day, int32, days since 1970 in UTC+8; user_id, video_id,
+  int32; play, duration, int32, ms. Those that are not read (time, date, watch_ratio) follow from
+  them: rows that are the same here are the same in the file.
   """
   timeless = chunk.timestamp.isna()
   incomplete = chunk[list(LOG_NUMBERS)].isna().any(axis=1) & ~timeless
@@ -188,24 +202,15 @@ def _clean(chunk: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
   }
   chunk = chunk[~timeless & ~incomplete]
   time = (chunk.timestamp * 1000).round().astype(np.int64)
-  rest = chunk[["user_id", "video_id"]].astype(np.int32)
-  rest["play"] = chunk.play_duration.astype(np.int32)
-  rest["duration"] = chunk.video_duration.astype(np.int32)
-  rest.insert(0, "time", time)
-  return rest, counts
-
-
-def _without_duplicates(
-  frame: pd.DataFrame, keep_duplicates: bool
-) -> tuple[pd.DataFrame, dict[str, int]]:
-  """Of any part of a cleaned log cut by time: duplicates share theirs.
-
-  The columns that were not read (time, date, watch_ratio) follow from those that were.
-  """
-  duplicate = frame.duplicated()
-  what = "kept" if keep_duplicates else "dropped"
-  counts = {f"{what}: exact duplicates of an earlier row": int(duplicate.sum())}
-  return frame if keep_duplicates else frame[~duplicate].reset_index(drop=True), counts
+  piece = {
+    "time": time,
+    "day": (time + OFFSET) // MS_PER_DAY,
+    "user_id": chunk.user_id,
+    "video_id": chunk.video_id,
+    "play": chunk.play_duration,
+    "duration": chunk.video_duration,
+  }
+  return pd.DataFrame(piece).astype({name: np.int32 for name in piece if name != "time"}), counts
 
 
 def _ratio(frame: pd.DataFrame) -> "pd.Series[float]":
@@ -229,8 +234,9 @@ def _labels(frame: pd.DataFrame) -> pd.DataFrame:
   )
 
 
-def _categorical(frame: pd.DataFrame, local: Array) -> pd.DataFrame:
-  """What a row itself says; `local` is its time in ms of UTC+8, int64 [n]."""
+def _categorical(frame: pd.DataFrame) -> pd.DataFrame:
+  """What a row itself says."""
+  local = frame.time + OFFSET
   edges = [0, *SECONDS]
   lengths = [f"{low} to {high} s" for low, high in zip(edges, SECONDS, strict=False)]
   return pd.DataFrame(
@@ -238,7 +244,7 @@ def _categorical(frame: pd.DataFrame, local: Array) -> pd.DataFrame:
       "user_id": frame.user_id,
       "video_id": frame.video_id,
       "hour": (local // MS_PER_HOUR % 24).astype(np.int8),
-      "day_of_week": ((local // MS_PER_DAY + 3) % 7).astype(np.int8),  # 1970 began on a Thursday
+      "day_of_week": ((frame.day + 3) % 7).astype(np.int8),  # 1970 began on a Thursday
       "duration_bucket": pd.cut(
         frame.duration.where(frame.duration > 0) / 1000.0,
         [*edges, np.inf],
@@ -261,17 +267,19 @@ def _side_by_side(*frames: pd.DataFrame) -> pd.DataFrame:
 
 def _read_users(path: Path) -> pd.DataFrame:
   """By user_id: USER_IDS as text, and log1p of USER_COUNTS as float32."""
-  users = _read(path, {"user_id": ID, **dict.fromkeys(USER_COUNTS, COUNT)}, USER_IDS)
+  numbers = {"user_id": ID, **dict.fromkeys(USER_COUNTS, COUNT)}
+  users = csv_file.whole(csv_file.chunks(path, numbers, USER_IDS))
   # A second line of the same user would be another user.
   users = users.dropna(subset="user_id").drop_duplicates("user_id")
   counts = np.log1p(users[list(USER_COUNTS)].clip(lower=0)).astype(np.float32)
-  table = users[list(USER_IDS)].astype("category").join(counts.add_prefix("log_"))
+  table = users[list(USER_IDS)].join(counts.add_prefix("log_"))
   return table.set_index(pd.Index(users.user_id.astype(np.int32)))
 
 
-def _read_tags(path: Path, video_id: "pd.Series[int]") -> Bag:
-  """The tags of each row's video; the last of the lists is that of a video without any."""
-  table = _read(path, {"video_id": ID}, ("feat",)).dropna().drop_duplicates("video_id")
+def _read_tags(path: Path) -> tuple[list[list[Hashable]], "pd.Series[int]"]:
+  """The distinct lists of tags, and which of them a video_id has, int32; the last is for none."""
+  table = csv_file.whole(csv_file.chunks(path, {"video_id": ID}, ("feat",)))
+  table = table.dropna().drop_duplicates("video_id")
   index, distinct = pd.factorize(table.feat)
   lists: list[list[Hashable]] = []
   for k, text in enumerate(distinct):
@@ -283,8 +291,7 @@ def _read_tags(path: Path, video_id: "pd.Series[int]") -> Bag:
         "mend or remove the line"
       )
     lists.append(tags)
-  by_video = pd.Series(index, table.video_id.astype(np.int32))
-  return Bag([*lists, []], by_video.reindex(video_id, fill_value=len(lists)).to_numpy(np.int32))
+  return [*lists, []], pd.Series(index.astype(np.int32), table.video_id.astype(np.int32))
 
 
 def _list_of_ids(text: str) -> list[Hashable] | None:
@@ -331,15 +338,16 @@ def _read_captions(path: Path) -> pd.DataFrame:
   return table.astype("category")
 
 
-def _read_daily(path: Path) -> tuple[pd.DataFrame, int]:
-  """What is known of a video after each day, by date; and how many lines repeated another.
+def _read_daily(path: Path) -> pd.DataFrame:
+  """What is known of a video after each day, by date; of lines that repeat one, the first.
 
   Columns: video_id, int32; date, int64, days since 1970; VIDEO_IDS as text; float32 totals: log1p
   of SIZES, and PLAYS and REACTIONS per play.
   """
   counts = (*SIZES, *PLAYS, *REACTIONS)
-  numbers = {"video_id": ID, "date": COUNT, **dict.fromkeys(counts, COUNT)}
-  frame = _read(path, numbers, VIDEO_IDS).dropna(subset=["video_id", "date"])
+  numbers = {**DAILY_KEYS, **dict.fromkeys(counts, COUNT)}
+  frame = csv_file.whole(csv_file.chunks(path, numbers, VIDEO_IDS))
+  frame = frame.dropna(subset=list(DAILY_KEYS))
   date = pd.to_datetime(frame.date.astype(np.int64).astype(str), format="%Y%m%d", errors="coerce")
   if date.isna().any():
     line = int(date.index[date.isna()][0])
@@ -348,20 +356,20 @@ def _read_daily(path: Path) -> tuple[pd.DataFrame, int]:
       "20200705 belongs; mend or remove the line"
     )
   frame["date"] = date.to_numpy().astype("datetime64[D]").astype(np.int64)
-  repeated = frame.duplicated(["video_id", "date"])
-  frame = frame[~repeated].sort_values("date", kind="stable", ignore_index=True)
+  frame = frame.drop_duplicates(list(DAILY_KEYS))
+  frame = frame.sort_values("date", kind="stable", ignore_index=True)
 
   total = frame[list(counts)].clip(lower=0)
   of_day = total.groupby(frame.date).transform("sum")
   table = frame[["video_id", "date"]].astype({"video_id": np.int32})
-  table = table.join(frame[list(VIDEO_IDS)].astype("category"))
+  table = table.join(frame[list(VIDEO_IDS)])
   for name in SIZES:
     table[f"log_{name}"] = np.log1p(total[name]).astype(np.float32)
   for name in (*PLAYS, *REACTIONS):
     overall = of_day[name] / of_day.play_cnt.where(of_day.play_cnt > 0)
     rate = (total[name] + PRIOR_PLAYS * overall) / (total.play_cnt + PRIOR_PLAYS)
     table[f"{name.removesuffix('_cnt')}_rate"] = rate.astype(np.float32)
-  return table, int(repeated.sum())
+  return table
 
 
 def _before(
@@ -380,54 +388,3 @@ def _before(
   )
   totals = known.columns.difference(["video_id", "date", "recorded", *VIDEO_IDS], sort=False)
   return known[list(VIDEO_IDS)], known[totals].where(known.recorded == known.date - 1)
-
-
-def _read(path: Path, numbers: Mapping[str, int], texts: tuple[str, ...] = ()) -> pd.DataFrame:
-  """Named columns of a whole file, as `_chunks` reads them."""
-  return pd.concat(_chunks(path, numbers, texts))
-
-
-def _chunks(
-  path: Path, numbers: Mapping[str, int], texts: tuple[str, ...] = ()
-) -> Iterator[pd.DataFrame]:
-  """Named columns of a CSV, CHUNK_ROWS at a time, numbered through from 0; NaN where missing.
-
-  Args:
-    path: of the file.
-    numbers: columns of numbers, and what their size must stay below.
-    texts: columns that are read as they stand.
-
-  Raises DataError that names the place where the file is not so.
-  """
-  columns = [*numbers, *texts]
-  rows = 0
-  try:
-    header = pd.read_csv(path, nrows=0).columns
-    if missing := [name for name in columns if name not in header]:
-      raise DataError(f"{path} lacks column {missing[0]}; it has {', '.join(header[:6])}, …")
-    # With usecols pandas would take a line of too many values, and shift them in silence.
-    with pd.read_csv(
-      path, dtype=dict.fromkeys(texts, str), chunksize=CHUNK_ROWS, low_memory=False
-    ) as reader:
-      for chunk in reader:
-        rows += len(chunk)
-        yield _checked(path, chunk[columns].copy(), numbers)
-  except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-    reason = str(error).strip()
-    raise DataError(f"{path} is not a CSV with a header ({reason}); unpack it again") from error
-  if not rows:
-    raise DataError(f"{path} has a header and no rows; unpack it again")
-
-
-def _checked(path: Path, chunk: pd.DataFrame, numbers: Mapping[str, int]) -> pd.DataFrame:
-  for name, limit in numbers.items():
-    values = pd.to_numeric(chunk[name], errors="coerce")
-    wrong = (chunk[name].notna() & ~(values.abs() < limit)).to_numpy()
-    if wrong.any():
-      row = int(np.flatnonzero(wrong)[0])
-      raise DataError(
-        f"{path} line {chunk.index[row] + 2} column {name} holds {chunk[name].iloc[row]!r} where "
-        f"a number below {limit:,} belongs; mend or remove the line"
-      )
-    chunk[name] = values
-  return chunk

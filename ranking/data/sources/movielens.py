@@ -29,6 +29,10 @@ TASKS = (
   Task("log_seconds_to_next", "regression"),
 )
 
+# Columns of the log; those of people are not in every size.
+_IDS = ["user_id", "movie_id", "hour", "day_of_week", "release_year", "release_decade"]
+_PEOPLE = ["gender", "age", "occupation"]
+_DENSE = ["log_seconds_since_previous", "log_movie_age_years"]
 _TITLE_YEAR = r".*\((\d{4})(?:[-–]\d{0,4})?\)"  # the last such, as in "Lost (2004–2010)"
 _NO_GENRE = {"", "unknown", "Unknown", "(no genres listed)"}
 _FLAGS = (  # the 0/1 columns of u.item, in its order
@@ -119,6 +123,7 @@ class MovieLens:
   """
 
   name = "movielens"
+  keep_duplicates = None  # ratings have to be distinct before they are cut into slices
   raw: str | None = None
   version: str = "latest-small"
   slices: int = 14
@@ -139,8 +144,19 @@ class MovieLens:
     dataset = f"movielens/{self.version}-ratings"
     return identity | {"tfds": dataset, "tfds_version": str(_tfds_builder(self.version).version)}
 
-  def read(self) -> Log:
-    """Reads, cleans and orders the ratings; rows of one second in order of user and film id."""
+  def parts(self) -> list[str]:
+    """One: labels look ahead and slices count all rows, so that the log is read as a whole."""
+    if self.raw is None:
+      return [f"movielens/{self.version}-ratings"]
+    _find_files(Path(self.raw))
+    return [self.raw]
+
+  def read(self, part: str) -> Iterator[tuple[pd.DataFrame, dict[str, int]]]:
+    """All ratings in order of time, those of one second in order of user and film id, as one piece.
+
+    Columns: time; day, int32, the slice; first_second, int64, of the slice; genres, a category such
+    as "Comedy|Drama"; and the columns of the log under their names.
+    """
     if self.raw is not None:
       tables = _read_folder(Path(self.raw))
     else:
@@ -150,7 +166,6 @@ class MovieLens:
     ratings = ratings.sort_values(["timestamp", "userId", "movieId"], ignore_index=True)
     time = ratings.timestamp.to_numpy()
     day = _slice_of_rows(time, self.slices)
-    firsts = pd.to_datetime(time[np.searchsorted(day, range(self.slices))], unit="s")
 
     film, rated = pd.factorize(ratings.movieId)  # film: [n], which of `rated` each row has
     movies = tables["movies"].drop_duplicates("movieId").set_index("movieId").reindex(rated)
@@ -166,23 +181,40 @@ class MovieLens:
     if "users" in tables:
       users = tables["users"].drop_duplicates("userId").set_index("userId")
       users["age"] = _AGES[np.searchsorted(_AGES[1:], users.age, side="right")]
-      columns = ["gender", "age", "occupation"]
-      categorical[columns] = users[columns].reindex(ratings.userId).to_numpy()
+      categorical[_PEOPLE] = users[_PEOPLE].reindex(ratings.userId).to_numpy()
       cleaning["users_not_listed"] = len(set(ratings.userId) - set(users.index))
+    columns = {
+      "time": time * 1000,
+      "day": day,
+      "first_second": time[np.searchsorted(day, day)],
+      "genres": pd.Categorical.from_codes(genre[film], genres),
+    }
+    piece = [categorical, _dense(ratings, years[film]), _labels(ratings, tables.get("tags"))]
+    yield pd.concat([pd.DataFrame(columns), *piece], axis=1), cleaning
 
+  def tables(self) -> None:
+    """Nothing: all is in the rows."""
+
+  def describe(self, rows: pd.DataFrame, tables: None) -> Log:
+    """The log of some of the rows."""
+    slices, first, day = np.unique(rows.day, return_index=True, return_inverse=True)
+    dates = pd.to_datetime(rows.first_second.to_numpy()[first], unit="s")
+    genre, genres = pd.factorize(rows.genres)
     return Log(
-      time=time * 1000,
-      day=day,
-      day_names=[f"slice-{k:02d}_{first:%Y-%m-%d}" for k, first in enumerate(firsts, start=1)],
+      time=rows.time.to_numpy(),
+      day=day.astype(np.int32),
+      day_names=[
+        f"slice-{k + 1:02d}_{date:%Y-%m-%d}" for k, date in zip(slices, dates, strict=True)
+      ],
       time_zone="UTC",
-      categorical=categorical,
-      bags={"genres": Bag([text.split("|") if text else [] for text in genres], genre[film])},
-      dense=_dense(ratings, years[film]),
-      labels=_labels(ratings, tables.get("tags")),
+      categorical=rows[[name for name in (*_IDS, *_PEOPLE) if name in rows]],
+      bags={"genres": Bag([text.split("|") if text else [] for text in genres], genre)},
+      dense=rows[_DENSE],
+      labels=rows[[task.name for task in TASKS]],
       tasks=TASKS,
       entities=("user_id", "movie_id"),
       rated_tasks=("liked", "rating"),
-      cleaning=cleaning,
+      cleaning={},
     )
 
 

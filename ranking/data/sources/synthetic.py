@@ -13,20 +13,25 @@ that they agree with each other and every truth has a closed form:
 
 Dials make the log harder in one way each; docs/synthetic.md shows what they do. Each draws from a
 random stream of its own: turning one leaves everything as it is that it does not change.
+
+Days are drawn one by one and read in blocks: memory grows with users, videos and the rows of a day
+(by less than these take), never with the number of days.
 """
 
 import copy
 import dataclasses
 import datetime
+import itertools
 import math
 import numbers
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from ranking.data.schema import Array, Bag, DataError, Log, Task
+from ranking.data.sources import synthetic_world as world
 from ranking.evaluation import metrics
 
 GENERATOR_VERSION: Final = 1  # raised whenever the same options give another log
@@ -47,44 +52,27 @@ HOURS: Final = np.array(MORNING + EVENING)
 TABS: Final = (0, 1, 2, 4, 6, 9, 11)
 TAB_ROWS: Final = np.array([20.25, 173.0, 6.91, 13.65, 11.21, 1.65, 1.65])
 TAB_CLICKS: Final = np.array([0.086, 0.494, 0.481, 0.596, 0.149, 0.96, 0.04])
-# Quantiles of the duration in seconds.
-DURATION_LEVELS: Final = (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
-DURATIONS: Final = (3.0, 7.1, 13.2, 27.5, 72.2, 158.8, 262.3, 481.9, 1177.7)
-DURATION_EDGES: Final = (15, 30, 60, 120)
 # Rates at some durations: clicks, and completions once clicked.
 RATE_SECONDS: Final = (10.5, 21.5, 43.0, 87.0, 185.0, 600.0)
 CLICK_RATES: Final = np.array([0.39, 0.447, 0.472, 0.483, 0.44, 0.40])
 COMPLETE_RATES: Final = np.array([0.70, 0.53, 0.31, 0.19, 0.08, 0.015])
 CLICK_RATE: Final = 0.442
-ACTIVE_DEGREES: Final = {"full_active": 0.658, "high_active": 0.226, "middle_active": 0.116}
-UPLOAD_TYPES: Final = (0.5, 0.2, 0.1, *(0.2 / 11,) * 11)
-NUM_TAGS: Final = 46
-TAGS_PER_VIDEO: Final = (0.85, 0.12, 0.02, 0.01)  # shares of 1, 2, 3 and 4 tags
-
-# What a logit is made of: its mean, then the standard deviations that taste, the user's habit and
-# the video's quality add to it. Like and share are rates of clicked rows; shares are five times as
-# frequent as KuaiRand's, which are too few to learn from. Satisfaction becomes 1 to 5 stars.
-EFFECTS: Final = {
-  "click": (0.0, 0.8, 0.45, 0.55),
-  "like": (-4.08, 0.7, 0.9, 0.5),
-  "share": (-5.3, 0.5, 0.8, 0.7),
-  "complete": (0.0, 0.6, 0.4, 0.5),
-  "satisfaction": (0.5, 0.8, 0.4, 0.6),
-}
-NUM_SEGMENTS: Final = 50
-TASTE_DIMENSIONS: Final = 4
 SEGMENT_TASTE: Final = 0.7  # share of a taste's variance that users of one segment have in common
 BOUNCED: Final = 0.175  # share of passed-by rows without any play time
 SURVEYED: Final = 0.2  # share of rows with a satisfaction label
 REWATCH_SHAPE: Final = 0.7  # Weibull: how far log play time exceeds the log duration
 REWATCH_SCALE: Final = 0.155
-# Whatever is drawn for labels, in the order in which the log's stream holds it.
-LABEL_DRAWS: Final = (
-  *("click", "complete", "rewatch", "left", "passed", "bounced"),
-  *("stars", "like", "share", "surveyed"),
-)
 
-DAYS_BEFORE: Final = 90  # the oldest video was uploaded so long before the first midnight
+Draw = Callable[[np.random.Generator, int], Array]
+UNIFORM: Final[Draw] = np.random.Generator.random
+# Whatever is drawn for labels, in the order in which the log's stream holds it. All take one random
+# number a row, but for rewatches: their Weibull numbers are powers of exponential ones.
+LABEL_DRAWS: Final[Mapping[str, Draw]] = {
+  **dict.fromkeys(("click", "complete"), UNIFORM),
+  "rewatch": np.random.Generator.standard_exponential,
+  **dict.fromkeys(("left", "passed", "bounced", "stars", "like", "share", "surveyed"), UNIFORM),
+}
+
 EXTRA_MEAN: Final = (-4.0, 0.0)  # an extra task's mean logit is drawn between these
 EXTRA_TASTE: Final = 0.7  # standard deviations of an extra task's weight of taste,
 EXTRA_HABIT: Final = 0.6  # of what the user adds to its logit
@@ -95,47 +83,67 @@ BURSTS: Final = ("outlier", "missing", "flipped")  # what may happen to one, equ
 # Added to or taken from a regression label. Equal odds keep its mean, so the truth stays as it is.
 OUTLIER: Final = 1e4
 
-Columns = Mapping[str, Array]
+ROWS_AT_ONCE: Final = 50_000  # so few that what is made of them stays in the processor's cache
+
+Columns = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Users:
-  """Columns of U users; activity sums to 1, habit has a standard normal column per effect."""
+class _Draws:
+  """The random numbers of a day of n rows in R requests: in [0, 1), where nothing else is said."""
 
-  activity: Array
-  segment: Array
-  habit: Columns
-  categorical: Columns
-  dense: Columns
+  rows: Array  # [R], how many each request has
+  hour: Array  # [R]
+  ms: Array  # [R], whole numbers below HOUR_MS
+  user: Array  # [R]
+  tab: Array  # [R]
+  video: Array  # [n]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Videos:
-  """Columns of V videos in the order of upload, in days after the first midnight.
+class _Day:
+  """What is shown on one day: n rows in R requests, each at one time to one user."""
 
-  quality has a standard normal column per effect; topic is [V, TASTE_DIMENSIONS], of length 1.
-  """
-
-  upload: Array
-  popularity: Array
-  seconds: Array
-  topic: Array
-  quality: Columns
-  categorical: Columns
-  tags: Bag
+  number: int  # from 0
+  time: Array  # [R], as the next three
+  hour: Array
+  tab: Array  # position in TABS
+  user: Array
+  request: Array  # [n], position in the columns above
+  video: Array  # [n]
+  taste: Array  # [U, TASTE_DIMENSIONS]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Rows:
-  """What was shown when, where and to whom, [n] each; affinity is about standard normal."""
+  """Some rows of a day; affinity is about standard normal."""
 
+  first: int  # position of the first one in its day
   time: Array
-  day: Array
   hour: Array
-  tab: Array  # position in TABS
+  tab: Array
   user: Array
   video: Array
   affinity: Array
+
+
+Change = Callable[[_Rows, Columns, Columns], None]  # of some rows' truth and labels
+
+
+@dataclasses.dataclass(frozen=True)
+class _Latents:
+  """What users and videos add to logits, [U, E] and [V, E], a column per effect.
+
+  By its duration, a video adds more to those of click and complete, [V]. Its log_duration is log1p
+  of seconds; upload is in days after the first midnight.
+  """
+
+  user: Array
+  video: Array
+  click: Array
+  complete: Array
+  log_duration: Array
+  upload: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +196,7 @@ class Synthetic:
   num_extra_tasks: int = 0
 
   name = "synthetic"
+  keep_duplicates = None
 
   def __post_init__(self) -> None:
     value: Any
@@ -222,22 +231,84 @@ class Synthetic:
   def identity(self) -> dict[str, Any]:
     return {"generator_version": GENERATOR_VERSION, **dataclasses.asdict(self)}
 
-  def read(self) -> Log:
-    days = list(self._each_day())
+  def parts(self) -> list[str]:
+    # One: no day can be drawn before those that precede it.
+    return [f"Synthetic(days={self.days})"]
 
-    def joined(table: str) -> pd.DataFrame:
-      return pd.concat([getattr(day, table) for day in days], ignore_index=True)
+  def read(self, part: str) -> Iterator[tuple[pd.DataFrame, Mapping[str, int]]]:
+    del part  # there is but one
+    users, videos = self.tables()
+    latents = _make_latents(users, videos)
+    extra_tasks = {f"extra_{k}": self._extra_task(k) for k in range(self.num_extra_tasks)}
+    binary = (*BINARY_TASKS, *extra_tasks)
+    noise_features = self._noise_features()
+    random = _streams(self._bits("labels"), self._count_rows(), LABEL_DRAWS)
+    for day in self._show(users, videos):
+      of_day = (day.number, len(day.video))
+      changes = [
+        self._answer_extra(*of_day, extra_tasks),
+        self._flip(*of_day, binary),
+        self._spoil(*of_day, binary),
+      ]
+      noise_random = self._streams("noise_features", *of_day, noise_features)
+      for rows in _in_blocks(day, videos.topic):
+        truth, labels = _answer(random, rows, latents, self.tail)
+        for change in changes:
+          change(rows, truth, labels)
+        count = len(rows.time)
+        columns = {
+          "time": rows.time,
+          "day": np.full(count, day.number, np.int32),
+          **{column: getattr(rows, column) for column in ("hour", "tab", "user", "video")},
+          **{f"label_{task}": label.astype(np.float32) for task, label in labels.items()},
+          **{f"truth_{task}": mean for task, mean in truth.items()},
+          **{name: draw(noise_random[name], count) for name, draw in noise_features.items()},
+        }
+        yield pd.DataFrame(columns, copy=False), {}
 
-    tags = [day.bags["tags"] for day in days]
-    return dataclasses.replace(
-      days[0],
-      time=np.concatenate([day.time for day in days]),
-      day=np.concatenate([day.day for day in days]),
-      categorical=joined("categorical"),
-      bags={"tags": Bag(tags[0].lists, np.concatenate([bag.index for bag in tags]))},
-      dense=joined("dense"),
-      labels=joined("labels"),
-      truth=joined("truth"),
+  def tables(self) -> tuple[world.Users, world.Videos]:
+    upload = world.uploads(self.num_videos, self.days, self.new_videos_share)
+    users = world.make_users(self._random("users"), self.num_users)
+    return users, world.make_videos(self._random("videos"), upload)
+
+  def describe(self, rows: pd.DataFrame, tables: tuple[world.Users, world.Videos]) -> Log:
+    users, videos = tables
+    time, day, hour, tab, user, video = (
+      rows[column].to_numpy() for column in ("time", "day", "hour", "tab", "user", "video")
+    )
+    days, of_row = np.unique(day, return_inverse=True)
+    dates = [FIRST_DAY + datetime.timedelta(days=int(day)) for day in days]
+    noise = self._noise_features()
+    tasks = self._tasks()
+    categorical = {
+      **_at(user, users.categorical),
+      **_at(video, videos.categorical),
+      "tab": np.array(TABS)[tab],
+      "hour": hour.astype(np.int64),
+      "day_of_week": np.array([date.weekday() for date in dates], np.int64)[of_row],
+      **{name: rows[name].to_numpy(np.int64) for name in noise if noise[name] is _draw_ids},
+    }
+    dense = {
+      **_at(user, users.dense),
+      "log1p_duration_seconds": np.log1p(videos.seconds[video]),
+      "video_age_days": _age(time, videos.upload[video]),
+      **{name: rows[name].to_numpy() for name in noise if noise[name] is not _draw_ids},
+    }
+    return Log(
+      time=time,
+      day=of_row.astype(np.int32),
+      day_names=[date.date().isoformat() for date in dates],
+      time_zone=TIME_ZONE,
+      categorical=pd.DataFrame(categorical),
+      bags={"tags": Bag(videos.tags.lists, videos.tags.index[video])},
+      dense=pd.DataFrame(dense),
+      labels=pd.DataFrame({task.name: rows[f"label_{task.name}"] for task in tasks}),
+      tasks=tasks,
+      entities=("user_id", "video_id", "author_id"),
+      rated_tasks=("click", "complete"),
+      cleaning={},
+      report_by="tab",
+      truth=pd.DataFrame({task.name: rows[f"truth_{task.name}"] for task in tasks}),
     )
 
   def oracle_by_day(self) -> Iterator[dict[str, Any]]:
@@ -248,68 +319,29 @@ class Synthetic:
     """
     # Taste has a random stream of its own, so that these rows are the same.
     frozen = dataclasses.replace(self, daily_drift=0.0, shift_on_day=None, shift_size=0.0)
-    for day, (now, then) in enumerate(zip(self._each_day(), frozen._each_day(), strict=True)):
-      labels = now.labels.to_numpy(np.float32)
+    tasks = self._tasks()
+    (part,) = self.parts()
+    label_columns = [f"label_{task.name}" for task in tasks]
+    pieces = zip(self.read(part), frozen.read(part), strict=True)
+    for day, of_day in itertools.groupby(pieces, lambda pair: int(pair[0][0]["day"].iloc[0])):
+      labels, now, then = [], [], []
+      for (piece, _), (frozen_piece, _) in of_day:
+        labels.append(piece[label_columns].to_numpy())
+        now.append(_outputs(piece, tasks))
+        then.append(_outputs(frozen_piece, tasks))
+      label = np.concatenate(labels)
       yield {
-        "day": now.day_names[day],
-        "oracle": metrics.evaluate(now.tasks, labels, _outputs(now)),
-        "frozen": metrics.evaluate(now.tasks, labels, _outputs(then)),
+        "day": (FIRST_DAY + datetime.timedelta(days=day)).date().isoformat(),
+        "oracle": metrics.evaluate(tasks, label, np.concatenate(now)),
+        "frozen": metrics.evaluate(tasks, label, np.concatenate(then)),
       }
 
-  def _each_day(self) -> Iterator[Log]:
-    """The log in parts of one day each; nothing grows with the number of days."""
-    users = _make_users(self._random("users"), self.num_users)
-    videos = _make_videos(
-      self._random("videos"), _uploads(self.num_videos, self.days, self.new_videos_share)
-    )
-    extra_tasks = {f"extra_{k}": self._extra_task(k) for k in range(self.num_extra_tasks)}
-    dates = [FIRST_DAY + datetime.timedelta(days=day) for day in range(self.days)]
-    streams = self._label_streams(sum(len(rows.time) for rows in self._show(users, videos)))
-    for day, rows in enumerate(self._show(users, videos)):
-      truth, labels = _answer(streams, rows, users, videos, self.tail)
-      extra_random = self._random("extra_labels", day)
-      for name, task in extra_tasks.items():
-        by_user, by_video = task.habit[rows.user], task.quality[rows.video]
-        truth[name] = _sigmoid(task.mean + task.taste * rows.affinity + by_user + by_video)
-        labels[name] = extra_random.random(len(rows.time)) < truth[name]
-      binary = (*BINARY_TASKS, *extra_tasks)
-      self._flip(day, binary, truth, labels)
-      self._spoil(day, binary, truth, labels)
-      noise_categorical, noise_dense = self._noise_features(day, len(rows.time))
-      categorical = {
-        **_at(rows.user, users.categorical),
-        **_at(rows.video, videos.categorical),
-        "tab": np.array(TABS)[rows.tab],
-        "hour": rows.hour,
-        "day_of_week": np.full(len(rows.time), dates[day].weekday()),
-        **noise_categorical,
-      }
-      dense = {
-        **_at(rows.user, users.dense),
-        "log1p_duration_seconds": np.log1p(videos.seconds)[rows.video],
-        "video_age_days": _age(rows, videos),
-        **noise_dense,
-      }
-      yield Log(
-        time=rows.time,
-        day=rows.day,
-        day_names=[date.date().isoformat() for date in dates],
-        time_zone=TIME_ZONE,
-        categorical=pd.DataFrame(categorical),
-        bags={"tags": Bag(videos.tags.lists, videos.tags.index[rows.video])},
-        dense=pd.DataFrame(dense),
-        labels=pd.DataFrame(labels, dtype=np.float32),
-        tasks=[
-          *(Task(name, "binary") for name in BINARY_TASKS),
-          *(Task(name, "regression") for name in REGRESSION_TASKS),
-          *(Task(name, "binary") for name in extra_tasks),
-        ],
-        entities=("user_id", "video_id", "author_id"),
-        rated_tasks=("click", "complete"),
-        cleaning={},
-        report_by="tab",
-        truth=pd.DataFrame(truth),
-      )
+  def _tasks(self) -> list[Task]:
+    return [
+      *(Task(name, "binary") for name in BINARY_TASKS),
+      *(Task(name, "regression") for name in REGRESSION_TASKS),
+      *(Task(f"extra_{k}", "binary") for k in range(self.num_extra_tasks)),
+    ]
 
   def _bits(self, part: str, *piece: int) -> np.random.PCG64:
     """One stream per part, so that more rows a day leave users and videos as they are."""
@@ -322,43 +354,42 @@ class Synthetic:
   def _random(self, part: str, *piece: int) -> np.random.Generator:
     return np.random.Generator(self._bits(part, *piece))
 
-  def _label_streams(self, num_rows: int) -> dict[str, np.random.Generator]:
-    """A stream per draw, which gives a day's rows after those of the days before.
+  def _streams(
+    self, part: str, day: int, num_rows: int, draws: Mapping[str, Draw]
+  ) -> dict[str, np.random.Generator]:
+    return _streams(self._bits(part, day), num_rows, draws)
 
-    All of them are cut from one, which holds a draw for all `num_rows` rows of the log, then the
-    next draw: logs were made like that, all rows at once, when figures were first published.
-    """
-    bits = self._bits("labels")
-    streams = {}
-    for draw in LABEL_DRAWS:
-      streams[draw] = np.random.Generator(copy.deepcopy(bits))
-      if draw == "rewatch":  # takes a varying count of random numbers; all others one a row
-        for start in range(0, num_rows, 1 << 20):
-          np.random.Generator(bits).standard_exponential(min(1 << 20, num_rows - start))
-      else:
-        bits.advance(num_rows)
-    return streams
+  def _draw_days(self) -> Iterator[_Draws]:
+    random = self._random("rows")
+    for _ in range(self.days):
+      yield _draw_day(random, self.rows_per_day)
 
-  def _show(self, users: _Users, videos: _Videos) -> Iterator[_Rows]:
-    """Draws the rows of each day while taste moves from day to day."""
-    taste_random, rows_random = self._random("taste"), self._random("rows")
-    shift_random = self._random("shift")
+  def _count_rows(self) -> int:
+    """Of all days, which takes drawing them: how many requests a day has is random."""
+    return sum(len(draws.video) for draws in self._draw_days())
+
+  def _show(self, users: world.Users, videos: world.Videos) -> Iterator[_Day]:
+    """The days one by one, while taste moves from one to the next."""
+    taste_random, shift_random = self._random("taste"), self._random("shift")
     # A model can learn a segment's taste from a feature, a user's own from the user's id alone.
-    segment_taste = taste_random.standard_normal((NUM_SEGMENTS, TASTE_DIMENSIONS))
-    own_taste = taste_random.standard_normal((self.num_users, TASTE_DIMENSIONS))
+    segment_taste = taste_random.standard_normal((world.NUM_SEGMENTS, world.TASTE_DIMENSIONS))
+    own_taste = taste_random.standard_normal((self.num_users, world.TASTE_DIMENSIONS))
     kept = math.sqrt(1 - self.daily_drift**2)
     kept_by_shift = math.sqrt(1 - self.shift_size**2)
-    for day in range(self.days):
+    # A video is shown less and less as it ages.
+    popularity = videos.popularity * np.exp(videos.upload / 25)
+    for day, draws in enumerate(self._draw_days()):
       if day + 1 == self.shift_on_day:
-        segment_taste = _noisy(shift_random, segment_taste, kept_by_shift)
-        own_taste = _noisy(shift_random, own_taste, kept_by_shift)
+        segment_taste = world.noisy(shift_random, segment_taste, kept_by_shift)
+        own_taste = world.noisy(shift_random, own_taste, kept_by_shift)
       taste = math.sqrt(SEGMENT_TASTE) * segment_taste[users.segment]
       taste += math.sqrt(1 - SEGMENT_TASTE) * own_taste
-      num_rows = max(1, round(self.rows_per_day * rows_random.normal(1, 0.03)))
-      yield _show_one_day(rows_random, day, num_rows, users, videos, taste)
+      # And from the first midnight after its upload.
+      uploaded = np.searchsorted(videos.upload, day)
+      yield _show_one_day(day, draws, users.activity, popularity[:uploaded], taste)
       # The variance of taste stays, so that no day is harder to predict than another.
-      segment_taste = _noisy(taste_random, segment_taste, kept)
-      own_taste = _noisy(taste_random, own_taste, kept)
+      segment_taste = world.noisy(taste_random, segment_taste, kept)
+      own_taste = world.noisy(taste_random, own_taste, kept)
 
   def _extra_task(self, number: int) -> _ExtraTask:
     random = self._random("extra_tasks", number)
@@ -369,188 +400,199 @@ class Synthetic:
       quality=EXTRA_QUALITY * random.standard_normal(self.num_videos),
     )
 
-  def _flip(
-    self, day: int, tasks: Sequence[str], truth: dict[str, Array], labels: dict[str, Array]
-  ) -> None:
+  def _answer_extra(self, day: int, num_rows: int, tasks: Mapping[str, _ExtraTask]) -> Change:
+    """Adds truth and labels of the extra tasks."""
+    random = self._streams("extra_labels", day, num_rows, dict.fromkeys(tasks, UNIFORM))
+
+    def change(rows: _Rows, truth: Columns, labels: Columns) -> None:
+      for name, task in tasks.items():
+        by_user, by_video = task.habit[rows.user], task.quality[rows.video]
+        truth[name] = _sigmoid(task.mean + task.taste * rows.affinity + by_user + by_video)
+        labels[name] = random[name].random(len(rows.time)) < truth[name]
+
+    return change
+
+  def _flip(self, day: int, num_rows: int, tasks: Sequence[str]) -> Change:
     """Flips a share of the binary labels."""
-    if self.label_noise:
-      random = self._random("label_noise", day)
+    if not self.label_noise:
+      return _leave
+    random = self._streams("label_noise", day, num_rows, dict.fromkeys(tasks, UNIFORM))
+
+    def change(rows: _Rows, truth: Columns, labels: Columns) -> None:
       for task in tasks:
-        labels[task] = labels[task] ^ (random.random(len(labels[task])) < self.label_noise)
+        labels[task] = labels[task] ^ (random[task].random(len(rows.time)) < self.label_noise)
         truth[task] = _flipped(truth[task], self.label_noise)
 
-  def _spoil(
-    self, day: int, tasks: Sequence[str], truth: dict[str, Array], labels: dict[str, Array]
-  ) -> None:
+    return change
+
+  def _spoil(self, day: int, num_rows: int, tasks: Sequence[str]) -> Change:
     """Makes some bursts bad. The truth knows how frequent they are, not which ones they are."""
     # The last day stays clean: it is where one measures what the bad ones did to a model.
     if not self.bad_batches or day == self.days - 1:
-      return
-    random = self._random("bad_batches", day)
-    count = len(labels["click"])
-    bursts = -(-count // BURST_ROWS)
-    bad = random.random(bursts) < self.bad_batches
-    burst = np.where(bad, random.integers(0, len(BURSTS), bursts), -1)
-    of_row = np.repeat(burst, BURST_ROWS)[:count]
-    outlier, missing, flipped = (of_row == kind for kind in range(len(BURSTS)))
+      return _leave
+    bits = self._bits("bad_batches", day)
+    random = np.random.Generator(bits)
+    num_bursts = -(-num_rows // BURST_ROWS)
+    bad = random.random(num_bursts) < self.bad_batches
+    burst = np.where(bad, random.integers(0, len(BURSTS), num_bursts), -1)
+    sign_random = _streams(bits, num_rows, dict.fromkeys(REGRESSION_TASKS, _draw_signs))
     share = self.bad_batches / len(BURSTS)
-    for task in tasks:
-      labels[task] = np.where(missing, np.nan, labels[task] ^ flipped)
-      truth[task] = _flipped(truth[task], share / (1 - share))  # of the rows that have a label
-    for task in REGRESSION_TASKS:
-      sign = random.choice((-1.0, 1.0), count)
-      labels[task] = np.where(missing, np.nan, labels[task] + OUTLIER * sign * outlier)
 
-  def _noise_features(self, day: int, count: int) -> tuple[Columns, Columns]:
-    """(categorical, dense): the even ones are ids, the odd ones numbers."""
-    random = self._random("noise_features", day)
-    categorical, dense = {}, {}
-    for k in range(self.num_noise_features):
-      if k % 2:
-        dense[f"noise_{k}"] = random.standard_normal(count)
-      else:
-        categorical[f"noise_{k}"] = _skewed_ids(random, count, NOISE_IDS)
-    return categorical, dense
+    def change(rows: _Rows, truth: Columns, labels: Columns) -> None:
+      count = len(rows.time)
+      of_row = burst[np.arange(rows.first, rows.first + count) // BURST_ROWS]
+      outlier, missing, flipped = (of_row == kind for kind in range(len(BURSTS)))
+      for task in tasks:
+        labels[task] = np.where(missing, np.nan, labels[task] ^ flipped)
+        truth[task] = _flipped(truth[task], share / (1 - share))  # of the rows that have a label
+      for task in REGRESSION_TASKS:
+        sign = _draw_signs(sign_random[task], count)
+        labels[task] = np.where(missing, np.nan, labels[task] + OUTLIER * sign * outlier)
 
+    return change
 
-def _make_users(random: np.random.Generator, count: int) -> _Users:
-  activity = random.standard_normal(count)
-  habit = {effect: random.standard_normal(count) for effect in EFFECTS}
-  segment = _skewed_ids(random, count, NUM_SEGMENTS)
-  degree = _levels(_noisy(random, -activity, 0.9), list(ACTIVE_DEGREES.values()))
-  register_days = np.exp(random.uniform(3.4, 8.0, count))
-  # Segment, onehot_feat1, follows and fans tell of labels; the other features only distract.
-  categorical = {
-    "user_id": np.arange(count),
-    "user_active_degree": np.array(list(ACTIVE_DEGREES), object)[degree],
-    "register_days_range": np.digitize(register_days, (60, 90, 180, 365, 730, 1095, 1825)),
-    "onehot_feat0": random.integers(0, 2, count),
-    "onehot_feat1": _levels(_noisy(random, habit["click"], 0.7), [1 / 7] * 7),
-    "onehot_feat2": segment,
-    "onehot_feat4": _with_missing(random, _skewed_ids(random, count, 15), 0.032),
-    "onehot_feat7": _skewed_ids(random, count, 118),
-    "onehot_feat8": _skewed_ids(random, count, 454),
-  }
-  dense = {
-    "log1p_follows": (3.5 + 1.2 * _noisy(random, habit["click"], 0.7)).clip(0),
-    "log1p_fans": _with_missing(random, (2.5 + _noisy(random, habit["like"], 0.7)).clip(0), 0.02),
-    "log1p_friends": np.log1p(random.poisson(8, count)),
-    "log1p_register_days": np.log1p(register_days),
-  }
-  return _Users(_shares(np.exp(0.8 * activity)), segment, habit, categorical, dense)
+  def _noise_features(self) -> dict[str, Draw]:
+    """The even ones are ids, the odd ones numbers."""
+    draws = (_draw_ids, np.random.Generator.standard_normal)
+    return {f"noise_{k}": draws[k % 2] for k in range(self.num_noise_features)}
 
 
-def _uploads(count: int, days: int, new_share: float | None) -> Array:
-  """When each video was uploaded, in days after the first midnight, in order; one is before it."""
-  if new_share is None:
-    return np.linspace(-DAYS_BEFORE, days - 1, count, endpoint=False)
-  new = min(round(new_share * count), count - 1)
-  before = np.linspace(-DAYS_BEFORE, 0, count - new, endpoint=False)
-  return np.concatenate([before, np.linspace(0, days - 1, new, endpoint=False)])
+def _streams(
+  bits: np.random.PCG64, num_rows: int, draws: Mapping[str, Draw]
+) -> dict[str, np.random.Generator]:
+  """A stream per draw, which gives some rows after the other.
+
+  All of them are cut from one, which holds a draw for all `num_rows` rows, then the next draw:
+  logs were made like that, all rows at once, when figures were first published.
+  """
+  streams = {}
+  for name, draw in draws.items():
+    streams[name] = np.random.Generator(copy.deepcopy(bits))
+    if draw is UNIFORM:
+      bits.advance(num_rows)
+    else:  # takes a count of random numbers that is known only once they are drawn
+      for start in range(0, num_rows, ROWS_AT_ONCE):
+        draw(np.random.Generator(bits), min(ROWS_AT_ONCE, num_rows - start))
+  return streams
 
 
-def _make_videos(random: np.random.Generator, upload: Array) -> _Videos:
-  count = len(upload)
-  seconds = np.exp(np.interp(random.random(count), DURATION_LEVELS, np.log(DURATIONS)))
-  num_authors = (count + 1) // 2
-  author = random.integers(0, num_authors, count)
-  # Half of a video's quality is its author's, which is what can be known of it on its first day.
-  quality = {
-    effect: _noisy(random, random.standard_normal(num_authors)[author], math.sqrt(0.5))
-    for effect in EFFECTS
-  }
-  has_tag = _draw_tags(random, count)
-  topic = has_tag @ random.standard_normal((NUM_TAGS, TASTE_DIMENSIONS))
-  topic = topic / has_tag.sum(axis=1, keepdims=True) + 0.5 * random.standard_normal(topic.shape)
-  distinct_tags, tags_index = np.unique(has_tag, axis=0, return_inverse=True)
-  categorical = {
-    "video_id": np.arange(count),
-    "author_id": author,
-    "music_id": _skewed_ids(random, count, 4 * count),
-    "upload_type": _levels(_noisy(random, quality["click"], 0.5), UPLOAD_TYPES),
-    "duration_bucket": np.digitize(seconds, DURATION_EDGES),
-  }
-  return _Videos(
-    upload=upload,
-    # Cut, because a lognormal tail gives single videos more rows than they have in the real log.
-    popularity=np.exp(1.4 * random.standard_normal(count).clip(max=2.2)),
-    seconds=seconds,
-    topic=topic / np.linalg.norm(topic, axis=1, keepdims=True),
-    quality=quality,
-    categorical=categorical,
-    tags=Bag([np.flatnonzero(row).tolist() for row in distinct_tags], tags_index.reshape(-1)),
+def _draw_signs(random: np.random.Generator, count: int) -> Array:
+  return random.choice((-1.0, 1.0), count)
+
+
+def _draw_ids(random: np.random.Generator, count: int) -> Array:
+  return world.skewed_ids(random, count, NOISE_IDS).astype(np.int16)
+
+
+def _leave(rows: _Rows, truth: Columns, labels: Columns) -> None:
+  """Changes nothing."""
+
+
+def _draw_day(random: np.random.Generator, mean_rows: int) -> _Draws:
+  num_rows = max(1, round(mean_rows * random.normal(1, 0.03)))
+  # A request has three rows on average.
+  ends = np.cumsum(random.geometric(1 / 3, num_rows)).clip(max=num_rows)
+  ends = ends[: np.searchsorted(ends, num_rows) + 1]
+  num_requests = len(ends)
+  return _Draws(
+    rows=np.diff(ends, prepend=0),
+    hour=random.random(num_requests),
+    ms=random.integers(0, HOUR_MS, num_requests),
+    user=random.random(num_requests),
+    tab=random.random(num_requests),
+    video=random.random(num_rows),
   )
 
 
-def _draw_tags(random: np.random.Generator, count: int) -> Array:
-  """Bool [V, NUM_TAGS], 1 to 4 true in a row; the first tags are the most popular."""
-  # The largest of log weight plus Gumbel noise are a weighted sample without replacement.
-  keys = random.gumbel(size=(count, NUM_TAGS)) - np.log(2.5 + np.arange(NUM_TAGS))
-  lengths = 1 + random.choice(len(TAGS_PER_VIDEO), (count, 1), p=TAGS_PER_VIDEO)
-  return keys >= np.take_along_axis(np.sort(keys, axis=1), NUM_TAGS - lengths, axis=1)
-
-
 def _show_one_day(
-  random: np.random.Generator, day: int, count: int, users: _Users, videos: _Videos, taste: Array
-) -> _Rows:
-  """Draws `count` rows. A request shows one user three videos on average, all at one time."""
-  request = np.repeat(np.arange(count), random.geometric(1 / 3, count))[:count]
-  num_requests = request[-1] + 1
-  hour = np.sort(random.choice(24, num_requests, p=_shares(HOURS)))
-  time = _midnight(day) + np.sort(hour * HOUR_MS + random.integers(0, HOUR_MS, num_requests))
-  user = random.choice(len(users.activity), num_requests, p=users.activity)[request]
-  tab = random.choice(len(TABS), num_requests, p=_shares(TAB_ROWS))
-  # A video is shown from the first midnight after its upload, less and less as it ages.
-  uploaded = np.searchsorted(videos.upload, day)
-  popularity = videos.popularity[:uploaded] * np.exp(videos.upload[:uploaded] / 25)
-  video = random.choice(uploaded, count, p=_shares(popularity))
-  return _Rows(
-    time=time[request],
-    day=np.full(count, day, np.int32),
-    hour=hour[request],
-    tab=tab[request],
-    user=user,
-    video=video,
-    affinity=np.einsum("nk,nk->n", taste[user], videos.topic[video]),
+  day: int, draws: _Draws, activity: Array, popularity: Array, taste: Array
+) -> _Day:
+  hour = np.sort(_pick(draws.hour, world.shares(HOURS)))
+  return _Day(
+    number=day,
+    time=_midnight(day) + np.sort(hour * HOUR_MS + draws.ms),
+    hour=hour.astype(np.int8),
+    tab=_pick(draws.tab, world.shares(TAB_ROWS)).astype(np.int8),
+    user=_pick(draws.user, activity),
+    request=np.repeat(np.arange(len(draws.rows), dtype=np.int32), draws.rows),
+    video=_pick(draws.video, world.shares(popularity)),
+    taste=taste,
+  )
+
+
+def _pick(uniform: Array, shares: Array) -> Array:
+  """Int32 positions in `shares`: what Generator.choice makes of the same random numbers."""
+  bounds = shares.cumsum()
+  bounds /= bounds[-1]
+  picked = np.empty(len(uniform), np.int32)
+  for start in range(0, len(uniform), ROWS_AT_ONCE):
+    block = uniform[start : start + ROWS_AT_ONCE]
+    order = np.argsort(block)  # searches in order find what they need in the cache
+    picked[start + order] = bounds.searchsorted(block[order], side="right")
+  return picked
+
+
+def _in_blocks(day: _Day, topic: Array) -> Iterator[_Rows]:
+  """The rows of a day, ROWS_AT_ONCE at a time; `topic` is that of all videos."""
+  for first in range(0, len(day.video), ROWS_AT_ONCE):
+    request, video = (of_row[first : first + ROWS_AT_ONCE] for of_row in (day.request, day.video))
+    user = day.user[request]
+    yield _Rows(
+      first=first,
+      time=day.time[request],
+      hour=day.hour[request],
+      tab=day.tab[request],
+      user=user,
+      video=video,
+      affinity=np.einsum("nk,nk->n", day.taste.take(user, axis=0), topic.take(video, axis=0)),
+    )
+
+
+def _make_latents(users: world.Users, videos: world.Videos) -> _Latents:
+  def by_duration(rates: Array) -> Array:
+    return np.interp(np.log(videos.seconds), np.log(RATE_SECONDS), _logit(rates))
+
+  by_user, by_video = [], []
+  for effect, (mean, _, habit, quality) in world.EFFECTS.items():
+    by_user.append(mean + habit * users.habit[effect])
+    by_video.append(quality * videos.quality[effect])
+  return _Latents(
+    user=np.stack(by_user, axis=1),
+    video=np.stack(by_video, axis=1),
+    click=by_duration(CLICK_RATES),
+    complete=by_duration(COMPLETE_RATES),
+    log_duration=np.log1p(videos.seconds),
+    upload=videos.upload,
   )
 
 
 def _answer(
-  random: Mapping[str, np.random.Generator],
-  rows: _Rows,
-  users: _Users,
-  videos: _Videos,
-  tail: float,
-) -> tuple[dict[str, Array], dict[str, Array]]:
+  random: Mapping[str, np.random.Generator], rows: _Rows, latents: _Latents, tail: float
+) -> tuple[Columns, Columns]:
   """Returns (truth, labels): the exact mean of each task given all latents, and one draw.
 
   `random` holds a stream for each of LABEL_DRAWS.
   """
-
-  def latent(effect: str) -> Array:
-    mean, taste, habit, quality = EFFECTS[effect]
-    by_user = mean + habit * users.habit[effect]
-    by_video = quality * videos.quality[effect]
-    return taste * rows.affinity + by_user[rows.user] + by_video[rows.video]
-
-  def by_duration(rates: Array) -> Array:
-    logits = np.interp(np.log(videos.seconds), np.log(RATE_SECONDS), _logit(rates))
-    return logits[rows.video]
-
-  context = by_duration(CLICK_RATES) + (_logit(TAB_CLICKS) - _logit(CLICK_RATE))[rows.tab]
-  context += 0.1 * np.cos((rows.hour - 21) * math.pi / 12)
-  context += 0.15 * (2.5 - np.log1p(_age(rows, videos)))
+  user, video = rows.user, rows.video
+  context = latents.click[video] + (_logit(TAB_CLICKS) - _logit(CLICK_RATE))[rows.tab]
+  context += (0.1 * np.cos((np.arange(24) - 21) * math.pi / 12))[rows.hour]
+  context += 0.15 * (2.5 - np.log1p(_age(rows.time, latents.upload[video])))
   # Latents pull the mean rate towards 1/2; the factor (probit approximation) makes up for it.
-  context *= math.sqrt(1 + math.pi / 8 * sum(effect**2 for effect in EFFECTS["click"][1:]))
-  click = _sigmoid(context + latent("click"))
-  like = _sigmoid(latent("like"))
-  share = _sigmoid(latent("share"))
-  complete = _sigmoid(by_duration(COMPLETE_RATES) + latent("complete"))
-  satisfaction = _sigmoid(latent("satisfaction"))
+  context *= math.sqrt(1 + math.pi / 8 * sum(effect**2 for effect in world.EFFECTS["click"][1:]))
+  taste = np.array([taste for _, taste, _, _ in world.EFFECTS.values()])
+  logits = taste * rows.affinity[:, None]
+  logits += latents.user.take(user, axis=0)
+  logits += latents.video.take(video, axis=0)
+  of_effect = dict(zip(world.EFFECTS, logits.T.copy(), strict=True))
+  click = _sigmoid(context + of_effect["click"])
+  like = _sigmoid(of_effect["like"])
+  share = _sigmoid(of_effect["share"])
+  complete = _sigmoid(latents.complete[video] + of_effect["complete"])
+  satisfaction = _sigmoid(of_effect["satisfaction"])
 
   # Log play time that stops short is a maximum times a power of a uniform number, whose mean is
   # 1 / (1 + exponent). It stays below the duration, so complete means play time >= duration.
-  log_duration = np.log1p(videos.seconds)[rows.video]
+  log_duration = latents.log_duration[video]
   log_pass = np.minimum(log_duration, math.log1p(10))
   pass_exponent = np.exp(-0.3 * rows.affinity)
   # A longer video is left at a smaller share of its length: people leave after some seconds.
@@ -581,7 +623,9 @@ def _answer(
   left_watch = log_duration * random["left"].random(count) ** leave_exponent
   passed_watch = log_pass * random["passed"].random(count) ** pass_exponent
   passed_watch[random["bounced"].random(count) < BOUNCED] = 0
-  stars = 1.0 + random["stars"].binomial(4, satisfaction)
+  surveyed = random["surveyed"].random(count) < SURVEYED
+  # What is drawn for the other rows is thrown away; of one probability, it is drawn faster.
+  stars = 1.0 + random["stars"].binomial(4, np.where(surveyed, satisfaction, 0.5))
   labels = {
     "click": clicked,
     "like": clicked & (random["like"].random(count) < like),
@@ -590,7 +634,7 @@ def _answer(
     "log_watch_seconds": np.select(
       [completed, clicked], [completed_watch, left_watch], default=passed_watch
     ),
-    "satisfaction": np.where(random["surveyed"].random(count) < SURVEYED, stars, np.nan),
+    "satisfaction": np.where(surveyed, stars, np.nan),
   }
   return truth, labels
 
@@ -600,18 +644,17 @@ def _flipped(probability: Array, share: float) -> Array:
   return probability + share - 2 * share * probability
 
 
-def _outputs(log: Log) -> Array:
+def _outputs(rows: pd.DataFrame, tasks: Sequence[Task]) -> Array:
   """The truth as a model would put it, [n, T]: logits of binary tasks, means of the others."""
-  assert log.truth is not None
-  truth = log.truth.to_numpy(np.float64, copy=True)
-  binary = [task.kind == "binary" for task in log.tasks]
+  truth = rows[[f"truth_{task.name}" for task in tasks]].to_numpy(copy=True)
+  binary = [task.kind == "binary" for task in tasks]
   truth[:, binary] = _logit(truth[:, binary].clip(1e-12, 1 - 1e-12))
   return truth
 
 
-def _age(rows: _Rows, videos: _Videos) -> Array:
+def _age(time: Array, upload: Array) -> Array:
   """Days from the upload of a row's video to the row, above 0."""
-  return (rows.time - _midnight(0)) / DAY_MS - videos.upload[rows.video]
+  return (time - _midnight(0)) / DAY_MS - upload
 
 
 def _midnight(day: int) -> int:
@@ -619,31 +662,8 @@ def _midnight(day: int) -> int:
   return int(FIRST_DAY.timestamp()) * 1000 + day * DAY_MS
 
 
-def _at(index: Array, columns: Columns) -> dict[str, Array]:
+def _at(index: Array, columns: Mapping[str, Array]) -> Columns:
   return {name: column[index] for name, column in columns.items()}
-
-
-def _noisy(random: np.random.Generator, latent: Array, correlation: float) -> Array:
-  """Standard normal numbers that correlate with the standard normal `latent`."""
-  return correlation * latent + math.sqrt(1 - correlation**2) * random.standard_normal(latent.shape)
-
-
-def _levels(column: Array, shares: Sequence[float]) -> Array:
-  """Cuts a column into len(shares) levels, the smallest values first."""
-  return np.digitize(column, np.quantile(column, np.cumsum(shares)[:-1]))
-
-
-def _skewed_ids(random: np.random.Generator, count: int, cardinality: int) -> Array:
-  """Ids below `cardinality`; the first tenth of them takes about a third of the column."""
-  return (cardinality * random.random(count) ** 2).astype(np.int64)
-
-
-def _with_missing(random: np.random.Generator, column: Array, share: float) -> Array:
-  return np.where(random.random(len(column)) < share, np.nan, column)
-
-
-def _shares(weights: Array) -> Array:
-  return weights / weights.sum()
 
 
 def _logit(probability: Array | float) -> Array:

@@ -1,7 +1,8 @@
 """A log of your own: CSV or Parquet files, and a description of their columns."""
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from ranking.data.schema import Bag, DataError, Log, Task, sha256
+from ranking.data.sources import csv_file
 
 MS_PER = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+LATEST = 2**63 // 10**6  # ms since 1970; pandas counts ns
 SEPARATOR = ","  # of a bag's ids where they are text
 
 
@@ -19,7 +22,8 @@ class Table:
   """A log in files that all have the same columns, one row per event.
 
   Rows without a time are dropped, and so are exact duplicates; both are counted. Columns that are
-  not named here are not read. Ids that the training days do not have are missing ones on day N.
+  not named here are not read, and may differ from file to file. Ids are text, and a whole number is
+  the same id as 5, 5.0 or "5"; one that the training days do not have is a missing one on day N.
 
   Attributes:
     raw: a .csv or .parquet file, or a folder of them, read in the order of their names.
@@ -80,44 +84,58 @@ class Table:
     description = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("raw", "name")}
     return {"files": {path.name: sha256(path) for path in self._files()}, **description}
 
-  def read(self) -> Log:
-    """Reads, cleans and orders the log. Raises DataError on what is not as described."""
-    files = self._files()
-    frame = pd.concat([self._read(path) for path in files], ignore_index=True)
-    cleaning = {"dropped: rows without a time": int(frame[self.time].isna().sum())}
-    frame = frame[frame[self.time].notna()]
-    duplicate = frame.astype(dict.fromkeys(self.bags, str)).duplicated()
-    what = "kept" if self.keep_duplicates else "dropped"
-    cleaning[f"{what}: exact duplicates of an earlier row"] = int(duplicate.sum())
-    if not self.keep_duplicates:
-      frame = frame[~duplicate]
-    frame = frame.sort_values(self.time, kind="stable", ignore_index=True)
-    time = frame[self.time].to_numpy(np.int64)
-    local = pd.to_datetime(frame[self.time], unit="ms", utc=True).dt.tz_convert(self.time_zone)
-    day, day_names = pd.factorize(local.dt.strftime("%Y-%m-%d"))
-    if len(day_names) < 2:
-      raise DataError(
-        f"{files[0]} covers {len(day_names)} day in {self.time_zone}; training and day N need at "
-        "least 2"
-      )
-    dense = frame[[*self.dense, *self.log_dense]].astype(np.float64)
+  def parts(self) -> list[str]:
+    """The paths of the files, in order of their names."""
+    return [str(path) for path in self._files()]
+
+  def read(self, part: str) -> Iterator[tuple[pd.DataFrame, dict[str, int]]]:
+    """Rows with a time, in the order of the file.
+
+    Columns: time; day, int32, days since 1970 in time_zone; and what is named, as `_own` calls it:
+    ids as text or None, bags as tuples of text, numbers as float64, binary labels as float32.
+    """
+    path = Path(part)
+    ids = [*self.categorical, *self.bags]
+    numbers = [*self.dense, *self.log_dense, *self.regression]
+    for frame in _frames(path, [self.time, *ids, *numbers, *self.binary], ids):
+      time = self._milliseconds(path, frame[self.time])
+      columns = {
+        **{name: _ids(path, frame[name]) for name in self.categorical},
+        **{name: _lists(path, frame[name]) for name in self.bags},
+        **{name: _numbers(path, frame[name]) for name in numbers},
+        **{name: _numbers(path, frame[name]).astype(np.float32) for name in self.binary},
+      }
+      piece = pd.DataFrame({_own(name): column for name, column in columns.items()})
+      piece = piece.assign(time=time)[time.notna()].astype({"time": np.int64})
+      local = pd.to_datetime(piece.time, unit="ms", utc=True).dt.tz_convert(self.time_zone)
+      day = (local.dt.tz_localize(None) - pd.Timestamp(0)).dt.days
+      piece["day"] = day.astype(np.int32)
+      yield piece, {"dropped: rows without a time": len(frame) - len(piece)}
+
+  def tables(self) -> None:
+    """Nothing: all is in the rows."""
+
+  def describe(self, rows: pd.DataFrame, tables: None) -> Log:
+    """The log of some rows."""
+    dates, day = np.unique(rows.day, return_inverse=True)
+    dense = _named(rows, (*self.dense, *self.log_dense))
     for name in self.log_dense:
       dense[name] = np.log1p(dense[name].clip(lower=0))
-    labels = [*self.binary, *self.regression]
-    first_binary = list(self.binary[:1])
+    labels = (*self.binary, *self.regression)
+    first_binary = self.binary[:1]
     return Log(
-      time=time,
+      time=rows.time.to_numpy(),
       day=day.astype(np.int32),
-      day_names=list(day_names),
+      day_names=[str(date) for date in dates.astype("datetime64[D]")],
       time_zone=self.time_zone,
-      categorical=frame[list(self.categorical)],
-      bags={name: _bag(frame[name]) for name in self.bags},
+      categorical=_named(rows, self.categorical),
+      bags={name: _bag(rows[_own(name)]) for name in self.bags},
       dense=dense,
-      labels=frame[labels].astype(np.float32),
+      labels=_named(rows, labels).astype(np.float32),
       tasks=tuple(Task(name, "binary" if name in self.binary else "regression") for name in labels),
       entities=tuple(self.entities),
       rated_tasks=tuple(first_binary if self.rated_tasks is None else self.rated_tasks),
-      cleaning=cleaning,
+      cleaning={},
       report_by=self.report_by,
     )
 
@@ -133,26 +151,14 @@ class Table:
       raise DataError(f"RAW {path} holds no .csv or .parquet file")
     return files
 
-  def _read(self, path: Path) -> pd.DataFrame:
-    """The named columns of a file: times as float ms since 1970, the rest as it is."""
-    numbers = [*self.dense, *self.log_dense, *self.binary, *self.regression]
-    columns = [self.time, *self.categorical, *self.bags, *numbers]
-    try:
-      frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's own are of these
-      reason = str(error).strip().splitlines()[0]
-      raise DataError(f"{path} cannot be read as {path.suffix[1:]} ({reason})") from error
-    if missing := [name for name in columns if name not in frame]:
-      has = ", ".join(map(str, frame.columns[:8]))
-      raise DataError(f"{path} lacks column {missing[0]}; it has {has}")
-    frame = frame[columns]
-    for name in numbers if self.time_unit is None else [self.time, *numbers]:
-      frame = frame.assign(**{name: _numbers(path, frame[name])})
-    return frame.assign(**{self.time: self._milliseconds(path, frame[self.time])})
-
   def _milliseconds(self, path: Path, column: "pd.Series[Any]") -> "pd.Series[float]":
+    """Event times as float64 ms since epoch UTC; NaN where there is none."""
     if self.time_unit is not None:
-      return (column * MS_PER[self.time_unit]).round()
+      time = (_numbers(path, column) * MS_PER[self.time_unit]).round()
+      wrong = time.abs() > LATEST
+      if wrong.any():
+        raise DataError(f"{_place(path, column, wrong)}, a time too far off; mend Table.time_unit")
+      return time
     when = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
     wrong = column.notna() & when.isna()
     if wrong.any():
@@ -160,6 +166,67 @@ class Table:
         f"{_place(path, column, wrong)} where a date belongs; for numbers give Table.time_unit"
       )
     return (when - pd.Timestamp(0, tz="UTC")).dt.total_seconds().mul(1000).round()
+
+
+def _own(name: str) -> str:
+  """What pieces call a named column: it may be named `day` itself."""
+  return f"column {name}"
+
+
+def _named(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+  """Columns of pieces under the names they were given."""
+  return pd.DataFrame({name: rows[_own(name)] for name in names}, index=rows.index)
+
+
+def _frames(path: Path, columns: list[str], ids: list[str]) -> Iterator[pd.DataFrame]:
+  """Columns of a file in pieces, numbered through from 0; `ids` of a CSV as they stand."""
+  try:
+    if path.suffix == ".csv":
+      yield from csv_file.raw_chunks(path, columns, ids)
+      return
+    import pyarrow.parquet  # slow to import, and only needed here
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+      csv_file.require(path, columns, file.schema_arrow.names)
+      rows = 0
+      for batch in file.iter_batches(csv_file.CHUNK_ROWS, columns=columns):
+        # Whole numbers stay so beside missing ones; pandas' own index is a column as any other.
+        frame = batch.to_pandas(integer_object_nulls=True, ignore_metadata=True)[columns]
+        yield frame.set_axis(pd.RangeIndex(rows, rows + len(frame)))
+        rows += len(frame)
+  except DataError:
+    raise
+  except (ValueError, OSError) as error:  # pandas' and pyarrow's own are of these
+    reason = str(error).strip().splitlines()[0]
+    raise DataError(f"{path} cannot be read as {path.suffix[1:]} ({reason})") from error
+
+
+def _ids(path: Path, column: "pd.Series[Any]") -> "pd.Series[Any]":
+  """Text, None where there is nothing. Raises DataError for what is no single value."""
+  try:
+    return csv_file.text(column)
+  except TypeError as error:
+    raise DataError(
+      f"{path} column {column.name} holds lists where single ids belong; name it in Table.bags"
+    ) from error
+
+
+def _lists(path: Path, column: "pd.Series[Any]") -> "pd.Series[Any]":
+  """Tuples of text: lists as they are, text as its parts; nothing as an empty one."""
+  lists = (list, tuple, np.ndarray)
+  if any(isinstance(value, lists) for value in column):
+    entries = [value if isinstance(value, lists) else () for value in column]
+    index = np.arange(len(column))
+  else:
+    index, distinct = pd.factorize(csv_file.text(column))
+    entries = [
+      [part.strip() for part in value.split(SEPARATOR) if part.strip()] for value in distinct
+    ]
+    entries.append([])  # of a missing value, whose index is −1
+  parts = pd.Series([*itertools.chain.from_iterable(entries)], dtype=object, name=column.name)
+  ids = iter(_ids(path, parts))
+  tuples = pd.Series([tuple(itertools.islice(ids, len(entry))) for entry in entries], dtype=object)
+  return pd.Series(tuples.to_numpy()[index], column.index)
 
 
 def _numbers(path: Path, column: "pd.Series[Any]") -> "pd.Series[float]":
@@ -174,18 +241,9 @@ def _numbers(path: Path, column: "pd.Series[Any]") -> "pd.Series[float]":
 def _place(path: Path, column: "pd.Series[Any]", wrong: "pd.Series[bool]") -> str:
   """The first wrong value and where it is; rows are counted from 1."""
   row = int(np.flatnonzero(wrong)[0])
-  return f"{path} row {row + 1} column {column.name} holds {str(column.iloc[row])!r}"
+  return f"{path} row {column.index[row] + 1} column {column.name} holds {str(column.iloc[row])!r}"
 
 
 def _bag(column: "pd.Series[Any]") -> Bag:
-  """Lists as they are, text as its parts; nothing as an empty list."""
-
-  def ids(value: Any) -> tuple[Any, ...]:
-    if isinstance(value, str):
-      return tuple(part.strip() for part in value.split(SEPARATOR) if part.strip())
-    if isinstance(value, list | tuple | np.ndarray):
-      return tuple(value)
-    return () if pd.isna(value) else (str(value),)
-
-  index, lists = pd.factorize(pd.Series([ids(value) for value in column], dtype=object))
+  index, lists = pd.factorize(column.to_numpy())
   return Bag([list(entry) for entry in lists], index)

@@ -1,0 +1,44 @@
+"""Rows between a raw log and its features: in pieces as read, then in order, each once."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ranking.data.schema import DataError, Log, Source
+
+
+def in_order(
+  pieces: Sequence[pd.DataFrame], keep_duplicates: bool | None
+) -> tuple[pd.DataFrame, dict[str, int]]:
+  """The rows of some pieces by time, those of one ms as they come, without duplicates; and counts.
+
+  Raises DataError where a piece has other columns than the first.
+  """
+  for piece in pieces:
+    if list(piece.columns) != list(pieces[0].columns):
+      raise DataError(
+        f"pieces of one log have columns {list(pieces[0].columns)} and {list(piece.columns)}"
+      )
+  rows = pd.concat(pieces, ignore_index=True)
+  rows = rows.sort_values("time", kind="stable", ignore_index=True)
+  if keep_duplicates is None:
+    return rows, {}
+  duplicate = rows.duplicated()
+  what = "kept" if keep_duplicates else "dropped"
+  counts = {f"{what}: exact duplicates of an earlier row": int(duplicate.sum())}
+  return rows if keep_duplicates else rows[~duplicate].reset_index(drop=True), counts
+
+
+def read_whole(source: Source) -> Log:
+  """A log that fits into memory, as one. Raises DataError on bad input."""
+  read = [piece for part in source.parts() for piece in source.read(part)]
+  cleaning = Counter[str]()
+  for _, counts in read:
+    cleaning.update(counts)  # keeps zeros, unlike +
+  rows, counts = in_order([piece for piece, _ in read], source.keep_duplicates)
+  cleaning.update(counts)
+  log = source.describe(rows, source.tables())
+  cleaning.update(log.cleaning)
+  return dataclasses.replace(log, cleaning=dict(cleaning))

@@ -1,0 +1,108 @@
+"""Rows a second and peak memory of preparing: python -m scripts.bench_prepare --data=… --raw=…
+
+Runs the real command in a folder of its own, once or more often, and adds up the resident memory of
+its processes ten times a second. Pages that two of them share count twice, so that the true peak is
+lower. Beside it stands what merely reading the largest CSV file of RAW with pandas takes.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+from absl import app, flags
+
+from ranking import quiet
+
+with quiet.native_stderr():
+  from ranking.data.store import DayStore
+
+_DATA = flags.DEFINE_string("data", "synthetic", "As for scripts.prepare_data.")
+_RAW = flags.DEFINE_string("raw", None, "As for scripts.prepare_data.")
+_SET = flags.DEFINE_string("set", "", "As for scripts.prepare_data.")
+_REPEATS = flags.DEFINE_integer("repeats", 1, "How often.", lower_bound=1)
+
+SAMPLE_SECONDS = 0.1
+READ_ROWS = 1_000_000  # pandas reads a file in pieces too, so that its memory does not matter
+
+
+def main(_argv: list[str]) -> int:
+  """Measures and prints a line per run."""
+  root = Path(__file__).resolve().parent.parent
+  command = [sys.executable, "-m", "scripts.prepare_data", f"--data={_DATA.value}"]
+  if _RAW.value:
+    command.append(f"--raw={Path(_RAW.value).resolve()}")
+  if _SET.value:
+    command.append(f"--set={_SET.value}")
+  for _ in range(_REPEATS.value):
+    # Where stores usually lie, and not in /tmp, which may be memory.
+    (root / "data" / "store").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root / "data" / "store") as folder:
+      code, seconds, peak, output = run(command, Path(folder), root)
+      if code:
+        print(output, end="", file=sys.stderr)
+        return code
+      store = Path(folder) / output.splitlines()[-1]
+      rows = sum(DayStore(store).card["rows_per_day"])
+      size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
+    print(
+      f"{rows:,} rows in {seconds:.1f} s: {rows / seconds:,.0f} rows/s, peak {peak / 1e9:.2f} GB, "
+      f"store {size / 1e9:.2f} GB"
+    )
+  if _RAW.value and (plain := seconds_to_read(Path(_RAW.value))):
+    print(
+      f"pandas reads the raw CSV files in {plain:.1f} s: preparing takes {seconds / plain:.1f} ×"
+    )
+  return 0
+
+
+def run(command: list[str], folder: Path, root: Path) -> tuple[int, float, int, str]:
+  """Runs a command in a folder: exit code, seconds, peak bytes of all its processes, output."""
+  began = time.monotonic()
+  peak = 0
+  with tempfile.TemporaryFile("w+") as output:
+    with subprocess.Popen(
+      command,
+      cwd=folder,
+      stdout=output,
+      stderr=subprocess.STDOUT,
+      env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
+    ) as process:
+      while process.poll() is None:
+        peak = max(peak, resident(process.pid))
+        time.sleep(SAMPLE_SECONDS)
+    seconds = time.monotonic() - began
+    output.seek(0)
+    return process.returncode, seconds, peak, output.read()
+
+
+def resident(pid: int) -> int:
+  """Bytes in memory of a process and its descendants; 0 for what has just ended."""
+  try:
+    tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+  except OSError:
+    return 0
+  return pages * 4096 + sum(map(resident, children))
+
+
+def largest_csv(raw: Path) -> Path | None:
+  """Of a folder, or the file itself: most of a raw log is in it."""
+  files = [raw] if raw.is_file() else list(raw.rglob("*"))
+  files = [file for file in files if file.suffix == ".csv"]
+  return max(files, key=lambda file: file.stat().st_size, default=None)
+
+
+def seconds_to_read(path: Path) -> float:
+  """What pandas takes for a CSV file, whatever it holds."""
+  began = time.monotonic()
+  for _ in pd.read_csv(path, chunksize=READ_ROWS, low_memory=False):
+    pass
+  return time.monotonic() - began
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,235 @@
+"""Preparing out of core: the same store as packing the whole log in memory, whatever the blocks."""
+
+import dataclasses
+import itertools
+import os
+import pickle
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ranking.data import draft
+from ranking.data import prepare as preparing
+from ranking.data.lookback import Lookback
+from ranking.data.prepare import Silence, prepare
+from ranking.data.rows import read_whole
+from ranking.data.schema import DataError, Log, Source
+from ranking.data.sources.kuairand import KuaiRand
+from ranking.data.sources.movielens import MovieLens
+from ranking.data.sources.synthetic import Synthetic
+from ranking.data.store import ARRAYS, DayStore, DayWriter
+from tests import whole_pack
+from tests.conftest import TinySource
+from tests.packing import read_back
+
+
+@pytest.mark.parametrize("block_rows", [3, 50, 1 << 17])
+@pytest.mark.parametrize(
+  "lookback",
+  [Lookback(), Lookback(feedback_delay_hours=5), Lookback(30.0, 3), Lookback(history=5)],
+  ids=["plain", "5 hours", "30 hours, 3 items", "5 items"],
+)
+def test_a_store_holds_what_packing_the_whole_log_gives(
+  tiny_log: Log,
+  tmp_path: Path,
+  monkeypatch: pytest.MonkeyPatch,
+  block_rows: int,
+  lookback: Lookback,
+) -> None:
+  monkeypatch.setattr(draft, "BLOCK_ROWS", block_rows)
+  log = dataclasses.replace(tiny_log, report_by="author_id")
+  made = read_back(prepare(TinySource(log), tmp_path, lookback=lookback))
+  expected = whole_pack.pack("tiny", log, lookback)
+  for name in ("ids", "bags", "labels", "time"):
+    np.testing.assert_array_equal(getattr(made, name), getattr(expected, name), err_msg=name)
+  np.testing.assert_allclose(made.dense, expected.dense, rtol=1e-6, atol=1e-7)
+  for name in ARRAYS:
+    assert getattr(made, name).dtype == getattr(expected, name).dtype
+  statistics = [dataclasses.astuple(entry) for entry in made.schema.label_statistics]
+  np.testing.assert_allclose(
+    statistics, [dataclasses.astuple(entry) for entry in expected.schema.label_statistics]
+  )
+  unified = dataclasses.replace(made.schema, label_statistics=expected.schema.label_statistics)
+  assert unified == expected.schema
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+  return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+class Killed(BaseException):
+  """Nobody catches it, so that what was written stays as it is."""
+
+
+def killed_at_write(number: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+  """Makes the write with this number the last one; tells how many there were."""
+  writes = itertools.count()
+
+  def dying(original: Callable[..., Any]) -> Callable[..., Any]:
+    def write(*arguments: Any, **more: Any) -> Any:
+      result = original(*arguments, **more)
+      if next(writes) == number:
+        raise Killed
+      return result
+
+    return write
+
+  for owner, name in ((np, "savez"), (pickle, "dump"), (Path, "rename"), (DayWriter, "_write")):
+    monkeypatch.setattr(owner, name, dying(getattr(owner, name)))
+  return lambda: next(writes)
+
+
+def test_a_preparation_killed_at_any_write_and_run_again_makes_the_same_store(
+  tiny_log: Log, tmp_path: Path
+) -> None:
+  source, lookback = TinySource(tiny_log), Lookback(3.0, 2)
+  with pytest.MonkeyPatch.context() as monkeypatch:
+    count_writes = killed_at_write(-1, monkeypatch)
+    expected = files_below(prepare(source, tmp_path / "whole", lookback=lookback).directory)
+  last = count_writes() - 1
+  assert last > 60
+  for number in (*range(0, last, 4), last):
+    root = tmp_path / str(number)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+      killed_at_write(number, monkeypatch)
+      with pytest.raises(Killed):
+        prepare(source, root, lookback=lookback)
+    assert any(path.name.endswith(".partial") for path in (root / "tiny").iterdir())
+    assert files_below(prepare(source, root, lookback=lookback).directory) == expected
+    assert len(list((root / "tiny").iterdir())) == 1
+
+
+def test_what_a_killed_run_finished_is_not_done_again(tiny_log: Log, tmp_path: Path) -> None:
+  source = TinySource(tiny_log)
+  with pytest.MonkeyPatch.context() as monkeypatch:
+    killed_at_write(30, monkeypatch)
+    with pytest.raises(Killed):
+      prepare(source, tmp_path)
+  assert source.reads == 1
+  prepare(source, tmp_path)
+  assert source.reads == 1
+
+
+def test_a_damaged_rest_of_a_killed_run_is_removed_and_said_in_one_line(
+  tiny_log: Log, tmp_path: Path
+) -> None:
+  source = TinySource(tiny_log)
+  with pytest.MonkeyPatch.context() as monkeypatch:
+    killed_at_write(30, monkeypatch)
+    with pytest.raises(Killed):
+      prepare(source, tmp_path)
+  (work,) = (tmp_path / "tiny").iterdir()
+  block = next(work.glob("draft/*/block-00000.npz"))
+  block.write_bytes(block.read_bytes()[:-100])
+  message = f"^{re.escape(str(work))}, left by a killed run, is damaged and was removed; prepare"
+  with pytest.raises(DataError, match=message):
+    prepare(source, tmp_path)
+  assert not work.exists()
+  assert len(prepare(source, tmp_path).train_days) == 3
+
+
+def test_several_processes_make_the_store_that_one_makes(
+  tiny_log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  one = prepare(TinySource(tiny_log), tmp_path / "one", processes=1)
+  monkeypatch.setattr(preparing, "ROWS_PER_PROCESS", 1)
+  several = prepare(TinySource(tiny_log), tmp_path / "several", processes=2)
+  assert files_below(one.directory) == files_below(several.directory)
+
+
+def test_bad_input_met_by_another_process_is_one_line_too(
+  tiny_log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  monkeypatch.setattr(preparing, "ROWS_PER_PROCESS", 1)
+  labels = tiny_log.labels.replace(1.0, 2.0)
+  with pytest.raises(DataError, match=r"^label click is binary but holds 2\.0; make it 0 or 1"):
+    prepare(TinySource(dataclasses.replace(tiny_log, labels=labels)), tmp_path, processes=2)
+  assert files_below(tmp_path) == {}
+
+
+class Waiting(Silence):
+  """Tells when it is told to wait."""
+
+  def __init__(self) -> None:
+    self.told = threading.Event()
+
+  def say(self, line: str) -> None:
+    if "another process prepares" in line:
+      self.told.set()
+
+
+def test_of_two_that_prepare_at_once_one_waits_for_the_other(tiny_log: Log, tmp_path: Path) -> None:
+  second, console = TinySource(tiny_log), Waiting()
+
+  class Slow(TinySource):
+    __module__ = TinySource.__module__  # else it would have a store of its own
+
+    def read(self, part: str) -> Iterator[tuple[pd.DataFrame, Mapping[str, int]]]:
+      waiting.start()
+      assert console.told.wait(20)
+      yield from super().read(part)
+
+  made: list[DayStore] = []
+  waiting = threading.Thread(target=lambda: made.append(prepare(second, tmp_path, console)))
+  first = prepare(Slow(tiny_log), tmp_path)
+  waiting.join(20)
+  assert [store.directory for store in made] == [first.directory]
+  assert second.reads == 0
+  assert list((tmp_path / "tiny").iterdir()) == [first.directory]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_rows_that_repeat_an_earlier_one_are_counted_and_dropped_unless_kept(
+  tiny_log: Log, tmp_path: Path, keep: bool
+) -> None:
+  class Twice(TinySource):
+    """Reads every tenth row again, in another piece."""
+
+    def read(self, part: str) -> Iterator[tuple[pd.DataFrame, Mapping[str, int]]]:
+      for piece, counts in super().read(part):
+        yield piece, counts
+        yield piece[::10], {}
+
+  what = "kept" if keep else "dropped"
+  once = prepare(TinySource(tiny_log), tmp_path / "once")
+  made = prepare(Twice(tiny_log, keep_duplicates=keep), tmp_path / "twice")
+  repeated = sum(len(range(start, min(start + 90, 220), 10)) for start in (0, 90, 180))
+  assert made.card["cleaning"] == {
+    **tiny_log.cleaning,
+    f"{what}: exact duplicates of an earlier row": repeated,
+  }
+  assert sum(made.card["rows_per_day"]) == 220 + (repeated if keep else 0)
+  if not keep:
+    np.testing.assert_array_equal(made.eval_day.ids, once.eval_day.ids)
+
+
+RAW = os.environ.get("RANKING_RAW_DATA", "")
+SOURCES: list[Source] = [
+  Synthetic(days=3, rows_per_day=7_000),
+  KuaiRand(raw=f"{RAW}/KuaiRand-Pure"),
+  MovieLens(raw=f"{RAW}/ml-latest-small"),
+]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+def test_a_large_log_is_prepared_as_packing_it_whole_gives(
+  source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  if source.name != "synthetic" and not RAW:
+    pytest.skip("set RANKING_RAW_DATA to the folder of the raw logs")
+  monkeypatch.setattr(draft, "BLOCK_ROWS", 3_000)
+  opened = prepare(source, tmp_path, processes=1)
+  made, log = read_back(opened), read_whole(source)
+  expected = whole_pack.pack(source.name, log)
+  for array in ("ids", "bags", "labels", "time"):
+    np.testing.assert_array_equal(getattr(made, array), getattr(expected, array), err_msg=array)
+  np.testing.assert_allclose(made.dense, expected.dense, rtol=1e-6, atol=1e-7)
+  assert made.schema.features == expected.schema.features
+  assert made.schema.report_values == expected.schema.report_values
+  assert opened.card["cleaning"] == log.cleaning
