@@ -2,6 +2,7 @@
 #
 #   make train CONFIG=large_dcn_clippy.gin SCALE=proxy
 #   make train CONFIG=… DATA=kuairand RAW=folder RUN=runs/x SET="train_and_evaluate.seed=3"
+#   make sweep SWEEP=experiments/lr_multipliers.gin
 #   make test
 
 CONFIG ?=
@@ -10,6 +11,9 @@ SCALE ?= paper
 RAW ?=
 RUN ?=
 SET ?=
+SWEEP ?=
+JOBS ?=
+SHARD ?=
 TESTS ?= tests
 
 # The first Python 3.10 to 3.12 there is; PYTHON=/path/to/python chooses another.
@@ -21,12 +25,12 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(strip $(1)))'
 export TFDS_DATA_DIR ?= data/raw/tensorflow_datasets
 
-.PHONY: help setup train prepare data-report test lint doctor bench lock clean
+.PHONY: help setup train prepare data-report sweep test lint doctor bench lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
-	@echo "Targets: setup train prepare data-report test lint doctor bench lock clean"
+	@echo "Targets: setup train prepare data-report sweep test lint doctor bench lock clean"
 
 setup: .venv/ready
 
@@ -53,6 +57,10 @@ data-report: setup
 	store=$$(echo "$$made" | tail -n 1); \
 	echo "$(BIN)/python -m scripts.data_report --store=$$store"; \
 	$(BIN)/python -m scripts.data_report --store="$$store"
+
+sweep: setup
+	$(BIN)/python -m scripts.sweep --sweep=$(call quoted,$(SWEEP)) \
+	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
 
 test: setup
 	$(BIN)/python -m pytest $(TESTS)

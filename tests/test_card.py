@@ -50,11 +50,11 @@ def test_counts_per_day_are_those_of_the_log(tiny_log: Log) -> None:
   assert made["positives_per_day"] == {task: positives[task] for task in ("click", "like")}
 
 
-def test_unseen_share_counts_missing_and_unseen_ids_of_day_n(tiny_log: Log) -> None:
+def test_unseen_rows_are_those_with_missing_and_unseen_ids_of_day_n(tiny_log: Log) -> None:
   train, last = tiny_log.categorical[tiny_log.day < 3], tiny_log.categorical[tiny_log.day == 3]
-  expected = {name: 1 - last[name].isin(train[name].dropna()).mean() for name in last}
-  assert describe(tiny_log)["unseen_share_of_day_n"] == pytest.approx(expected, abs=1e-12)
-  assert expected["user_id"] > 0.1
+  expected = {name: (~last[name].isin(train[name].dropna())).sum() for name in last}
+  assert describe(tiny_log)["unseen_rows_of_day_n"] == expected
+  assert expected["user_id"] > 4
   assert expected["hour"] == 0
 
 
@@ -124,12 +124,13 @@ def test_the_summary_reads_as_a_page(known_truth: Log) -> None:
     counts = f"{positives['click'][day]} | {positives['like'][day]} | {labelled['stars'][day]}"
     assert f"| {name} | {rows} | {counts} |\n" in page
   assert "- dropped: rows that were made up twice: 3\n" in page
-  best, unseen = made["best_possible_on_day_n"], made["unseen_share_of_day_n"]
+  best, unseen = made["best_possible_on_day_n"], made["unseen_rows_of_day_n"]
   assert isinstance(best, dict)
   assert isinstance(unseen, dict)
   assert f"| click | binary | {best['click']['auc']:.4f} |" in page
   assert f"| stars | regression | {best['stars']['rmse']:.4f} |" in page
-  assert f"| {unseen['user_id']:.2%} |\n" in page
+  rows = unseen["user_id"]
+  assert f"| {rows} rows ({rows / ROWS_PER_DAY[-1]:.2%}) |\n" in page
   assert "| length | dense | 0 | 1 |  |\n" in page
   assert "nan" not in page
 

@@ -164,7 +164,7 @@ def test_unseen_are_ids_of_no_earlier_day_and_on_day_n_those_without_an_id(
       new = [value in frequent and value not in earlier for value in raw[log.day == number]]
       assert figures_of(found, name)[day] == pytest.approx(np.mean(new), abs=1e-15)
     told = raw[log.day < len(log.day_names) - 1].notna().all()
-    last = store.card["unseen_share_of_day_n"][name] if told else math.nan
+    last = store.card["unseen_rows_of_day_n"][name] / len(store.eval_day) if told else math.nan
     found_last = figures_of(found, name)[log.day_names[-1]]
     assert found_last == pytest.approx(last, abs=1e-15, nan_ok=True)
   assert found[log.day_names[0]].isna().all()

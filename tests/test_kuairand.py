@@ -133,6 +133,8 @@ def test_the_log_keeps_the_contract_of_a_source(tmp_path: Path) -> None:
   assert set(log.labels.dtypes) == {np.dtype(np.float32)}
   assert len(log.categorical) == len(log.dense) == len(log.labels) == 2
   assert set(log.entities) <= set(log.categorical)
+  # Of a block whose videos all have one too: there it would be int64 otherwise.
+  assert log.categorical.author_id.dtype == np.float64
   assert set(log.rated_tasks) <= set(log.labels)
 
 

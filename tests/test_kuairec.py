@@ -599,8 +599,9 @@ def test_the_log_is_the_same_however_the_files_are_cut_into_chunks(
   tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   views = [*many_views(), timeless(), *many_views()[::-1], timeless(), timeless()]
-  folder = str(write(tmp_path, *views, daily=tuple(many_totals(1))))
+  folder = str(write(tmp_path, *views, daily=(*many_totals(1), *many_totals(1)[:2])))
   whole = read_whole(KuaiRec(raw=folder))
+  assert whole.cleaning["dropped: daily totals that repeat a video and date"] == 2
   assert whole.cleaning["dropped: rows without a time"] == 3
   assert whole.cleaning["dropped: exact duplicates of an earlier row"] == 48
   for rows in (1, 7):

@@ -220,7 +220,7 @@ def test_a_column_that_is_new_is_not_read_and_an_id_that_is_new_is_no_error(
   names = [feature.name for feature in store.schema.of_kind("categorical")]
   assert names == ["customer", "article", "country"]
   assert store.eval_day.ids[2, 2] == 0
-  assert store.card["unseen_share_of_day_n"]["country"] == pytest.approx(1 / 3)
+  assert store.card["unseen_rows_of_day_n"]["country"] == 1
 
 
 @pytest.mark.parametrize(

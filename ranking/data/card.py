@@ -46,8 +46,8 @@ def describe(
       for k, task in enumerate(schema.tasks)
       if task.kind == "binary"
     },
-    "unseen_share_of_day_n": {
-      feature.name: float(np.mean(last_ids[:, k] == 0))
+    "unseen_rows_of_day_n": {
+      feature.name: int(np.count_nonzero(last_ids[:, k] == 0))
       for k, feature in enumerate(schema.of_kind("categorical"))
     },
     "cleaning": dict(cleaned),
@@ -74,9 +74,11 @@ def to_markdown(card: dict[str, Any]) -> str:
       days[f"{task} (positives)"] = card["positives_per_day"][task]
     else:
       days[f"{task} (labelled)"] = labelled
-  features = pd.DataFrame(card["features"])
-  features["unseen on day N"] = [
-    f"{card['unseen_share_of_day_n'][name]:.2%}" if name in card["unseen_share_of_day_n"] else ""
+  features, unseen = pd.DataFrame(card["features"]), card["unseen_rows_of_day_n"]
+  features["missing or unseen on day N"] = [
+    f"{unseen[name]:,} rows ({unseen[name] / card['rows_per_day'][-1]:.2%})"
+    if name in unseen
+    else ""
     for name in features["name"]
   ]
   parts = [

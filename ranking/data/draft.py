@@ -16,7 +16,7 @@ import pandas as pd
 
 from ranking.data import features, lookback
 from ranking.data.features import Moments, Values
-from ranking.data.rows import in_order
+from ranking.data.rows import without_duplicates
 from ranking.data.schema import Array, Bag, DataError, Log, Source, Task
 
 BLOCK_ROWS = 1 << 17  # about so many rows of a day are in memory at a time
@@ -159,25 +159,24 @@ def load(folder: Path) -> Draft:
   return draft
 
 
-def draft_day(
-  source: Source, tables: Any, pieces: Sequence[pd.DataFrame], history: int, folder: Path
-) -> None:
+def draft_day(source: Source, tables: Any, rows: pd.DataFrame, history: int, folder: Path) -> None:
   """Describes the rows of one day and writes its blocks and its draft into a folder.
 
   Args:
     source: what describes them.
     tables: of the source.
-    pieces: of the day's rows, as read.
+    rows: of the day, in order of time.
     history: K, how many items of a user are remembered; 0 = none.
     folder: where to.
 
   Raises DataError on bad input.
   """
-  rows, counts = in_order(pieces, source.keep_duplicates)
-  cleaning = Counter(counts)
+  cleaning = Counter[str]()
   values: dict[str, Values] = {}
   parts: list[Draft] = []
-  for number, some in enumerate(_blocks(rows)):
+  for number, block_rows in enumerate(_blocks(rows)):
+    some, counts = without_duplicates(block_rows, source.keep_duplicates)
+    cleaning.update(counts)  # keeps zeros, unlike +
     log = source.describe(some, tables)
     _check(log, len(some))
     cleaning.update(log.cleaning)
@@ -200,7 +199,7 @@ def _blocks(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
   while start < len(rows):
     last = time[min(start + BLOCK_ROWS, len(rows)) - 1]
     stop = int(np.searchsorted(time, last, side="right"))
-    yield rows.iloc[start:stop].reset_index(drop=True)
+    yield rows[start:stop].reset_index(drop=True)
     start = stop
 
 

@@ -35,6 +35,7 @@ from ranking.data import card, draft, features, merge, rows, schema, shared, sou
 from ranking.data.draft import Block
 from ranking.data.features import Moments
 from ranking.data.lookback import Latest, Lookback, Rates, terms
+from ranking.data.rows import in_order
 from ranking.data.schema import Array, DataError, Feature, Schema, Source
 from ranking.data.store import DayStore, DayWriter
 
@@ -269,8 +270,8 @@ def _draft(
   with _whole(_draft_folder(work, place), work) as folder:
     if folder:
       tables = shared.load(work / "tables")
-      pieces = [piece for path in files[place] for piece in _load_all(path)]
-      draft.draft_day(source, tables, pieces, lookback.history, folder)
+      day = in_order([piece for path in files[place] for piece in _load_all(path)])
+      draft.draft_day(source, tables, day, lookback.history, folder)
   return place
 
 

@@ -9,10 +9,8 @@ import pandas as pd
 from ranking.data.schema import DataError, Log, Source
 
 
-def in_order(
-  pieces: Sequence[pd.DataFrame], keep_duplicates: bool | None
-) -> tuple[pd.DataFrame, dict[str, int]]:
-  """The rows of some pieces by time, those of one ms as they come, without duplicates; and counts.
+def in_order(pieces: Sequence[pd.DataFrame]) -> pd.DataFrame:
+  """The rows of some pieces by time, those of one ms as they come.
 
   Raises DataError where a piece has other columns than the first.
   """
@@ -22,7 +20,17 @@ def in_order(
         f"pieces of one log have columns {list(pieces[0].columns)} and {list(piece.columns)}"
       )
   rows = pd.concat(pieces, ignore_index=True)
-  rows = rows.sort_values("time", kind="stable", ignore_index=True)
+  return rows.sort_values("time", kind="stable", ignore_index=True)
+
+
+def without_duplicates(
+  rows: pd.DataFrame, keep_duplicates: bool | None
+) -> tuple[pd.DataFrame, dict[str, int]]:
+  """Rows numbered from 0 without those to be dropped, and how many there were.
+
+  Duplicates share their time: rows may be looked at together, or in parts that are cut where time
+  changes.
+  """
   if keep_duplicates is None:
     return rows, {}
   duplicate = rows.duplicated()
@@ -37,7 +45,8 @@ def read_whole(source: Source) -> Log:
   cleaning = Counter[str]()
   for _, counts in read:
     cleaning.update(counts)  # keeps zeros, unlike +
-  rows, counts = in_order([piece for piece, _ in read], source.keep_duplicates)
+  rows = in_order([piece for piece, _ in read])
+  rows, counts = without_duplicates(rows, source.keep_duplicates)
   cleaning.update(counts)
   log = source.describe(rows, source.tables())
   cleaning.update(log.cleaning)

@@ -67,11 +67,12 @@ def chunks(
   try:
     for chunk in raw_chunks(path, [*numbers, *texts, *(ids or ())], texts, others=ids is None):
       rows += len(chunk)
-      for name in chunk.columns.difference([*numbers, *texts]):
-        if chunk[name].dtype == object:
-          chunk[name] = text(chunk[name])
-      of_ids = [name for name in chunk if name not in numbers]
-      yield checked(path, chunk.astype(dict.fromkeys(of_ids, "category")), numbers)
+      values = {str(name): chunk[name] for name in chunk if name not in numbers}
+      for name, column in values.items():
+        if name not in texts and column.dtype == object:
+          values[name] = text(column)
+      values = {name: column.astype("category") for name, column in values.items()}
+      yield checked(path, chunk.assign(**values), numbers)
   except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
     reason = str(error).strip()
     raise DataError(f"{path} is not a CSV with a header ({reason}); unpack it again") from error

@@ -1,0 +1,209 @@
+"""A sweep: the grid of settings that an experiments/*.gin file describes, and the trials in it."""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+NO_ABLATION: Mapping[str, Sequence[str]] = {"none": ()}
+
+
+class SweepError(ValueError):
+  """A sweep that cannot be run: the message is one line that names the thing and the cure."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """One column of a comparison: a file of configs/methods/ with what is bound beside it.
+
+  Attributes:
+    name: how tables and run directories call it.
+    config: the file of configs/methods/ that it starts from; None = the one called `name`.
+    bindings: such as "ClippedOptimizer.clip=@RmsClip()".
+    thresholds: grids to search, each a list of values for every setting in it. The trials have
+      every combination within a grid, one grid after the other: several grids say which
+      combinations belong together.
+  """
+
+  name: str
+  config: str | None = None
+  bindings: Sequence[str] = ()
+  thresholds: Sequence[Mapping[str, Sequence[Any]]] = ({},)
+
+  def combinations(self) -> Iterator[dict[str, Any]]:
+    """Setting → value, of each point of the grids. Raises SweepError if one is not a list."""
+    _check_list(f"bindings of {self.name}", self.bindings, (str,))
+    _check_axis(f"thresholds of {self.name}", self.thresholds, (Mapping,))
+    for grid in self.thresholds:
+      for setting, values in grid.items():
+        _check_axis(f"{setting} of {self.name}", values)
+      for values in itertools.product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+  """One run of a sweep.
+
+  Attributes:
+    name: of its run directory, made of its own settings alone, so that it stays the same when the
+      sweep grows, and on every machine.
+    config, data, scale: as the training command takes them.
+    bindings: as the training command takes them, a later one wins.
+    coordinates: its place in the grid, by column of the table; a setting that it leaves to its
+      configuration is None.
+    thresholds: its point in the method's grid: setting → value.
+  """
+
+  name: str
+  config: str
+  data: str
+  scale: str
+  bindings: tuple[str, ...]
+  coordinates: Mapping[str, Any]
+  thresholds: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+  """Every combination of models, methods with their thresholds, rates, ablations and seeds.
+
+  Attributes:
+    name: of the folder below runs/ that holds its runs.
+    models: files of configs/models/.
+    methods: files of configs/methods/, or a `Method` for one with thresholds or bindings.
+    learning_rates: base rates, 1x; None = the one that the log and the scale have.
+    learning_rate_multipliers: times the base rate.
+    seeds: of initial weights and of the window.
+    ablations: bindings of each change to the model or the log, by name; no bindings = unchanged.
+    data: a file of configs/data/, or a path to one of your own.
+    scale: a file of configs/scale/.
+    bindings: what all trials have in common.
+  """
+
+  name: str
+  models: Sequence[str]
+  methods: Sequence[str | Method]
+  learning_rates: Sequence[float] | None = None
+  learning_rate_multipliers: Sequence[float] = (1.0,)
+  seeds: Sequence[int] = (0,)
+  ablations: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=lambda: NO_ABLATION)
+  data: str = "synthetic"
+  scale: str = "proxy"
+  bindings: Sequence[str] = ()
+
+  def trials(self) -> list[Trial]:
+    """All of them, seed by seed, so that an unfinished sweep has few seeds rather than gaps.
+
+    Raises SweepError if an axis is empty or of a wrong kind, or if two trials are the same.
+    """
+    self._check()
+    rates = (None,) if self.learning_rates is None else self.learning_rates
+    methods = [Method(method) if isinstance(method, str) else method for method in self.methods]
+    points = [(method, point) for method in methods for point in method.combinations()]
+    axes = (self.models, points, rates, self.learning_rate_multipliers, self.ablations)
+    trials = [
+      self._trial(model, method, point, rate, multiplier, ablation, seed)
+      for seed, model, (method, point), rate, multiplier, ablation in itertools.product(
+        self.seeds, *axes
+      )
+    ]
+    names = [trial.name for trial in trials]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+      raise SweepError(f"two trials are {twice[0]}; name each value of the grid once")
+    return trials
+
+  def _check(self) -> None:
+    _check_axis("models", self.models, (str,))
+    _check_axis("methods", self.methods, (str, Method))
+    if self.learning_rates is not None:
+      _check_axis("learning_rates", self.learning_rates, (int, float))
+    _check_axis("learning_rate_multipliers", self.learning_rate_multipliers, (int, float))
+    _check_axis("seeds", self.seeds, (int,))
+    if not isinstance(self.ablations, Mapping) or not self.ablations:
+      raise SweepError(f"ablations: {self.ablations!r}; make it a map of names to bindings")
+    for name, changes in self.ablations.items():
+      _check_list(f"ablation {name}", changes, (str,))
+    _check_list("bindings", self.bindings, (str,))
+
+  def _trial(
+    self,
+    model: str,
+    method: Method,
+    point: Mapping[str, Any],
+    rate: float | None,
+    multiplier: float,
+    ablation: str,
+    seed: int,
+  ) -> Trial:
+    changes = self.ablations[ablation]
+    parts = [model, method.name]
+    parts += [f"{setting.rpartition('.')[2]}={_text(value)}" for setting, value in point.items()]
+    parts += [f"rate={_text(rate)}"] if rate is not None else []
+    parts += [f"times={_text(multiplier)}"]
+    parts += [ablation] if changes else []
+    parts += [f"seed={seed}"]
+    config = method.config or method.name
+    settings: dict[str, Any] = dict(point)
+    if config != method.name:
+      settings["train_and_evaluate.method_name"] = method.name
+    if rate is not None:
+      settings["train_and_evaluate.learning_rate"] = float(rate)
+    settings["train_and_evaluate.learning_rate_multiplier"] = float(multiplier)
+    settings["train_and_evaluate.seed"] = seed
+    return Trial(
+      name=re.sub(r"[^\w.+=-]+", "_", "-".join(parts)),
+      config=f"{model}_{config}.gin",
+      data=self.data,
+      scale=self.scale,
+      bindings=(
+        *self.bindings,
+        *method.bindings,
+        *(f"{setting}={value!r}" for setting, value in settings.items()),
+        *changes,
+      ),
+      coordinates={
+        **{"sweep": self.name, "model": model, "method": method.name},
+        "learning_rate": rate,
+        "learning_rate_multiplier": multiplier,
+        **{"ablation": ablation, "seed": seed},
+      },
+      thresholds=point,
+    )
+
+
+def shard(trials: Sequence[Trial], which: str) -> list[Trial]:
+  """Every n-th trial from the i-th on, for "i/n": the shards 1/n to n/n are the whole list.
+
+  Raises SweepError if it is not of that form, or empty.
+  """
+  found = re.fullmatch(r"(\d+)/(\d+)", which)
+  i, n = map(int, found.groups()) if found else (0, 0)
+  if not 1 <= i <= n:
+    raise SweepError(f"--shard is {which!r}; make it i/n with i from 1 to n, such as 1/2 and 2/2")
+  if i > len(trials):
+    raise SweepError(f"--shard {which} of {len(trials)} trials is empty; make fewer shards")
+  return list(trials[i - 1 :: n])
+
+
+def _check_axis(name: str, values: Any, kinds: tuple[type, ...] = (object,)) -> None:
+  """As `_check_list`; the list must not be empty either."""
+  _check_list(name, values, kinds)
+  if not values:
+    raise SweepError(f"{name}: empty, which leaves no trial; give it a value or leave it out")
+
+
+def _check_list(name: str, values: Any, kinds: tuple[type, ...]) -> None:
+  """Raises SweepError unless `values` is a list of these kinds."""
+  wanted = " or ".join(kind.__name__ for kind in kinds)
+  if not isinstance(values, (list, tuple)):
+    raise SweepError(f"{name}: {values!r} is no list; make it a list of {wanted}")
+  for value in values:
+    if not isinstance(value, kinds) or (isinstance(value, bool) and object not in kinds):
+      raise SweepError(f"{name}: {value!r} is no {wanted}")
+
+
+def _text(value: Any) -> str:
+  """As a part of a name: 2.0 and 2 are the same."""
+  return f"{value:.12g}" if isinstance(value, float) else str(value)
