@@ -5,7 +5,11 @@ import itertools
 import os
 import pickle
 import re
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -233,3 +237,29 @@ def test_a_large_log_is_prepared_as_packing_it_whole_gives(
   assert made.schema.features == expected.schema.features
   assert made.schema.report_values == expected.schema.report_values
   assert opened.card["cleaning"] == log.cleaning
+
+
+def test_the_real_command_killed_twice_makes_the_store_of_one_that_was_not(tmp_path: Path) -> None:
+  options = {"days": 5, "rows_per_day": 240_000, "num_users": 2_000}
+  command = [sys.executable, "-m", "scripts.prepare_data", "--set"]
+  command.append(" ".join(f"Synthetic.{name}={value}" for name, value in options.items()))
+  root = Path(__file__).parent.parent
+  environment = {**os.environ, "PYTHONPATH": str(root)}
+  stores = tmp_path / "data" / "store" / "synthetic"
+  for stage in ("draft", "seen"):
+    process = subprocess.Popen(
+      command, cwd=tmp_path, env=environment, start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    while process.poll() is None and not list(stores.glob(f"*.partial/{stage}/*")):
+      time.sleep(0.02)
+    assert process.poll() is None, "it ended before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+  done = subprocess.run(
+    command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+  )
+  made = tmp_path / done.stdout.splitlines()[-1]
+  assert list(stores.iterdir()) == [made]
+  whole = prepare(Synthetic(**options), tmp_path / "whole", processes=1).directory
+  assert made.name == whole.name
+  assert files_below(made) == files_below(whole)
