@@ -8,14 +8,16 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from ranking.data.rows import in_order, without_duplicates
+from ranking.data.rows import columns_of, in_order, without_duplicates
 from ranking.data.schema import Bag, Log, Source
 
 
 def read_in_blocks(source: Source, block_rows: int = 3) -> Log:
   """As `rows.read_whole`, but from blocks of one day, each described as another process would."""
   read = [piece for part in source.parts() for piece in source.read(part)]
-  rows, counts = without_duplicates(in_order([piece for piece, _ in read]), source.keep_duplicates)
+  rows, counts = without_duplicates(
+    in_order([columns_of(piece) for piece, _ in read]), source.keep_duplicates
+  )
   source, tables = pickle.loads(pickle.dumps((source, source.tables())))
   blocks = [
     source.describe(day[start : start + block_rows].reset_index(drop=True), tables)

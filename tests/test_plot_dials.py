@@ -63,7 +63,7 @@ def test_the_page_has_a_section_a_picture_and_a_command_for_every_dial():
   sections = re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]
   assert [section.split()[0] for section in sections] == NAMES
   for name, section in zip(NAMES, sections, strict=True):
-    assert re.findall(r"\]\((.*?)\)", section) == [f"dials/{name}.png"]
+    assert re.findall(r"\]\((.*?)\)", section)[0] == f"dials/{name}.png"
     picture = ROOT / "docs" / "dials" / f"{name}.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size < 60_000

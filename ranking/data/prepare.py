@@ -35,7 +35,7 @@ from ranking.data import card, draft, features, merge, rows, schema, shared, sou
 from ranking.data.draft import Block
 from ranking.data.features import Moments
 from ranking.data.lookback import Latest, Lookback, Rates, terms
-from ranking.data.rows import in_order
+from ranking.data.rows import columns_of, in_order
 from ranking.data.schema import Array, DataError, Feature, Schema, Source
 from ranking.data.store import DayStore, DayWriter
 
@@ -72,6 +72,7 @@ def prepare(
   root: Path,
   console: Console | None = None,
   lookback: Lookback | None = None,
+  without_last_days: int = 0,
   processes: int | None = None,
 ) -> DayStore:
   """Opens the source's store below `root`, making it first if it is not there.
@@ -81,17 +82,23 @@ def prepare(
     root: folder of all stores.
     console: is told what takes long.
     lookback: what a row sees of the past; None = strictly earlier counts and rates alone.
+    without_last_days: so many days are left out at the log's end, so that day N is an earlier one.
+      Of their rows nothing is kept but what `cleaning` counts while the log is read.
     processes: at most so many work at once; None = one per core.
 
   Raises:
     DataError: bad input; nothing is left behind then, and neither on an OSError.
   """
+  if type(without_last_days) is not int or without_last_days < 0:
+    raise DataError(f"without_last_days is {without_last_days!r}; make it a whole number from 0 on")
   console, lookback = console or Silence(), lookback or Lookback()
-  identity = {
+  identity: dict[str, Any] = {
     "source": source.identity(),
     "lookback": dataclasses.asdict(lookback),
     "code": _code_digest(source),
   }
+  if without_last_days:  # else the fingerprint is the whole log's
+    identity["without_last_days"] = without_last_days
   fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
   directory = root / source.name / fingerprint
   work = directory.with_name(f"{fingerprint}.partial")
@@ -103,7 +110,8 @@ def prepare(
     if not directory.is_dir():  # else this one waited for it, or a killed run had only to tidy up
       try:
         processes = processes or len(os.sched_getaffinity(0))
-        _Preparation(source, lookback, work, console, processes).run(identity)
+        preparation = _Preparation(source, lookback, without_last_days, work, console, processes)
+        preparation.run(identity)
         (work / "store").rename(directory)
       except (DataError, OSError):
         shutil.rmtree(work, ignore_errors=True)
@@ -143,23 +151,31 @@ class _Preparation:
   """The stages, each of which does what a killed run has not."""
 
   def __init__(
-    self, source: Source, lookback: Lookback, work: Path, console: Console, processes: int
+    self,
+    source: Source,
+    lookback: Lookback,
+    without_last_days: int,
+    work: Path,
+    console: Console,
+    processes: int,
   ):
     self._source, self._lookback, self._work, self._console = source, lookback, work, console
-    self._processes = processes
+    self._without_last_days, self._processes = without_last_days, processes
 
   def run(self, identity: dict[str, Any]) -> None:
     """Leaves the finished store in work/store."""
     name = self._source.name
     parts = self._source.parts()
     cleaning, rows_of_day = self._read(parts)
-    days = sorted(rows_of_day)
+    left_out = self._without_last_days
+    days = sorted(rows_of_day)[: max(0, len(rows_of_day) - left_out)]
+    count = sum(rows_of_day[day] for day in days)
     if len(days) < 2:
+      without = f" without the last {left_out}" if left_out else ""
       raise DataError(
-        f"{name} has {sum(rows_of_day.values()):,} rows of {len(days)} day{'s'[: len(days) != 1]} "
+        f"{name} has {count:,} rows of {len(days)} day{'s'[: len(days) != 1]}{without} "
         f"in {', '.join(parts)}; training and day N need at least two days"
       )
-    count = sum(rows_of_day.values())
     processes = max(1, min(self._processes, count // ROWS_PER_PROCESS, len(days)))
     self._console.say(f"preparing {name}: {count:,} rows of {len(days)} days")
     with _whole(self._work / "tables", self._work) as folder:
@@ -230,6 +246,7 @@ class _Preparation:
       tasks=merged.layout.tasks,
       day_names=tuple(day.name for day in drafts),
       label_statistics=merged.label_statistics,
+      entities=merged.layout.entities,
       report_by=merged.layout.report_by,
       report_values=merged.report_values,
     )
@@ -256,7 +273,7 @@ def _read_part(
         for day, some in piece.groupby(piece.day.to_numpy()):
           rows_of_day[int(str(day))] += len(some)
           with open(folder / f"{day}.pickle", "ab") as file:
-            some.to_pickle(file, compression=None)
+            pickle.dump(columns_of(some), file)
         if advance:
           advance(len(piece))
       _dump((cleaning, rows_of_day), folder / "counts.pickle")

@@ -3,28 +3,35 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ranking.data.schema import DataError, Log, Source
 
+Columns = dict[str, "pd.Series[Any]"]
 
-def in_order(pieces: Sequence[pd.DataFrame]) -> pd.DataFrame:
-  """The rows of some pieces by time, those of one ms as they come.
+
+def columns_of(piece: pd.DataFrame) -> Columns:
+  """Of a piece, each by itself, so that it can be dropped alone."""
+  return {str(name): column.reset_index(drop=True) for name, column in piece.items()}
+
+
+def in_order(pieces: Sequence[Columns]) -> pd.DataFrame:
+  """The rows of some pieces by time, those of one ms as they come; the pieces are emptied.
 
   Raises DataError where a piece has other columns than the first.
   """
+  names = list(pieces[0])
   for piece in pieces:
-    if list(piece.columns) != list(pieces[0].columns):
-      raise DataError(
-        f"pieces of one log have columns {list(pieces[0].columns)} and {list(piece.columns)}"
-      )
-  order = np.argsort(np.concatenate([piece.time for piece in pieces]), kind="stable")
-  # A column at a time, so that no more than one of them is there three times.
+    if list(piece) != names:
+      raise DataError(f"pieces of one log have columns {names} and {list(piece)}")
+  order = np.argsort(np.concatenate([piece["time"] for piece in pieces]), kind="stable")
+  # A column at a time, so that all rows are there once and one column three times.
   columns = {
-    name: pd.concat([piece[name] for piece in pieces], ignore_index=True).array.take(order)
-    for name in pieces[0]
+    name: pd.concat([piece.pop(name) for piece in pieces], ignore_index=True).array.take(order)
+    for name in names
   }
   return pd.DataFrame(columns, copy=False)
 
@@ -51,7 +58,7 @@ def read_whole(source: Source) -> Log:
   cleaning = Counter[str]()
   for _, counts in read:
     cleaning.update(counts)  # keeps zeros, unlike +
-  rows = in_order([piece for piece, _ in read])
+  rows = in_order([columns_of(piece) for piece, _ in read])
   rows, counts = without_duplicates(rows, source.keep_duplicates)
   cleaning.update(counts)
   log = source.describe(rows, source.tables())

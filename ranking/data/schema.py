@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 import numpy.typing as npt
 import pandas as pd
 
+from ranking.nearest import nearest
+
 Array = npt.NDArray[Any]
 Kind = Literal["binary", "regression"]
 
@@ -155,7 +157,8 @@ class LabelStatistics:
 class Schema:
   """What a day store holds; the content of its schema.json that training needs.
 
-  `report_by` names a categorical feature whose values get figures of their own on day N, and
+  `entities` names the categorical features that have as-of counts and rates, first the one that
+  says whose row it is. `report_by` names one whose values get figures of their own on day N, and
   `report_values` what its ids stand for.
   """
 
@@ -164,12 +167,32 @@ class Schema:
   tasks: tuple[Task, ...]
   day_names: tuple[str, ...]
   label_statistics: tuple[LabelStatistics, ...]
+  entities: tuple[str, ...] = ()
   report_by: str | None = None
   report_values: tuple[str, ...] = ()
 
   def of_kind(self, kind: str) -> tuple[Feature, ...]:
     """The features of one kind, in the order of their columns."""
     return tuple(feature for feature in self.features if feature.kind == kind)
+
+  def without_features(self, names: Sequence[str]) -> "Schema":
+    """As if there were none of these. Raises ValueError for one that there is not."""
+    _check_names("feature", names, [feature.name for feature in self.features])
+    kept = tuple(feature for feature in self.features if feature.name not in names)
+    return dataclasses.replace(self, features=kept)
+
+  def without_tasks(self, names: Sequence[str]) -> "Schema":
+    """As if there were none of these. Raises ValueError for one that there is not, or for all."""
+    known = [task.name for task in self.tasks]
+    _check_names("task", names, known)
+    kept = [k for k, name in enumerate(known) if name not in names]
+    if not kept:
+      raise ValueError(f"no task is left without {', '.join(known)}; keep one")
+    return dataclasses.replace(
+      self,
+      tasks=tuple(self.tasks[k] for k in kept),
+      label_statistics=tuple(self.label_statistics[k] for k in kept),
+    )
 
   def to_json(self) -> dict[str, Any]:
     """As plain lists and dicts."""
@@ -184,6 +207,15 @@ class Schema:
       tasks=tuple(Task(**task) for task in value["tasks"]),
       day_names=tuple(value["day_names"]),
       label_statistics=tuple(LabelStatistics(**entry) for entry in value["label_statistics"]),
+      entities=tuple(value["entities"]),
       report_by=value["report_by"],
       report_values=tuple(value["report_values"]),
     )
+
+
+def _check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:
+  if not isinstance(names, (list, tuple)):
+    raise ValueError(f"{names!r} is no list; make it a list of {what}s")
+  for name in names:
+    if name not in known:
+      raise ValueError(f"no {what} {name!r}{nearest(str(name), known)}")

@@ -20,7 +20,7 @@ import functools
 import io
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -77,9 +77,20 @@ class DayStore:
     self.directory = directory
     self.card: dict[str, Any]
     self.schema: Schema
+    self._label_columns: list[int] | None = None  # all of them
     self.card, self.schema = self._load(
       directory / "schema.json", lambda card: (card, Schema.from_json(card))
     )
+
+  def without_tasks(self, names: Sequence[str]) -> "DayStore":
+    """As if it had been made without these; the labels that are left are in memory, not mapped.
+
+    Raises ValueError as the schema's method of this name.
+    """
+    schema, view = self.schema.without_tasks(names), DayStore(self.directory)
+    view._label_columns = [view.schema.tasks.index(task) for task in schema.tasks]
+    view.schema = schema
+    return view
 
   @functools.cached_property
   def train_days(self) -> list[Day]:
@@ -115,7 +126,10 @@ class DayStore:
           f"{path} is damaged: CRC {crc:#010x}, expected {crcs[array]:#010x}; "
           f"{_cure(self.directory)}"
         )
-      return np.load(path, mmap_mode="r")
+      mapped = np.load(path, mmap_mode="r")
+      if array == "labels" and self._label_columns is not None:
+        return np.take(mapped, self._label_columns, axis=1)
+      return mapped
 
     return StoredDay(name, rows, load)
 
