@@ -6,10 +6,10 @@ of a run directory makes the same run whatever DATA and SCALE say.
 """
 
 import contextlib
-import difflib
 import inspect
 import os
 import re
+import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import gin
 from ranking.data import lookback
 from ranking.data.sources import kuairand, kuairec, movielens, synthetic, table
 from ranking.models import shared_bottom
+from ranking.nearest import nearest
 from ranking.optimizers import clipping, directions, norm_history, optimizer, schedules
 from ranking.training import loop, strategy
 
@@ -33,6 +34,12 @@ MODULES = (
   *(loop, strategy, shared_bottom, lookback),
   *(optimizer, directions, clipping, norm_history, schedules),
   *SOURCES.values(),
+)
+
+# Of what gin reads or makes.
+GIN_ERRORS = (
+  *(ValueError, TypeError, NameError, AttributeError, SyntaxError, ImportError, OSError),
+  tokenize.TokenError,
 )
 
 
@@ -60,18 +67,21 @@ def configure(config: str, data: str, scale: str, raw: str | None, bindings: Seq
   if raw is not None:
     bindings = [*bindings, _raw_binding(data, raw)]
   try:
-    with _inside(CONFIGS.parent):  # where includes are looked for
+    with inside(CONFIGS.parent):  # where includes are looked for
       for file in files:
-        gin.parse_config_file(str(file))
+        reading = str(file)
+        gin.parse_config_file(reading)
+    reading = "SET"
     gin.parse_config([_IMPORTS, *(qualify(binding) for binding in bindings)])
-  except (ValueError, NameError, AttributeError, SyntaxError, OSError) as error:
-    raise ConfigError(_explain(error)) from error
+  except GIN_ERRORS as error:
+    where = f"{reading}: " if isinstance(error, tokenize.TokenError) else ""  # else gin says it
+    raise ConfigError(where + explain(error)) from error
   _refuse_macros()
   gin.finalize()
 
 
 @contextlib.contextmanager
-def _inside(folder: Path) -> Iterator[None]:
+def inside(folder: Path) -> Iterator[None]:
   """contextlib.chdir, which Python 3.10 does not have."""
   before = Path.cwd()
   os.chdir(folder)
@@ -109,7 +119,7 @@ def qualify(binding: str) -> str:
     f"{name}.{parameter}" for name, (_, c) in callables.items() for parameter in _parameters(c)
   )
   if f"{path[-1]}.{argument}" not in known:
-    raise ConfigError(f"no setting {target.strip()!r}{_nearest(f'{path[-1]}.{argument}', known)}")
+    raise ConfigError(f"no setting {target.strip()!r}{nearest(f'{path[-1]}.{argument}', known)}")
   value = re.sub(r"@(\w+)", lambda match: "@" + _qualified(match.group(1)), value)
   return f"{_qualified(path[-1])}.{argument} = {value.strip()}"
 
@@ -156,14 +166,7 @@ def _find(kind: str, name: str, folder: Path) -> Path:
   path = folder / f"{name.removesuffix('.gin')}.gin"
   if path.is_file() and path.stem != "base" and "/" not in name:
     return path
-  raise ConfigError(f"no {kind} {name!r}{_nearest(name.removesuffix('.gin'), names()[kind])}")
-
-
-def _nearest(name: str, valid: Sequence[str]) -> str:
-  close = difflib.get_close_matches(name, valid, n=1, cutoff=0.4)
-  if close:
-    return f"; the nearest is {close[0]!r}"
-  return f"; valid are {', '.join(valid[:8])}{', …' if len(valid) > 8 else ''}"
+  raise ConfigError(f"no {kind} {name!r}{nearest(name.removesuffix('.gin'), names()[kind])}")
 
 
 def _raw_binding(data: str, raw: str) -> str:
@@ -185,8 +188,10 @@ def _refuse_macros() -> None:
     raise ConfigError(f"{macros[0]} is a macro, which nothing reads; bind name.argument instead")
 
 
-def _explain(error: BaseException) -> str:
-  """The first line of gin's complaint, with the place it points to."""
+def explain(error: BaseException) -> str:
+  """One of GIN_ERRORS in a line: the first of gin's complaint, with the place it points to."""
+  if isinstance(error, tokenize.TokenError):
+    return "a bracket or a quote is left open"
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   place = next((line for line in lines[1:] if line.startswith(("In ", "Failed"))), "")
   return " ".join([lines[0] if lines else type(error).__name__, place]).strip()

@@ -4,21 +4,22 @@ Three panels over the steps: the loss relative to the best constant predictor, t
 binary task on day N, and the smallest clipping factor of any variable.
 """
 
-import json
-import math
 import sys
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import pandas as pd
 from absl import app, flags
+
+from ranking.experiments import series
+from ranking.experiments.figures import style
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 _OUT = flags.DEFINE_string("out", "curves.png", "Where the picture is written.")
-COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # colour-blind safe
-SMOOTHED_OVER = 9  # steps
+COLOURS = tuple(line["color"] for line in style.LINES)
 
 
 def main(argv: list[str]) -> int:
@@ -30,11 +31,11 @@ def main(argv: list[str]) -> int:
   figure, panels = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
   for directory, colour in zip(directories, COLOURS * len(directories), strict=False):
     try:
-      steps, evals = _series(directory, "metrics"), _series(directory, "evals")
-    except (OSError, ValueError) as error:
-      print(f"error: {directory} is not a run directory ({error})", file=sys.stderr)
+      steps, evaluations = series.steps(directory), series.evaluations(directory)
+    except series.SeriesError as error:
+      print(f"error: {error}", file=sys.stderr)
       return 2
-    _draw(panels, directory.name, colour, steps, evals)
+    _draw(panels, directory.name, colour, steps, evaluations)
   panels[0].axhline(1.0, color="black", linewidth=0.8, linestyle=":")
   panels[0].set(title="loss / best constant's loss", xlabel="step", yscale="log")
   panels[1].axhline(0.5, color="black", linewidth=0.8, linestyle=":")
@@ -48,28 +49,16 @@ def main(argv: list[str]) -> int:
 
 
 def _draw(
-  panels: Any, name: str, colour: str, steps: list[dict[str, Any]], evals: list[dict[str, Any]]
+  panels: Any, name: str, colour: str, steps: pd.DataFrame, evaluations: pd.DataFrame
 ) -> None:
-  x = [row["step"] for row in steps]
-  relative = [float(row["loss"]) / row["constant_loss"] for row in steps]
-  panels[0].plot(x, relative, color=colour, alpha=0.25, linewidth=0.8)
-  panels[0].plot(x, _running_median(relative), color=colour, label=name)
-  task = next(task for task, entry in evals[-1]["metrics"].items() if entry["kind"] == "binary")
-  measured = [(row["step"], row["metrics"][task]["auc"]) for row in evals]
-  known = [(step, auc) for step, auc in measured if auc is not None]
-  panels[1].plot(*zip(*known, strict=True), color=colour, marker="o", markersize=3)
+  smoothed = series.running_median(steps.relative_loss)
+  panels[0].plot(steps.step, steps.relative_loss, color=colour, alpha=0.25, linewidth=0.8)
+  panels[0].plot(steps.step, smoothed, color=colour, label=name)
+  task = evaluations.task[evaluations.kind == "binary"].iloc[0]
+  known = evaluations[evaluations.task == task].dropna(subset="value")
+  panels[1].plot(known.step, known.value, color=colour, marker="o", markersize=3)
   panels[1].set_title(f"{task} AUC on day N")
-  panels[2].plot(x, [row["clipping_factor"] for row in steps], color=colour, linewidth=0.8)
-
-
-def _series(directory: Path, name: str) -> list[dict[str, Any]]:
-  return [json.loads(line) for line in (directory / f"{name}.jsonl").read_text().splitlines()]
-
-
-def _running_median(values: list[float]) -> list[float]:
-  half = SMOOTHED_OVER // 2
-  windows = [sorted(values[max(0, k - half) : k + half + 1]) for k in range(len(values))]
-  return [window[len(window) // 2] if window else math.nan for window in windows]
+  panels[2].plot(steps.step, steps.clipping_factor, color=colour, linewidth=0.8)
 
 
 if __name__ == "__main__":

@@ -34,11 +34,17 @@ def main(_argv: list[str]) -> int:
     configuration.configure(
       "small_naive", _DATA.value, "proxy", _RAW.value, configuration.split_bindings(_SET.value)
     )
-    source, lookback = (
-      gin.query_parameter(f"loop.train_and_evaluate.{name}").scoped_configurable_fn()
-      for name in ("source", "lookback")
+    source, lookback, without_last_days, root = (
+      gin.query_parameter(f"loop.train_and_evaluate.{name}")
+      for name in ("source", "lookback", "without_last_days", "store_directory")
     )
-    made = prepare(source, Path("data/store"), Console(), lookback)
+    made = prepare(
+      source.scoped_configurable_fn(),
+      Path(root),
+      Console(),
+      lookback.scoped_configurable_fn(),
+      without_last_days,
+    )
   except (configuration.ConfigError, DataError) as error:
     print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
     return 2

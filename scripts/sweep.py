@@ -6,25 +6,27 @@ or not; 1 some failed twice; 2 bad configuration or input; 143 stopped by a sign
 """
 
 import argparse
-import difflib
 import os
 import sys
-import tokenize
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import gin
 from absl import logging
 
 from ranking import quiet
 from ranking.experiments import results, runner
-from ranking.experiments.sweep import Sweep, SweepError, Trial, shard
+from ranking.experiments.sweep import Method, Sweep, SweepError, Trial, shard
+from ranking.nearest import nearest
 from ranking.training import interrupt
 
 with quiet.native_stderr():
   from ranking import configuration
 
-GIN_ERRORS = (ValueError, TypeError, NameError, AttributeError, SyntaxError, ImportError)
+Kind = TypeVar("Kind")
+PYTHON = (sys.executable, "-m")
+EXPERIMENTS = "ranking.experiments."
 DATA_MODULES = {
   module.__name__.rpartition(".")[2]
   for module in configuration.MODULES
@@ -32,82 +34,110 @@ DATA_MODULES = {
 }
 
 
-def main(arguments: Sequence[str], python: Sequence[str] = (sys.executable, "-m")) -> int:
+def main(arguments: Sequence[str], python: Sequence[str] = PYTHON) -> int:
   """Checks every trial, runs those that are not finished, and writes the table.
 
   Args:
     arguments: of the command line.
     python: what runs a module, which is its next argument.
   """
-  given = _parser().parse_args(arguments)
-  logging.set_verbosity(logging.FATAL)  # gin reports every place it looks for an include in
-  # One thread each, not all cores for one run after the other: more runs an hour, and the same
-  # figures bit for bit.
-  cores = len(os.sched_getaffinity(0))
-  jobs = cores if given.jobs is None else given.jobs
-  try:
-    if jobs < 1:
-      raise SweepError(f"--jobs is {jobs}; make it 1 or more")
-    sweep = read(given.sweep)
+  given = parser("scripts.sweep", "--sweep").parse_args(arguments)
+
+  def work() -> int:
+    sweep = read(given.sweep, Sweep)
     root = Path("runs", sweep.name)
-    trials = shard(sweep.trials(), given.shard)
-    for trial in trials:
-      check(trial, given.raw)
-    runner.check_directories(trials, root)
-    failures = runner.run(
-      trials,
-      root,
-      lambda trial, run: [*python, "ranking.main", *training_flags(trial, run, given.raw)],
-      [
-        [*python, "scripts.prepare_data", *flags]
-        for flags in dict.fromkeys(preparing_flags(trial, given.raw) for trial in trials)
-      ],
-      jobs,
-      threads=max(1, cores // jobs) if jobs > 1 else None,
-    )
+    failures = run(shard(sweep.trials(), given.shard), root, given, python)
     table = results.read([root])
     paths = results.write(table, root / "table")
-  except runner.Stopped as stop:
-    print(stop)
-    return interrupt.EXIT_CODE
-  except (configuration.ConfigError, SweepError, OSError) as error:
-    print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
-    return 2
-  print(f"{root}: {results.summary(table)}; {' '.join(map(str, paths))}")
-  for name, failure in failures.items():
-    print(f"failed twice: {name}: {failure}; see {root / name / 'output.txt'}", file=sys.stderr)
-  return 1 if failures else 0
+    return report(root, results.summary(table), paths, failures)
+
+  return exit_code(work)
 
 
-def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(prog="scripts.sweep", allow_abbrev=False)
-  parser.add_argument("--sweep", required=True, help="a file such as experiments/….gin")
+def parser(program: str, file: str) -> argparse.ArgumentParser:
+  """Of a command that runs trials; `file` is the option that names what describes them."""
+  parser = argparse.ArgumentParser(prog=program, allow_abbrev=False)
+  parser.add_argument(file, required=True, help="a file such as experiments/….gin")
   parser.add_argument("--raw", help="folder of the unpacked raw log; downloaded if not given")
   parser.add_argument("--jobs", type=int, help="runs at once; as many as cores if not given")
   parser.add_argument("--shard", default="1/1", help="this machine's share of the trials, i/n")
   return parser
 
 
-def read(file: str) -> Sweep:
-  """The sweep that a file describes, named after it. Raises SweepError."""
+def exit_code(work: Callable[[], int]) -> int:
+  """What `work` returns; or 2 with one line for bad input, 143 after a signal."""
+  logging.set_verbosity(logging.FATAL)  # gin reports every place it looks for an include in
+  try:
+    return work()
+  except runner.Stopped as stop:
+    print(stop)
+    return interrupt.EXIT_CODE
+  except (configuration.ConfigError, SweepError, OSError) as error:
+    print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+    return 2
+
+
+def run(
+  trials: Sequence[Trial], root: Path, given: argparse.Namespace, python: Sequence[str]
+) -> dict[str, str]:
+  """Checks the trials and runs those that are not finished; as `runner.run`.
+
+  Args:
+    trials: of this machine.
+    root: folder of the run directories.
+    given: the command line, of `parser`.
+    python: what runs a module.
+  """
+  # One thread each, not all cores for one run after the other: more runs an hour, and the same
+  # figures bit for bit.
+  cores = len(os.sched_getaffinity(0))
+  jobs = cores if given.jobs is None else given.jobs
+  if jobs < 1:
+    raise SweepError(f"--jobs is {jobs}; make it 1 or more")
+  for trial in trials:
+    check(trial, given.raw)
+  runner.check_directories(trials, root)
+  return runner.run(
+    trials,
+    root,
+    lambda trial, run: [*python, "ranking.main", *training_flags(trial, run, given.raw)],
+    [
+      [*python, "scripts.prepare_data", *flags]
+      for flags in dict.fromkeys(preparing_flags(trial, given.raw) for trial in trials)
+    ],
+    jobs,
+    threads=max(1, cores // jobs) if jobs > 1 else None,
+  )
+
+
+def report(root: Path, summary: str, paths: Sequence[Path], failures: Mapping[str, str]) -> int:
+  """Prints how it ended; returns 1 if runs failed, else 0."""
+  print(f"{root}: {summary}; {' '.join(map(str, paths))}")
+  for name, failure in failures.items():
+    print(f"failed twice: {name}: {failure}; see {root / name / 'output.txt'}", file=sys.stderr)
+  return 1 if failures else 0
+
+
+def read(file: str, kind: type[Kind]) -> Kind:
+  """What a file describes, such as a Sweep, named after it. Raises SweepError."""
   path = Path(file)
   if not path.is_file():
     known = sorted(str(each) for each in Path("experiments").glob("*.gin"))
-    close = difflib.get_close_matches(file, known, n=1)
-    nearest = f"; the nearest is {close[0]!r}" if close else f"; there are {', '.join(known)}"
-    raise SweepError(f"no SWEEP {file!r}{nearest if known else ''}")
+    raise SweepError(f"no experiment {file!r}{nearest(file, known) if known else ''}")
   gin.clear_config()
+  there = path.absolute()
   try:
-    gin.parse_config_file(file)
+    with configuration.inside(configuration.CONFIGS.parent):  # where includes are looked for
+      gin.parse_config_file(str(there))
     for _, name in gin.config._CONFIG:
-      if not name.startswith(Sweep.__module__):
-        raise SweepError(f"it binds {name}, which only runs read; use sweep.Sweep.bindings")
-    sweep: Sweep = gin.get_configurable(Sweep)(name=path.stem)
-  except (*GIN_ERRORS, tokenize.TokenError) as error:  # the last for a bracket left open
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    place = [line for line in lines[1:] if line.startswith("In file")][:1]
-    raise SweepError(" ".join([f"{file}:", *lines[:1], *place])) from error
-  return sweep
+      if not name.startswith(EXPERIMENTS):
+        raise SweepError(f"it binds {name}, which only runs read; use bindings of the experiment")
+      if name not in {f"{each.__module__}.{each.__name__}" for each in (kind, Method)}:
+        raise SweepError(f"it describes a {name.rpartition('.')[2]}, this needs a {kind.__name__}")
+    described: Kind = gin.get_configurable(kind)(name=path.stem)
+  except configuration.GIN_ERRORS as error:
+    raise SweepError(f"{file}: {configuration.explain(error)}") from error
+  return described
 
 
 def check(trial: Trial, raw: str | None) -> None:
@@ -132,7 +162,10 @@ def training_flags(trial: Trial, run: Path, raw: str | None) -> tuple[str, ...]:
 
 def preparing_flags(trial: Trial, raw: str | None) -> tuple[str, ...]:
   """Of scripts.prepare_data, for the log of a trial; the same for all trials that share it."""
-  about_the_log = ("loop.train_and_evaluate.source", "loop.train_and_evaluate.lookback")
+  about_the_log = tuple(
+    f"loop.train_and_evaluate.{name} "
+    for name in ("source", "lookback", "without_last_days", "store_directory")
+  )
   bindings = [
     binding
     for binding in map(configuration.qualify, trial.bindings)

@@ -123,6 +123,42 @@ def test_a_misspelt_argument_in_a_config_file_is_refused_with_its_place(tmp_path
     configure(path, "synthetic", "proxy", None, [])
 
 
+@pytest.mark.parametrize(
+  ("line", "message"),
+  [
+    (
+      "optimizer.ClippedOptimizer.exclude = [1",
+      r"^\S+mine.gin: a bracket or a quote is left open$",
+    ),
+    ("optimizer.ClippedOptimizer.exclude = '''a", r"^\S+mine.gin: a bracket or a quote is left"),
+    ("from ranking import nothing", r"^No module named 'ranking.nothing' In file .*line 3$"),
+  ],
+)
+def test_a_config_file_that_gin_cannot_read_is_refused_in_one_line(
+  tmp_path: object, line: str, message: str
+) -> None:
+  path = f"{tmp_path}/mine.gin"
+  with open(path, "w") as file:
+    file.write(
+      "from __gin__ import dynamic_registration\nfrom ranking.optimizers import optimizer\n"
+    )
+    file.write(f"{line}\n")
+  with pytest.raises(ConfigError, match=message):
+    configure(path, "synthetic", "proxy", None, [])
+
+
+def test_a_bracket_left_open_in_an_included_file_or_a_binding_is_refused(tmp_path: object) -> None:
+  with open(f"{tmp_path}/inner.gin", "w") as file:
+    file.write("a.b = [1\n")
+  outer = f"{tmp_path}/outer.gin"
+  with open(outer, "w") as file:
+    file.write(f"include '{tmp_path}/inner.gin'\n")
+  with pytest.raises(ConfigError, match=rf"^{outer}: a bracket or a quote is left open$"):
+    configure(outer, "synthetic", "proxy", None, [])
+  with pytest.raises(ConfigError, match=r"^SET: a bracket or a quote is left open$"):
+    configure("small_clippy", "synthetic", "proxy", None, ["SharedBottom.hidden_units=[1, 2"])
+
+
 def test_raw_goes_to_the_source_that_data_names() -> None:
   configure("small_clippy", "movielens", "proxy", "some where", [])
   assert bound("MovieLens.raw") == "some where"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,13 +16,24 @@ import pytest
 from absl import flags
 
 from ranking import main
+from ranking.data.store import DayStore
+from ranking.evaluation import metrics
+from ranking.experiments.paired import compare
 from ranking.training import interrupt
+from ranking.training.predictions import load
 
 TINY_LOG = (
   "Synthetic.days=4 Synthetic.rows_per_day=300 Synthetic.num_users=60 Synthetic.num_videos=90"
 )
 TINY_RUN = "train_and_evaluate.batch_size=32 train_and_evaluate.steps_per_call=2"
-RUN_FILES = ("config.gin", "result.json", "metrics.jsonl", "evals.jsonl", "health.jsonl")
+RUN_FILES = (
+  "config.gin",
+  "result.json",
+  "predictions.npz",
+  "metrics.jsonl",
+  "evals.jsonl",
+  "health.jsonl",
+)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +96,65 @@ def test_a_run_leaves_every_file_of_its_directory(tmp_path: Path, settings: str)
   assert result["parameters"]["non_embedding"] == 206 * 64 + 64 + 64 * 64 + 64 + 6 * 65
   assert result["metrics"]["click"]["rows"] > 250
   assert result["versions"]["tensorflow"].startswith("2.21")
+
+
+def test_the_predictions_of_a_run_score_as_its_result_says(tmp_path: Path, settings: str) -> None:
+  run = tmp_path / "run"
+  assert command(f"--run={run}", f"--set={settings} train_and_evaluate.max_steps=8") == 0
+  result, predicted = json.loads((run / "result.json").read_text()), load(run)
+  store = DayStore(Path(result["store"]))
+  assert predicted.day == result["eval_day"] == store.eval_day.name
+  assert predicted.tasks == tuple(result["metrics"])
+  assert predicted.outputs.dtype == np.float32
+  labels = np.array(store.eval_day.labels)
+  measured = metrics.evaluate(store.schema.tasks, labels, predicted.outputs)
+  assert json.loads(json.dumps(measured)) == result["metrics"]
+  assert not compare(run, run, "click").value
+
+
+def test_a_run_without_tasks_knows_nothing_of_them(tmp_path: Path, settings: str) -> None:
+  whole, less = tmp_path / "whole", tmp_path / "less"
+  short = f"{settings} train_and_evaluate.max_steps=4"
+  without = "train_and_evaluate.without_tasks=['like', 'satisfaction']"
+  assert command(f"--run={whole}", f"--set={short}") == 0
+  assert command(f"--run={less}", f"--set={short} {without}") == 0
+  results = [json.loads((run / "result.json").read_text()) for run in (whole, less)]
+  kept = ["click", "share", "complete", "log_watch_seconds"]
+  assert list(results[1]["metrics"]) == kept
+  assert load(less).tasks == tuple(kept)
+  assert results[0]["store"] == results[1]["store"]
+  counts = [result["parameters"]["non_embedding"] for result in results]
+  assert counts[0] - counts[1] == 2 * (64 + 1)
+  rows = [read(run, "metrics") for run in (whole, less)]
+  assert [key for key in rows[1][0] if key.endswith("/loss")] == [f"{task}/loss" for task in kept]
+  for row, full in zip(rows[1], rows[0], strict=True):
+    assert row["loss"] == pytest.approx(sum(row[f"{task}/loss"] for task in kept), rel=1e-5)
+    assert row["constant_loss"] < full["constant_loss"]
+  # Before the first update, the shared layers are the same, and so is the first task's tower.
+  assert rows[1][0]["click/loss"] == pytest.approx(rows[0][0]["click/loss"], rel=1e-5)
+  gone = [f"{task}_logit" in text for task in ("like", "click") for text in health_of(less)]
+  assert gone == [False, True]
+  again = tmp_path / "again"
+  assert command(f"--run={again}", config=str(less / "config.gin"), scale="paper") == 0
+  assert read(again, "metrics") == rows[1]
+
+
+def health_of(run: Path) -> list[str]:
+  """The last line of its health series."""
+  return (run / "health.jsonl").read_text().splitlines()[-1:]
+
+
+def test_a_run_without_features_looks_at_the_others_alone(tmp_path: Path, settings: str) -> None:
+  short = f"{settings} train_and_evaluate.max_steps=2 train_and_evaluate.observe_every=2"
+  without = "SharedBottom.without_features=['tab', 'tags']"
+  run = tmp_path / "run"
+  assert command(f"--run={run}", f"--set={short} {without}") == 0
+  (last,) = health_of(run)
+  assert "embedding_tab/" not in last
+  assert "embedding_tags/" not in last
+  assert "embedding_user_id/" in last
+  result = json.loads((run / "result.json").read_text())
+  assert result["parameters"]["non_embedding"] == 206 * 64 + 64 + 64 * 64 + 64 + 6 * 65
 
 
 def test_every_training_row_is_trained_on_once_the_last_partial_batch_included(
@@ -183,17 +254,23 @@ def test_a_finished_run_is_not_overwritten(
   assert "is a finished run; give RUN another folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+  ("other", "message"),
+  [
+    ("train_and_evaluate.seed=5", r"holds a checkpoint of another configuration .*seed = "),
+    ("train_and_evaluate.without_tasks=['like']", r"/like_logit/bias with shape \[1\], the model"),
+    ("SharedBottom.without_features=['tab']", r"resume with the configuration that wrote it"),
+  ],
+)
 def test_another_configuration_does_not_go_on_from_a_checkpoint(
-  tmp_path: Path, settings: str, capsys: pytest.CaptureFixture[str]
+  tmp_path: Path, settings: str, other: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
   run = tmp_path / "run"
   short = f"{settings} train_and_evaluate.max_steps=2"
   command(f"--run={run}", f"--set={short}")
   (run / "result.json").unlink()
-  assert command(f"--run={run}", f"--set={short} train_and_evaluate.seed=5") == 2
-  error = capsys.readouterr().err
-  assert "holds a checkpoint of another configuration" in error
-  assert "seed = " in error
+  assert command(f"--run={run}", f"--set={short} {other}") == 2
+  assert re.search(message, capsys.readouterr().err)
 
 
 def test_a_diverged_run_stops_with_exit_code_3_and_still_says_what_day_n_looks_like(
@@ -270,6 +347,18 @@ def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
     (["--set=ClippedOptimizer.scope='all'"], 'make it "layer" or "global"'),
     (["--set=ClippedOptimizer.accumulate='both'"], 'make it "clipped" or "original"'),
     (["--set=Synthetic.days=1"], "days"),
+    (["--set=train_and_evaluate.without_last_days=-1"], "without_last_days is -1; make it a whole"),
+    (["--set=train_and_evaluate.without_last_days=3"], "rows of 1 day without the last 3 in"),
+    (
+      ["--set=train_and_evaluate.without_tasks=['clik']"],
+      "train_and_evaluate.without_tasks: no task 'clik'; the nearest is 'click'",
+    ),
+    (["--set=train_and_evaluate.without_tasks='click'"], "'click' is no list; make it a list of"),
+    (
+      ["--set=SharedBottom.without_features=['user']"],
+      "cannot build small with clippy: no feature 'user'; the nearest is 'user_id'",
+    ),
+    (["--set=SharedBottom.hidden_units=[1"], "SET: a bracket or a quote is left open"),
   ],
 )
 def test_bad_input_is_one_line_exit_code_2_and_nothing_half_written(

@@ -23,13 +23,13 @@ from ranking.data import prepare as preparing
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import Silence, prepare
 from ranking.data.rows import read_whole
-from ranking.data.schema import DataError, Log, Source
+from ranking.data.schema import Array, Bag, DataError, Log, Source
 from ranking.data.sources.kuairand import KuaiRand
 from ranking.data.sources.movielens import MovieLens
 from ranking.data.sources.synthetic import Synthetic
 from ranking.data.store import ARRAYS, DayStore, DayWriter
 from tests import whole_pack
-from tests.conftest import TinySource
+from tests.conftest import DAY_NAMES, ROWS_PER_DAY, TinySource
 from tests.packing import read_back
 
 
@@ -211,6 +211,95 @@ def test_rows_that_repeat_an_earlier_one_are_counted_and_dropped_unless_kept(
   assert sum(made.card["rows_per_day"]) == 220 + (repeated if keep else 0)
   if not keep:
     np.testing.assert_array_equal(made.eval_day.ids, once.eval_day.ids)
+
+
+def with_rows(log: Log, kept: Array) -> Log:
+  """Its rows where `kept`, bool [n], alone."""
+  return dataclasses.replace(
+    log,
+    time=log.time[kept],
+    day=log.day[kept],
+    categorical=log.categorical[kept],
+    bags={name: Bag(bag.lists, bag.index[kept]) for name, bag in log.bags.items()},
+    dense=log.dense[kept],
+    labels=log.labels[kept],
+  )
+
+
+@pytest.mark.parametrize("left_out", [1, 2])
+def test_a_store_without_the_last_days_is_that_of_the_shorter_log(
+  tiny_log: Log, tmp_path: Path, left_out: int
+) -> None:
+  log = dataclasses.replace(tiny_log, report_by="author_id")
+  lookback = Lookback(5.0, 3)
+  made = prepare(TinySource(log), tmp_path, lookback=lookback, without_last_days=left_out)
+  shorter = TinySource(with_rows(log, log.day < 4 - left_out))
+  short = prepare(shorter, tmp_path / "short", lookback=lookback)
+  assert made.eval_day.name == DAY_NAMES[3 - left_out]
+  assert [len(day) for day in made.train_days] == list(ROWS_PER_DAY[: 3 - left_out])
+  assert made.schema == short.schema
+  assert made.card["made_from"].pop("without_last_days") == left_out
+  assert made.card == short.card
+  for name, content in files_below(short.directory).items():
+    if name not in ("schema.json", "crc32.txt"):  # these say that days were left out
+      assert (made.directory / name).read_bytes() == content, name
+
+
+def test_rows_of_days_that_are_left_out_change_no_byte(tiny_log: Log, tmp_path: Path) -> None:
+  """Neither by what they hold, nor by their number, nor by which days they are of."""
+  late, bag = tiny_log.day >= 2, tiny_log.bags["likes"]
+  lists = [*bag.lists, ["new", "newer"]]
+  log = dataclasses.replace(tiny_log, bags={"likes": Bag(lists, bag.index)})
+  changes: dict[str, Any] = {
+    name: getattr(log, name).mask(pd.Series(late), value)
+    for name, value in (("categorical", 5), ("dense", 1e6), ("labels", 1.0))
+  }
+  altered = dataclasses.replace(
+    log,
+    time=log.time + np.where(late, 77_000, 0),
+    day=log.day + late,
+    day_names=(*DAY_NAMES[:2], "not there", "later", "last"),
+    bags={"likes": Bag(lists, np.where(late, 5, bag.index))},
+    **changes,
+  )
+  fewer = with_rows(altered, ~late | (np.arange(len(late)) % 3 == 0))
+  made = [
+    files_below(prepare(TinySource(each), tmp_path / str(k), without_last_days=2).directory)
+    for k, each in enumerate((log, altered, fewer))
+  ]
+  assert made[0] == made[1] == made[2]
+  assert len(made[0]) == 3 + 2 * 6
+
+
+def test_a_whole_log_keeps_its_fingerprint_and_a_shorter_one_has_its_own(
+  tiny_log: Log, tmp_path: Path
+) -> None:
+  source = TinySource(tiny_log)
+  whole = prepare(source, tmp_path)
+  assert prepare(source, tmp_path, without_last_days=0).directory == whole.directory
+  assert source.reads == 1
+  assert set(whole.card["made_from"]) == {"source", "lookback", "code"}
+  directories = [prepare(source, tmp_path, without_last_days=n).directory for n in (1, 2)]
+  assert len({whole.directory, *directories}) == 3
+
+
+@pytest.mark.parametrize(
+  ("left_out", "message"),
+  [
+    (3, r"^tiny has 70 rows of 1 day without the last 3 in all; training and day N need at least"),
+    (4, r"^tiny has 0 rows of 0 days without the last 4 in all; training"),
+    (5, r"^tiny has 0 rows of 0 days without the last 5 in all; training"),
+    (-1, r"^without_last_days is -1; make it a whole number from 0 on$"),
+    (1.0, r"^without_last_days is 1\.0; make it a whole number"),
+    (True, r"^without_last_days is True; make it a whole number"),
+  ],
+)
+def test_too_few_days_left_are_one_line_and_nothing_is_left_behind(
+  tiny_log: Log, tmp_path: Path, left_out: Any, message: str
+) -> None:
+  with pytest.raises(DataError, match=message):
+    prepare(TinySource(tiny_log), tmp_path, without_last_days=left_out)
+  assert files_below(tmp_path) == {}
 
 
 RAW = os.environ.get("RANKING_RAW_DATA", "")

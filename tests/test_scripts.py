@@ -30,6 +30,25 @@ def test_prepare_prints_where_the_store_is_and_what_is_in_it(tmp_path: Path) -> 
   assert (store / "summary.md").read_text() in done.stdout
 
 
+def test_prepare_makes_the_store_that_the_same_settings_train_on(tmp_path: Path) -> None:
+  log = "Synthetic.days=4 Synthetic.rows_per_day=200 Synthetic.num_users=50"
+  settings = "store_directory='my/stores' without_last_days=1"
+  options = " ".join([log, *(f"train_and_evaluate.{setting}" for setting in settings.split())])
+  script = str(ROOT / "scripts" / "prepare_data.py")
+  done = python(script, "--data=synthetic", f"--set={options}", cwd=tmp_path)
+  assert done.returncode == 0, done.stderr
+  store = done.stdout.strip().splitlines()[-1]
+  assert store.startswith("my/stores/synthetic/")
+  run = ["--config=small_naive.gin", "--scale=proxy", "--run=run"]
+  short = "train_and_evaluate.max_steps=1 train_and_evaluate.batch_size=32"
+  trained = python("-m", "ranking.main", *run, f"--set={options} {short}", cwd=tmp_path)
+  assert trained.returncode == 0, trained.stderr
+  result = json.loads((tmp_path / "run" / "result.json").read_text())
+  assert result["store"] == store
+  assert (len(result["train_days"]), result["eval_day"]) == (2, "2026-01-07")
+  assert len(list((tmp_path / "my/stores/synthetic").iterdir())) == 1
+
+
 def test_prepare_refuses_in_one_line(tmp_path: Path) -> None:
   script = str(ROOT / "scripts" / "prepare_data.py")
   done = python(script, "--data=kuairand", "--raw=nowhere", cwd=tmp_path)

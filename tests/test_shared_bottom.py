@@ -1,3 +1,6 @@
+import dataclasses
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -346,3 +349,120 @@ def test_the_same_seed_makes_the_same_model() -> None:
     made.append(SharedBottom(schema(), [8], 1, input_width=20)(batch(schema())).numpy())
   np.testing.assert_array_equal(made[0], made[1])
   assert not np.allclose(made[0], made[2])
+
+
+def comparable(of: Schema, without_features: Sequence[str] = ()) -> SharedBottom:
+  """As `small`, but what a variable holds depends on its name and shape, not on the others."""
+  tf_keras.backend.reset_uids()  # Cross names its inner layer by a counter of the process
+  model = SharedBottom(
+    of, [12, 9], 2, input_width=30, tower_units=[5], without_features=without_features
+  )
+  for variable in model.trainable_variables:
+    random = np.random.default_rng([*variable.name.encode()])
+    variable.assign(random.normal(scale=0.3, size=variable.shape))
+  return model
+
+
+@pytest.mark.parametrize("left_out", ["zeal", "rating", "click"])
+def test_without_a_task_the_rest_has_the_gradients_of_a_loss_weight_of_0(left_out: str) -> None:
+  zero = tuple(
+    dataclasses.replace(task, loss_weight=0.0) if task.name == left_out else task for task in TASKS
+  )
+  of, rows = schema(tasks=zero), batch(schema(), 64)
+  kept = [k for k, task in enumerate(TASKS) if task.name != left_out]
+  less = {**rows, **{name: tf.gather(rows[name], kept, axis=1) for name in ("labels", "weights")}}
+  gradients = []
+  for given, some in ((of, rows), (of.without_tasks([left_out]), less)):
+    model = comparable(given)
+    with tf.GradientTape() as tape:
+      loss = model.compute_loss(some)
+    found = tape.gradient(loss, model.trainable_variables)
+    names = [variable.name for variable in model.trainable_variables]
+    gradients.append(dict(zip(names, map(tf.convert_to_tensor, found), strict=True)))
+  ignored, gone = gradients
+  assert {name for name in ignored if f"/{left_out}_" in name} == ignored.keys() - gone.keys()
+  assert len(ignored) - len(gone) == 4
+  for name, gradient in gone.items():
+    np.testing.assert_array_equal(gradient, ignored[name], err_msg=name)
+    assert np.any(gradient), name
+
+
+def test_without_a_task_its_tower_is_not_counted_and_its_constant_loss_not_either() -> None:
+  of = schema()
+  rows = batch(of, 64)
+  models = [
+    SharedBottom(given, [12, 9], input_width=30, tower_units=[5])
+    for given in (of, of.without_tasks(["rating"]))
+  ]
+  counts = [parameter_counts(model) for model in models]
+  assert counts[0]["embedding"] == counts[1]["embedding"]
+  assert counts[0]["non_embedding"] - counts[1]["non_embedding"] == (9 * 5 + 5) + (5 + 1)
+  less = {name: tf.gather(rows[name], [0, 2], axis=1) for name in ("labels", "weights")}
+  whole, part_ = models[0].constant_losses(rows), models[1].constant_losses({**rows, **less})
+  np.testing.assert_array_equal(part_, whole.numpy()[[0, 2]])
+
+
+LEFT_OUT = (["id_1"], ["bag_0"], ["dense_2"], ["id_0", "id_2", "bag_1", "dense_0", "dense_3"])
+
+
+def without_columns(rows: dict[str, tf.Tensor], of: Schema, names: list[str]) -> dict[str, Array]:
+  """A batch as a store without these features would have it."""
+  kept: dict[str, list[int]] = {"ids": [], "bags": [], "dense": []}
+  place = {"ids": 0, "bags": 0, "dense": 0}
+  arrays = {"categorical": "ids", "bag": "bags", "dense": "dense"}
+  for feature in of.features:
+    array = arrays[feature.kind]
+    if feature.name not in names:
+      kept[array] += range(place[array], place[array] + feature.length)
+    place[array] += feature.length
+  return {**rows, **{name: tf.gather(rows[name], k, axis=1) for name, k in kept.items()}}
+
+
+@pytest.mark.parametrize("names", LEFT_OUT, ids=" ".join)
+def test_a_model_without_features_is_that_of_a_log_that_never_had_them(names: list[str]) -> None:
+  of = schema()
+  model, never = comparable(of, names), comparable(of.without_features(names))
+  shapes = [{v.name: v.shape for v in each.trainable_variables} for each in (model, never)]
+  assert shapes[0] == shapes[1]
+  assert not any(f"embedding_{name}/" in variable for name in names for variable in shapes[0])
+  assert parameter_counts(model) == parameter_counts(never)
+  rows = batch(of, 64)
+  np.testing.assert_array_equal(model(rows), never(without_columns(rows, of, names)))
+
+
+@pytest.mark.parametrize("names", LEFT_OUT, ids=" ".join)
+def test_a_feature_that_is_left_out_has_no_influence(names: list[str]) -> None:
+  of = schema()
+  model, plain = comparable(of, names), comparable(of)
+  rows, other = batch(of, 64), batch(of, 64, seed=1)
+  mixed: dict[str, tf.Tensor] = {}
+  for array, kind in (("ids", "categorical"), ("bags", "bag"), ("dense", "dense")):
+    out = np.concatenate([[f.name in names] * f.length for f in of.of_kind(kind)])
+    mixed[array] = tf.where(out, other[array], rows[array])
+  np.testing.assert_array_equal(model(mixed), model(rows))
+  assert np.any(plain(mixed) != plain(rows))
+
+
+def test_the_others_fill_the_input_of_table_1_when_a_feature_is_left_out() -> None:
+  of = schema(30, 5, 12, SIX)
+  names = ["id_29", "bag_0", "dense_11"]
+  model = SharedBottom(of, [512, 512], without_features=names)
+  counts = parameter_counts(model)
+  assert counts["non_embedding"] == 1_111_046
+  widths = embedding_widths(of.without_features(names), 1650 - 11)
+  assert sum(widths.values()) == 1650 - 11
+  sizes = {feature.name: feature.vocabulary_size for feature in of.features}
+  assert counts["embedding"] == sum(sizes[name] * width for name, width in widths.items())
+
+
+@pytest.mark.parametrize(
+  ("names", "message"),
+  [
+    (["bag_00"], r"^no feature 'bag_00'; the nearest is 'bag_0'$"),
+    ("id_0", r"^'id_0' is no list; make it a list of features$"),
+    (["id_0", "bag_0"], r"^the input of toy has no embedding to fill it; keep one feature$"),
+  ],
+)
+def test_a_feature_that_cannot_be_left_out_is_refused(names: list[str], message: str) -> None:
+  with pytest.raises(ValueError, match=message):
+    SharedBottom(schema(1, 1), [4], input_width=20, without_features=names)

@@ -426,3 +426,39 @@ def test_a_schema_survives_json(tiny_store: DayStore) -> None:
   again = Schema.from_json(json.loads(json.dumps(tiny_store.schema.to_json())))
   assert again == tiny_store.schema
   assert again.tasks[2].loss_weight == 0.5
+
+
+def test_a_view_without_tasks_has_their_columns_nowhere(tiny_store: DayStore) -> None:
+  view = tiny_store.without_tasks(["like"])
+  assert [task.name for task in view.schema.tasks] == ["click", "stars"]
+  known = tiny_store.schema.label_statistics
+  assert view.schema.label_statistics == (known[0], known[2])
+  for day, whole in zip(
+    [*view.train_days, view.eval_day], [*tiny_store.train_days, tiny_store.eval_day], strict=True
+  ):
+    np.testing.assert_array_equal(day.labels, whole.labels[:, [0, 2]])
+    for name in ("ids", "bags", "dense", "time"):
+      np.testing.assert_array_equal(getattr(day, name), getattr(whole, name))
+  assert tiny_store.schema.tasks == DayStore(tiny_store.directory).schema.tasks
+
+
+def test_a_view_of_a_view_is_without_the_tasks_of_both(tiny_store: DayStore) -> None:
+  view = tiny_store.without_tasks(["click"]).without_tasks(["like"])
+  assert [task.name for task in view.schema.tasks] == ["stars"]
+  np.testing.assert_array_equal(view.eval_day.labels, tiny_store.eval_day.labels[:, [2]])
+
+
+@pytest.mark.parametrize(
+  ("names", "message"),
+  [
+    (["clik"], r"^no task 'clik'; the nearest is 'click'$"),
+    ([3], r"^no task 3; valid are click, like, stars$"),
+    ("click", r"^'click' is no list; make it a list of tasks$"),
+    (["stars", "like", "click"], r"^no task is left without click, like, stars; keep one$"),
+  ],
+)
+def test_a_view_without_a_task_that_there_is_not_or_without_all_is_refused(
+  tiny_store: DayStore, names: list[str], message: str
+) -> None:
+  with pytest.raises(ValueError, match=message):
+    tiny_store.without_tasks(names)

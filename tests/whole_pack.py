@@ -54,6 +54,7 @@ def pack(dataset: str, log: Log, lookback: Lookback | None = None) -> Packed:
       tasks=tuple(log.tasks),
       day_names=tuple(log.day_names),
       label_statistics=tuple(_label_statistics(column[train]) for column in labels.T),
+      entities=tuple(log.entities),
       report_by=log.report_by,
       report_values=_values(log.categorical[log.report_by], *ids[log.report_by])
       if log.report_by

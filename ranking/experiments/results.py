@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from ranking.experiments.sweep import SweepError
-from ranking.training.result import write_atomically
+from ranking.training.result import atomically, write_atomically
 
 COLUMNS = {
   "sweep": "string",
@@ -103,9 +103,8 @@ def write(table: pd.DataFrame, stem: Path) -> list[Path]:
   stem.parent.mkdir(parents=True, exist_ok=True)
   csv, parquet = stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.parquet")
   write_atomically(csv, table.to_csv(index=False))
-  partial = parquet.with_name(f".{parquet.name}.partial")
-  table.to_parquet(partial, index=False)
-  partial.replace(parquet)
+  with atomically(parquet) as partial:
+    table.to_parquet(partial, index=False)
   return [csv, parquet]
 
 

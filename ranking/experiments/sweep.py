@@ -4,8 +4,9 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+Item = TypeVar("Item")
 NO_ABLATION: Mapping[str, Sequence[str]] = {"none": ()}
 
 
@@ -173,7 +174,7 @@ class Sweep:
     )
 
 
-def shard(trials: Sequence[Trial], which: str) -> list[Trial]:
+def shard(trials: Sequence[Item], which: str) -> list[Item]:
   """Every n-th trial from the i-th on, for "i/n": the shards 1/n to n/n are the whole list.
 
   Raises SweepError if it is not of that form, or empty.

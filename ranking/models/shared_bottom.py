@@ -24,6 +24,7 @@ class SharedBottom(tfrs.Model):
       dense features leave of it, so that all datasets have Table 1's parameter counts.
     tower_units: widths of ReLU layers between the shared bottom and each task's logit.
     width_scale: multiplies `input_width`, `hidden_units` and `tower_units`; 1 is the paper's.
+    without_features: the model does not look at these; the others fill the input.
   """
 
   def __init__(
@@ -35,16 +36,21 @@ class SharedBottom(tfrs.Model):
     input_width: int = 1650,
     tower_units: Sequence[int] = (),
     width_scale: float = 1.0,
+    without_features: Sequence[str] = (),
   ):
     super().__init__(name="shared_bottom")
     self.schema = schema
     self.input_width = round(input_width * width_scale)
-    widths = embedding_widths(schema, self.input_width - len(schema.of_kind("dense")))
+    seen = schema.without_features(without_features)
+    self._dense_columns = np.flatnonzero(
+      [feature in seen.features for feature in schema.of_kind("dense")]
+    )
+    widths = embedding_widths(seen, self.input_width - len(self._dense_columns))
     self._embeddings = {
       feature.name: tf_keras.layers.Embedding(
         feature.vocabulary_size, widths[feature.name], name=f"embedding_{feature.name}"
       )
-      for feature in (*schema.of_kind("categorical"), *schema.of_kind("bag"))
+      for feature in (*seen.of_kind("categorical"), *seen.of_kind("bag"))
     }
     self._cross_layers = [
       tfrs.layers.dcn.Cross(kernel_initializer=cross_kernel_initializer, name=f"cross_{k + 1}")
@@ -120,15 +126,21 @@ class SharedBottom(tfrs.Model):
     """x0, float32 [b, d]."""
     parts = []
     for k, feature in enumerate(self.schema.of_kind("categorical")):
-      parts.append(self._embeddings[feature.name](batch["ids"][:, k]))
+      if feature.name in self._embeddings:
+        parts.append(self._embeddings[feature.name](batch["ids"][:, k]))
     start = 0
     for feature in self.schema.of_kind("bag"):
       ids = batch["bags"][:, start : start + feature.length]
       start += feature.length
+      if feature.name not in self._embeddings:
+        continue
       present = tf.cast(ids != 0, tf.float32)[:, :, None]
       total = tf.reduce_sum(self._embeddings[feature.name](ids) * present, axis=1)
       parts.append(total / tf.maximum(tf.reduce_sum(present, axis=1), 1.0))
-    return tf.concat([*parts, batch["dense"]], axis=1)
+    dense = batch["dense"]
+    if len(self._dense_columns) < len(self.schema.of_kind("dense")):
+      dense = tf.gather(dense, self._dense_columns, axis=1)
+    return tf.concat([*parts, dense], axis=1)
 
   def _build_variables(self) -> None:
     """Creates all variables now, so that they can be counted and restored before step 1."""
@@ -145,9 +157,11 @@ class SharedBottom(tfrs.Model):
 def embedding_widths(schema: Schema, total: int) -> dict[str, int]:
   """Splits `total` columns over the categorical features and bags, as the 4th root of their size.
 
-  Raises ValueError if some feature would get no column.
+  Raises ValueError if some feature would get no column, or there is none to fill them.
   """
   features = (*schema.of_kind("categorical"), *schema.of_kind("bag"))
+  if not features:
+    raise ValueError(f"the input of {schema.dataset} has no embedding to fill it; keep one feature")
   if total < len(features):
     raise ValueError(
       f"the input has {total} columns for {len(features)} embeddings of {schema.dataset}; "

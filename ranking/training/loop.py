@@ -34,6 +34,7 @@ from ranking.training.console import (
 )
 from ranking.training.interrupt import signals
 from ranking.training.pace import Pace
+from ranking.training.predictions import Predictions
 from ranking.training.result import plain, surroundings, write_atomically
 from ranking.training.run_log import RunLog
 from ranking.training.step import compile_steps
@@ -59,6 +60,8 @@ def train_and_evaluate(
   run_directory: str,
   source: Source,
   lookback: Lookback | None = None,
+  without_last_days: int = 0,
+  without_tasks: Sequence[str] = (),
   model: Callable[[Schema], SharedBottom],
   optimizer: Callable[..., ClippedOptimizer],
   learning_rate: float,
@@ -88,6 +91,8 @@ def train_and_evaluate(
     run_directory: see run_log.py.
     source: where the log comes from.
     lookback: what a row sees of the past; None = strictly earlier counts and rates alone.
+    without_last_days: so many days are left out at the log's end, so that day N is an earlier one.
+    without_tasks: the model has no such tasks, and the result no figures of them.
     model: makes the model for a day store's schema.
     optimizer: makes the optimizer, given learning_rate.
     learning_rate: the base rate, 1x.
@@ -123,7 +128,12 @@ def train_and_evaluate(
   if (directory / "result.json").exists():
     raise SettingError(f"{directory} is a finished run; give RUN another folder or remove this one")
   console = Console()
-  store = prepare(source, Path(store_directory), console, lookback)
+  store = prepare(source, Path(store_directory), console, lookback, without_last_days)
+  if without_tasks:
+    try:
+      store = store.without_tasks(without_tasks)
+    except ValueError as error:
+      raise SettingError(f"train_and_evaluate.without_tasks: {error}") from error
   batches = window.train_batches(store.train_days, batch_size, window_hours, seed)
   last_step = min(max_steps or len(batches), len(batches))
   console.say(
@@ -170,6 +180,7 @@ def train_and_evaluate(
     "learning_rate_multiplier": learning_rate_multiplier,
     "seed": seed,
     "dataset": source.name,
+    "store": str(store.directory),
     "scale": scale_name,
     "train_days": list(store.schema.day_names[:-1]),
     "eval_day": store.eval_day.name,
@@ -307,9 +318,10 @@ class _Run:
     checkpoint.save(self.directory / "checkpoints", self.step, self._variables(), state)
 
   def finish(self) -> dict[str, Any]:
-    """The last verdict, evaluation and checkpoint; returns the figures of day N for the result."""
+    """The last verdict, evaluation, predictions and checkpoint; returns the result's figures."""
     status = self.monitor.finish()
     outputs = self.evaluate()
+    Predictions.of(outputs, self.store).save(self.directory)
     self.save()
     metrics, by = self.evaluator.figures(outputs), self.evaluator.figures_by(outputs)
     day, headline = self.store.eval_day.name, self.store.schema.tasks[0].name

@@ -1,11 +1,13 @@
 """result.json: the one-row outcome of a run, with what is needed to make it again."""
 
+import contextlib
 import math
 import platform
 import resource
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,14 +34,21 @@ def plain(value: Any) -> Any:
   return value
 
 
-def write_atomically(path: Path, text: str) -> None:
-  """Writes a file that is either whole or not there."""
+@contextlib.contextmanager
+def atomically(path: Path) -> Iterator[Path]:
+  """Where to write a file that is then either whole or not there."""
   partial = path.with_name(f".{path.name}.partial")
   try:
-    partial.write_text(text)
+    yield partial
     partial.replace(path)
   finally:
     partial.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+  """Writes a file that is either whole or not there."""
+  with atomically(path) as partial:
+    partial.write_text(text)
 
 
 def _git_commit() -> str | None:

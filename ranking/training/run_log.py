@@ -7,6 +7,7 @@ health.jsonl     one line per call: the clipping factor of every variable; with 
                  what observation.py sees of it
 checkpoints/     see checkpoint.py
 tensorboard/     the same series for TensorBoard
+predictions.npz  at the end: what the run says of each row of day N, see predictions.py
 result.json      written last and atomically; a folder that has one is finished
 """
 

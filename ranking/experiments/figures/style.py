@@ -1,0 +1,66 @@
+"""What all figures share: a column's width, colours and dashes that anyone can tell apart."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+
+WIDTH = 3.3  # inches, a column of the paper
+# Okabe & Ito (2008) without its yellow, which is too light for a line; a dash of its own for each.
+VERMILLION, BLUE, GREEN, PURPLE, ORANGE, SKY, BLACK = (
+  *("#D55E00", "#0072B2", "#009E73", "#CC79A7"),
+  *("#E69F00", "#56B4E9", "#000000"),
+)
+LINES: tuple[Mapping[str, Any], ...] = (
+  {"color": VERMILLION, "linestyle": "-"},
+  {"color": BLUE, "linestyle": (0, (5, 1.5))},
+  {"color": GREEN, "linestyle": (0, (1, 1))},
+  {"color": ORANGE, "linestyle": (0, (5, 1.5, 1, 1.5))},
+  {"color": PURPLE, "linestyle": (0, (3, 1, 1, 1, 1, 1))},
+  {"color": SKY, "linestyle": (0, (8, 2))},
+  {"color": BLACK, "linestyle": (0, (1, 2.5))},
+)
+# The paper's names; a method keeps its line in every figure.
+NAMES = {"clippy": "Clippy", "gc": "GC", "lamb": "LAMB", "agc": "AGC", "naive": "naive"}
+MODELS = {"small": "Small", "large": "Large", "large_dcn": "Large+DCN"}
+
+styled = matplotlib.rc_context(
+  {
+    **{"font.size": 8, "axes.titlesize": 8, "legend.fontsize": 7, "lines.linewidth": 1.2},
+    **{"xtick.labelsize": 7, "ytick.labelsize": 7, "axes.linewidth": 0.6},
+    **{"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False},
+    **{"legend.handlelength": 2.4, "legend.columnspacing": 1.0, "legend.handletextpad": 0.5},
+    "axes.titlelocation": "left",
+    **{"svg.hashsalt": "ranking", "savefig.dpi": 300},
+  }
+)
+
+
+def line(method: str) -> Mapping[str, Any]:
+  """How a method is drawn; one that the paper does not have is black."""
+  names = list(NAMES)
+  return LINES[names.index(method)] if method in names else LINES[-1]
+
+
+def stacked(rows: int, row_height: float, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
+  """A figure of a column's width, and its axes [rows, columns]."""
+  figure = Figure(figsize=(WIDTH, row_height * rows), layout="constrained")
+  return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def legend_above(figure: Figure, lines: Mapping[str, Artist]) -> None:
+  """Names lines above all axes, three beside each other."""
+  figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=min(3, len(lines)))
+
+
+@styled
+def save(figure: Figure, stem: Path) -> list[Path]:
+  """Writes <stem>.png and <stem>.svg, the same bytes every time; returns their paths."""
+  stem.parent.mkdir(parents=True, exist_ok=True)
+  png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
+  figure.savefig(png, metadata={"Software": None})  # which would be matplotlib's version
+  figure.savefig(svg, metadata={"Date": None, "Creator": None})
+  return [png, svg]

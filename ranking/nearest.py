@@ -1,0 +1,12 @@
+"""What a misspelt name may have meant, for the end of an error message."""
+
+import difflib
+from collections.abc import Sequence
+
+
+def nearest(name: str, valid: Sequence[str]) -> str:
+  """Such as "; the nearest is 'seed'", or the first few valid names if none is near."""
+  close = difflib.get_close_matches(name, valid, n=1, cutoff=0.4)
+  if close:
+    return f"; the nearest is {close[0]!r}"
+  return f"; valid are {', '.join(valid[:8])}{', …' if len(valid) > 8 else ''}"
