@@ -25,12 +25,12 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(strip $(1)))'
 export TFDS_DATA_DIR ?= data/raw/tensorflow_datasets
 
-.PHONY: help setup train prepare data-report sweep test lint doctor bench lock clean
+.PHONY: help setup train prepare data-report sweep table2 table3 test lint doctor bench lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
-	@echo "Targets: setup train prepare data-report sweep test lint doctor bench lock clean"
+	@echo "Targets: setup train prepare data-report sweep table2 table3 test lint doctor bench lock clean"
 
 setup: .venv/ready
 
@@ -60,6 +60,10 @@ data-report: setup
 
 sweep: setup
 	$(BIN)/python -m scripts.sweep --sweep=$(call quoted,$(SWEEP)) \
+	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
+
+table2 table3: setup
+	$(BIN)/python -m scripts.$@ --experiment=$(call quoted,experiments/$@_$(DATA).gin) \
 	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
 
 test: setup

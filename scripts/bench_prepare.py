@@ -5,6 +5,7 @@ its processes ten times a second. Pages that two of them share count twice, so t
 lower. Beside it stands what merely reading the largest CSV file of RAW with pandas takes.
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -12,31 +13,30 @@ import time
 from pathlib import Path
 
 import pandas as pd
-from absl import app, flags
 
 from ranking import quiet
 
 with quiet.native_stderr():
   from ranking.data.store import DayStore
 
-_DATA = flags.DEFINE_string("data", "synthetic", "As for scripts.prepare_data.")
-_RAW = flags.DEFINE_string("raw", None, "As for scripts.prepare_data.")
-_SET = flags.DEFINE_string("set", "", "As for scripts.prepare_data.")
-_REPEATS = flags.DEFINE_integer("repeats", 1, "How often.", lower_bound=1)
-
 SAMPLE_SECONDS = 0.1
 READ_ROWS = 1_000_000  # pandas reads a file in pieces too, so that its memory does not matter
 
 
-def main(_argv: list[str]) -> int:
-  """Measures and prints a line per run."""
+def main(argv: list[str]) -> int:
+  """Measures and prints a line per run; the exit code is that of the command."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  for name, default in (("data", "synthetic"), ("raw", ""), ("set", "")):
+    parser.add_argument(f"--{name}", default=default, help="as for scripts.prepare_data")
+  parser.add_argument("--repeats", type=int, default=1, help="how often; 1 if not given")
+  given = parser.parse_args(argv)
   root = Path(__file__).resolve().parent.parent
-  command = [sys.executable, "-m", "scripts.prepare_data", f"--data={_DATA.value}"]
-  if _RAW.value:
-    command.append(f"--raw={Path(_RAW.value).resolve()}")
-  if _SET.value:
-    command.append(f"--set={_SET.value}")
-  for _ in range(_REPEATS.value):
+  command = [sys.executable, "-m", "scripts.prepare_data", f"--data={given.data}"]
+  if given.raw:
+    command.append(f"--raw={Path(given.raw).resolve()}")
+  if given.set:
+    command.append(f"--set={given.set}")
+  for _ in range(max(1, given.repeats)):
     # Where stores usually lie, and not in /tmp, which may be memory.
     (root / "data" / "store").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root / "data" / "store") as folder:
@@ -51,7 +51,7 @@ def main(_argv: list[str]) -> int:
       f"{rows:,} rows in {seconds:.1f} s: {rows / seconds:,.0f} rows/s, peak {peak / 1e9:.2f} GB, "
       f"store {size / 1e9:.2f} GB"
     )
-  if _RAW.value and (largest := largest_csv(Path(_RAW.value))):
+  if given.raw and (largest := largest_csv(Path(given.raw))):
     plain = seconds_to_read(largest)
     print(f"pandas reads {largest.name} in {plain:.1f} s: preparing takes {seconds / plain:.1f} ×")
   return 0
@@ -104,4 +104,4 @@ def seconds_to_read(path: Path) -> float:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(main(sys.argv[1:]))

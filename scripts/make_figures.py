@@ -95,11 +95,11 @@ def figures_of_dynamics(runs: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
   else:
     print("no run micro-diverged: figure_1 has the diverged one alone")
   yield "figure_1", dynamics.loss_and_auc(curves)
-  yield "figure_4a", dynamics.loss_and_auc({"diverged": curves["diverged"]}, marked)
   observed = series.observations(lost, dynamics.MEASUREMENTS)
   layers = dynamics.representative_layers(observed.variable, series.evaluations(lost))
   around = max(20, 2 * (marked.c - marked.a))
   shown = (max(1, marked.a - around), marked.c + around)
+  yield "figure_4a", dynamics.loss_and_auc({"diverged": curves["diverged"]}, marked, shown)
   for name, chosen in LAYERS_OF.items():
     of_figure = {layer: layers[layer] for layer in chosen}
     yield name, dynamics.measurements(observed, of_figure, marked, shown)

@@ -78,7 +78,7 @@ def settings() -> dict[str, dict[str, list[pd.DataFrame]]]:
 FIGURES = {
   "1": lambda: dynamics.loss_and_auc({"micro-diverged": curve(0.8), "diverged": curve(50.0)}),
   "3": lambda: stability.on_the_quadratic(quadratic.descents()),
-  "4a": lambda: dynamics.loss_and_auc({"diverged": curve(50.0)}, MOMENTS),
+  "4a": lambda: dynamics.loss_and_auc({"diverged": curve(50.0)}, MOMENTS, (10, 35)),
   "4b": lambda: dynamics.measurements(
     observations(), {"top hidden layer": "hidden_4/kernel"}, MOMENTS, (10, 35)
   ),
@@ -132,7 +132,7 @@ def test_figure_1_has_a_loss_and_an_auc_for_each_run():
   figure = FIGURES["1"]()
   loss, auc = figure.axes
   assert names(loss) == names(auc) == legend(figure) == ["micro-diverged", "diverged"]
-  assert loss.get_ylim()[1] == 1.5
+  assert loss.get_ylim() == pytest.approx((0.8 - 0.05 * 0.7, 1.5), abs=0.01)
   assert auc.get_ylabel() == "click AUC\non day N"
   assert [len(line.get_xdata()) for line in auc.lines[:2]] == [4, 4]  # type: ignore[arg-type]
 
@@ -142,6 +142,7 @@ def test_figure_4a_marks_the_three_steps_in_both_panels():
     assert [text.get_text() for text in axes.texts] == ["a", "b", "c"]
     marks = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]  # type: ignore[index]
     assert marks == list(MOMENTS)
+    assert axes.get_xlim() == (10, 35)
 
 
 def test_steps_that_are_the_same_have_one_mark():

@@ -104,7 +104,7 @@ def draw(*arguments: str) -> int:
   return make_figures.main(["--data=toy", *arguments], FAKE)
 
 
-@pytest.mark.parametrize("log", ["synthetic"])
+@pytest.mark.parametrize("log", ["synthetic", "kuairand"])
 @pytest.mark.parametrize("kind", ["dynamics", "methods"])
 def test_the_sweeps_of_the_figures_have_what_the_figures_need(kind: str, log: str):
   sweep = sweep_command.read(str(ROOT / "experiments" / f"figures_{kind}_{log}.gin"), Sweep)

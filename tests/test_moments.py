@@ -70,7 +70,7 @@ def test_a_loss_that_is_nan_at_once_begins_where_it_is_lost():
 
 
 def test_steps_that_were_skipped_are_judged_as_in_the_run():
-  steps = steps_of([*learning(300), *[np.inf] * 12])
+  steps = steps_of(learning(312))  # the loss is well, the gradients are not finite
   steps.loc[300:, "skipped"] = 1.0
   assert moments.find(steps).c == 301
 
@@ -83,3 +83,8 @@ def test_a_run_that_recovers_has_no_such_steps():
 def test_a_run_that_never_learned_has_no_such_steps():
   with pytest.raises(SeriesError, match=r"at step 1 before it had learned.*lower"):
     moments.find(steps_of([1.02, 16.6, 5000.0, 100.0, *lost(300)]))
+
+
+def test_a_run_lost_after_a_few_good_steps_has_none_either():
+  with pytest.raises(SeriesError, match="at step 8 before it had learned"):
+    moments.find(steps_of([*[0.9] * 7, np.nan]))

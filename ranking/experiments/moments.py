@@ -46,8 +46,7 @@ def find(steps: pd.DataFrame) -> Moments:
     raise SeriesError("the run did not diverge; raise train_and_evaluate.learning_rate")
   before = steps[steps.step < lost]
   smoothed = before.relative_loss.rolling(SMOOTHED_OVER).median()
-  margin = DivergenceMonitor.margin
-  if not smoothed.min() < 1 - margin:
+  if smoothed.isna().all():  # which a run that never learned is from its first step
     raise SeriesError(
       f"the run was lost at step {lost} before it had learned anything; "
       "lower train_and_evaluate.learning_rate"

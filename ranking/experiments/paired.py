@@ -17,8 +17,9 @@ def users(store: DayStore, day: Day) -> Array:
   """Who each row of a day belongs to, int64 [n]: equal numbers, one user.
 
   A store cannot tell apart the users that are missing, unseen in the training days or rare there.
-  Each row of theirs gets a number of its own, as do all rows of a log without entities: what such
-  a user's rows have in common is then taken for chance, and an interval is slightly too narrow.
+  Each row of theirs gets a number of its own, as do all rows of a log without entities. What such
+  a user's rows have in common is then taken for chance, which makes intervals slightly too narrow:
+  on kuairand's last day, where they are 9 % of the rows, by less than 1 %.
   """
   rows = np.arange(len(day))
   if not store.schema.entities:

@@ -92,6 +92,7 @@ def train_and_evaluate(
     source: where the log comes from.
     lookback: what a row sees of the past; None = strictly earlier counts and rates alone.
     without_last_days: so many days are left out at the log's end, so that day N is an earlier one.
+      Labels of MovieLens may still look into them: the seconds to a user's next rating do.
     without_tasks: the model has no such tasks, and the result no figures of them.
     model: makes the model for a day store's schema.
     optimizer: makes the optimizer, given learning_rate.

@@ -32,12 +32,14 @@ class Curve(NamedTuple):
 def loss_and_auc(
   runs: Mapping[str, Curve],
   moments: Moments | None = None,
+  shown: tuple[int, int] | None = None,
 ) -> Figure:
   """Figures 1 and 4a: training loss above, AUC of a binary task on day N below.
 
   Args:
     runs: by name.
     moments: steps to mark.
+    shown: the first and last step; None = all.
   """
   figure, ((loss,), (auc,)) = style.stacked(2, 1.35, sharex=True)
   drawn = {}
@@ -49,11 +51,13 @@ def loss_and_auc(
     known = run.auc.dropna(subset="value")
     auc.plot(known.step, known.value, **line, marker="o", markersize=2, label=name)
   loss.set(ylabel="training loss\n(best constant = 1)")
-  loss.set_ylim(top=min(loss.get_ylim()[1], LOSS_SHOWN))
+  loss.set_ylim(*_without_the_worst([run.steps.relative_loss for run in runs.values()]))
   loss.axhline(1.0, color="grey", linewidth=0.6, linestyle=":")
   auc.axhline(0.5, color="grey", linewidth=0.6, linestyle=":")
   tasks = dict.fromkeys(run.auc.task.iloc[0] for run in runs.values())
   auc.set(xlabel="step", ylabel=f"{' and '.join(tasks)} AUC\non day N")
+  if shown is not None:
+    auc.set_xlim(*shown)
   if moments is not None:
     _mark(moments, (loss, auc))
   if len(runs) > 1:
@@ -136,6 +140,13 @@ def representative_layers(variables: Iterable[str], tasks: pd.DataFrame) -> dict
 
 def _kernels(names: Sequence[str], start: str) -> list[str]:
   return [name for name in names if name.startswith(start) and name.endswith("/kernel")]
+
+
+def _without_the_worst(losses: Sequence[pd.Series]) -> tuple[float, float]:
+  """Limits of an axis that has room for what is below LOSS_SHOWN."""
+  every = pd.concat(losses)
+  low, high = every.min(), min(every.max(), LOSS_SHOWN)
+  return low - 0.05 * (high - low), high
 
 
 def _whole_decades(axes: Axes, factors: pd.Series) -> None:
