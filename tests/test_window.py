@@ -1,6 +1,7 @@
 """The moving window: every row once, late by at most W, batches from (seed, step)."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ranking.data import window
-from ranking.data.schema import Array
+from ranking.data.schema import Array, DataError
 from ranking.data.store import Day, DayStore
 from ranking.data.window import (
   MS_PER_HOUR,
@@ -473,3 +474,17 @@ def test_what_the_replicas_get_makes_the_whole_batch(
     parts = [element for host in of_host for element in host[mine]]
     assert_equal_batches(joined(parts), batches.batch(step))
   assert {len(elements) for elements in of_host} == {(last - first) * here}
+
+
+def test_damage_met_by_the_pipeline_is_said_as_such(
+  tiny_store: DayStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  monkeypatch.setattr(window, "HELD_BYTES", 0)  # as for days that are read as they come
+  batches = train_batches(tiny_store.train_days, SIZE, 0.0, seed=0)
+  path = tiny_store.directory / tiny_store.schema.day_names[1] / "dense.npy"
+  path.write_bytes(path.read_bytes()[:-1])
+  data = iter(window.dataset(batches, tiny_store.schema, 0, len(batches)))
+  of_first_day = ROWS_PER_DAY[0] // SIZE
+  assert len(list(itertools.islice(data, of_first_day))) == of_first_day
+  with pytest.raises(DataError, match=f"{path} is damaged"), window.own_errors(batches):
+    next(data)

@@ -137,6 +137,8 @@ def train_and_evaluate(
       raise SettingError(f"train_and_evaluate.without_tasks: {error}") from error
   batches = window.train_batches(store.train_days, batch_size, window_hours, seed)
   last_step = min(max_steps or len(batches), len(batches))
+  for each in (batches, window.eval_batches(store.eval_day, batch_size)):
+    each.batch(0)  # a damaged array that it meets leaves no run directory behind
   console.say(
     f"{model_name} with {method_name} at scale {scale_name} on {source.name}: "
     f"{len(batches.order):,} rows of {len(store.train_days)} days, {last_step:,} steps of "
