@@ -35,7 +35,7 @@ class Evaluator:
     self._schema, self._day, self._strategy = schema, day, strategy
     self._batches = window.eval_batches(day, batch_size)
 
-    @tf.function
+    @tf.function(autograph=False)
     def predict(batch: dict[str, tf.Tensor]) -> tf.Tensor:
       return strategy.gather(strategy.run(model, args=(batch,)), axis=0)
 

@@ -33,6 +33,7 @@ def compile_steps(
   clipped = [k for k, variable in enumerate(variables) if optimizer.is_clipped(variable)]
   factors = optimizer.clipping_factors()
 
+  @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes seconds
   def step(batch: dict[str, tf.Tensor], observing: bool) -> tuple[tf.Tensor, list[Observation]]:
     with tf.GradientTape() as tape:
       outputs = model(batch, training=True)
