@@ -110,6 +110,7 @@ RULES = {
   ),
   "lamb": Rule(on_adagrad(optimizers.Lamb()), measure="wgG", goal=1.0),
   "clippy": Rule(on_adagrad(optimizers.Clippy()), measure="wgG", goal=1.0),
+  "layer_clippy": Rule(on_adagrad(optimizers.LayerClippy()), measure="wgG"),
   "rms_clip": Rule(on_adagrad(optimizers.RmsClip()), measure="gG"),
   "ada_gc": Rule(on_adagrad(optimizers.AdaGC()), measure="g"),
   "z_clip": Rule(on_adagrad(optimizers.ZClip()), measure="g"),

@@ -15,6 +15,7 @@ from ranking.optimizers import (
   Clippy,
   GradientClipping,
   Lamb,
+  LayerClippy,
   RmsClip,
   Sgd,
   ZClip,
@@ -131,6 +132,10 @@ class NumpyOptimizer:
     all_weights = np.concatenate([weights[k].ravel() for k in self.clipped])
     all_tensors = np.concatenate([tensors[k].ravel() for k in self.clipped])
     sigmas = [np.ones(())] * len(parts)
+    if self.scope == "global" and isinstance(self.clip, LayerClippy):  # limits stay the layers'
+      own = (self._sigma(k, weights[k], tensors[k], rate, 0.0, False) for k in self.clipped)
+      least = np.asarray(min(map(float, own)))
+      return [least if k in self.clipped else one for k, one in enumerate(sigmas)]
     for k in self.clipped:
       w, x = weights[k], tensors[k]
       if self.scope == "global":
@@ -155,6 +160,11 @@ class NumpyOptimizer:
       case Clippy(relative, absolute):
         moving = x != 0
         limits = relative * np.abs(w[moving]) + absolute
+        return min(1.0, np.min(limits / (rate * np.abs(x[moving])), initial=1.0))
+      case LayerClippy(relative, layer, epsilon):
+        moving = x != 0
+        scale = max(np.sqrt(np.mean(w**2)), epsilon) if w.size else epsilon
+        limits = relative * np.abs(w[moving]) + layer * scale
         return min(1.0, np.min(limits / (rate * np.abs(x[moving])), initial=1.0))
       case RmsClip(threshold):
         return ratio(threshold, np.sqrt(np.mean(x**2)))

@@ -250,10 +250,12 @@ def test_the_rules_are_set_as_their_names_say() -> None:
   clips = {name: bench.RULES[name].make().clip for name in OURS}
   assert clips["agc"].unit == "output"
   assert clips["agc layer"].unit == "layer"
-  kinds = [type(clips[name]).__name__ for name in ("naive", "gc", "lamb", "clippy", "rms_clip")]
-  assert kinds == ["NoClip", "GradientClipping", "Lamb", "Clippy", "RmsClip"]
-  kinds = [type(clips[name]).__name__ for name in ("ada_gc", "z_clip", "clippy on Adam")]
-  assert kinds == ["AdaGC", "ZClip", "Clippy"]
+  kinds = [type(clips[name]).__name__ for name in ("naive", "gc", "lamb", "clippy", "layer_clippy")]
+  assert kinds == ["NoClip", "GradientClipping", "Lamb", "Clippy", "LayerClippy"]
+  kinds = [
+    type(clips[name]).__name__ for name in ("rms_clip", "ada_gc", "z_clip", "clippy on Adam")
+  ]
+  assert kinds == ["RmsClip", "AdaGC", "ZClip", "Clippy"]
 
 
 def test_tfrs_clippy_is_timed_at_what_ours_is() -> None:

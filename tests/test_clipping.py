@@ -16,6 +16,7 @@ from ranking.optimizers import (
   Clippy,
   GradientClipping,
   Lamb,
+  LayerClippy,
   NoClip,
   RmsClip,
   ZClip,
@@ -29,6 +30,7 @@ CLIPS = (
   AdaptiveGradientClipping(0.05, unit="layer"),
   Lamb(0.1),
   Clippy(),
+  LayerClippy(),
   RmsClip(0.5),
 )
 WITH_MEMORY = (AdaGC(), ZClip(), ZClip(warmup_steps=0))
@@ -107,6 +109,7 @@ def test_what_was_clipped_once_is_not_clipped_again() -> None:
     GradientClipping(2.0),
     AdaptiveGradientClipping(0.5, unit="output"),
     Clippy(),
+    LayerClippy(),
     RmsClip(0.5),
   ):
     weights = np.ones((2, 2))
@@ -276,6 +279,36 @@ def test_clippy_equals_tensorflow_recommenders(sample: tuple[Array, Array]) -> N
     tf.constant(0.1 * direction), [tf.constant(weights)], [0.5], 1e-2
   )
   assert factor(Clippy(0.5, 1e-2), weights, direction) == pytest.approx(float(expected), rel=1e-12)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(weights_and_direction(), RATES)
+def test_layer_clippy_is_clippy_whose_absolute_threshold_is_a_share_of_the_layers_rms(
+  sample: tuple[Array, Array], rate: float
+) -> None:
+  weights, direction = sample
+  share = 0.02 * max(float(np.sqrt(np.mean(weights**2))), 1e-3)
+  twin = factor(Clippy(0.1, share), weights, direction, rate)
+  assert factor(LayerClippy(), weights, direction, rate) == pytest.approx(float(twin), rel=1e-12)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(weights_and_direction(), POWERS, RATES)
+def test_layer_clippy_without_its_floor_needs_no_other_threshold_in_another_unit(
+  sample: tuple[Array, Array], scale: float, rate: float
+) -> None:
+  weights, direction = sample
+  assume(np.any(weights))
+  clip = LayerClippy(epsilon=0.0)
+  once = factor(clip, weights, direction, rate)
+  scaled = factor(clip, scale * weights, scale * direction, rate)
+  np.testing.assert_allclose(scaled, once, rtol=1e-12)
+
+
+def test_layer_clippy_lets_a_bias_of_zeros_move() -> None:
+  sigma = factor(LayerClippy(epsilon=1e-3), np.zeros(3), np.ones(3), rate=0.1)
+  assert sigma == pytest.approx(0.02 * 1e-3 / 0.1)
+  assert factor(LayerClippy(), np.zeros((0, 2)), np.zeros((0, 2)), of_rows=True) == 1
 
 
 def test_rms_clipping_brings_the_root_of_the_mean_square_to_the_threshold() -> None:

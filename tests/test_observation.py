@@ -16,6 +16,7 @@ from ranking.optimizers import (
   Clippy,
   GradientClipping,
   Lamb,
+  LayerClippy,
   LinearWarmUp,
   NoClip,
   Observation,
@@ -34,6 +35,7 @@ SHADOWS: dict[str, Clip] = {
   "agc": AdaptiveGradientClipping(0.5),
   "lamb": Lamb(0.1),
   "clippy": Clippy(0.1, 0.05),
+  "layer_clippy": LayerClippy(0.1, 0.1, 0.05),
   "rms_clip": RmsClip(0.25),
 }
 

@@ -20,6 +20,7 @@ from ranking.optimizers import (
   Clippy,
   GradientClipping,
   Lamb,
+  LayerClippy,
   NoClip,
   RmsClip,
   Sgd,
@@ -43,6 +44,7 @@ METHODS: dict[str, Clip] = {
   "agc layer": AdaptiveGradientClipping(0.5, unit="layer"),
   "lamb": Lamb(0.1),
   "clippy": Clippy(0.1, 0.05),
+  "layer_clippy": LayerClippy(0.1, 0.1, 0.05),
   "rms": RmsClip(0.5),
   "adagc": AdaGC(1.04, 2.0, 0.75, warmup_steps=5),
   "zclip": ZClip(1.0, 0.75, warmup_steps=5),
@@ -345,7 +347,13 @@ def test_another_clip_than_its_own_is_measured_by_itself_on_large_variables(
   optimizer.build([kernel])
   gradient = KERNEL_GRADIENTS[np.argmax(np.abs(KERNEL_GRADIENTS).max(axis=(1, 2)))]
   pairs = optimizer.distinct([(tf.constant(gradient), kernel)])
-  for clip in (GradientClipping(2.0), GradientClipping(0.5), Clippy(0.1, 0.05), RmsClip(0.5)):
+  for clip in (
+    GradientClipping(2.0),
+    GradientClipping(0.5),
+    Clippy(0.1, 0.05),
+    LayerClippy(),
+    RmsClip(0.5),
+  ):
     twin = NumpyOptimizer([KERNEL], Sgd(), clip)
     twin.step([gradient], RATE)
     (decision,) = optimizer.decide(clip, pairs)
@@ -374,11 +382,12 @@ def test_a_large_variable_goes_in_every_direction(direction: str) -> None:
     GradientClipping(1e9),
     AdaptiveGradientClipping(1e9),
     Clippy(1e9, 1e9),
+    LayerClippy(1e9, 1e9),
     RmsClip(1e9),
     AdaGC(1e9, 1e9, warmup_steps=5),
     ZClip(1e9, warmup_steps=5),
   ],
-  ids=["gc", "agc", "clippy", "rms", "adagc", "zclip"],
+  ids=["gc", "agc", "clippy", "layer_clippy", "rms", "adagc", "zclip"],
 )
 def test_wide_thresholds_change_nothing(clip: Clip) -> None:
   clipped, plain = variables(), variables()

@@ -5,6 +5,7 @@ from ranking.optimizers.clipping import (
   Clippy,
   GradientClipping,
   Lamb,
+  LayerClippy,
   NoClip,
   RmsClip,
 )
@@ -25,6 +26,7 @@ __all__ = [
   "GradientClipping",
   "InverseSquareRoot",
   "Lamb",
+  "LayerClippy",
   "LinearWarmUp",
   "NoClip",
   "Observation",

@@ -1,9 +1,9 @@
 """Clipping factors σ: how much of a direction a method lets through (paper, sections 4 and 5.1.3).
 
 A clip acts on the gradient before the slots see it (GC, AGC, AdaGC, ZClip) or on the direction
-(LAMB, Clippy, RmsClip). It works in two parts: `measure` reduces a variable to a few numbers in one
-pass over it, and `factor` makes σ of them. Between the two, the measures of all variables can be
-joined, so that one σ serves them all (4.3.2).
+(LAMB, Clippy, LayerClippy, RmsClip). It works in two parts: `measure` reduces a variable to a few
+numbers in one pass over it, and `factor` makes σ of them. Between the two, the measures of all
+variables can be joined, so that one σ serves them all (4.3.2).
 """
 
 import dataclasses
@@ -68,7 +68,7 @@ class Clip:
   ) -> tf.Tensor:
     """How much each coordinate asks for clipping, in the weights' shape; the largest binds.
 
-    In a norm that is the coordinate itself; see `Clippy` for another.
+    In a norm that is the coordinate itself; see `LimitedMoves` for another.
     """
     del weights, rate, of_rows
     return tf.abs(tensor)
@@ -191,16 +191,17 @@ class Lamb(Clip):
     return self.multiplier * tf.where(zero, tf.ones_like(safe), weights / safe)
 
 
-@dataclasses.dataclass(frozen=True)
-class Clippy(Clip):
-  """σ = min(1, min over coordinates of (relative·|w| + absolute) / (η·|r|)) (Algorithm 1).
+class LimitedMoves(Clip):
+  """Base of the clips whose σ = min(1, min over coordinates of limit(w) / (η·|r|)).
 
-  No coordinate then moves by more than relative·|w| + absolute.
+  No coordinate then moves by more than its limit.
   """
 
-  relative_threshold: float = 0.5
-  absolute_threshold: float = 1e-2
   acts_on: ClassVar[Literal["gradient", "direction"]] = "direction"
+
+  def limit(self, weights: tf.Tensor) -> tf.Tensor:
+    """The farthest that a step may move each coordinate, in the weights' shape."""
+    raise NotImplementedError
 
   def measure(
     self, weights: tf.Tensor, tensor: tf.Tensor, rate: tf.Tensor, of_rows: bool = False
@@ -213,17 +214,48 @@ class Clippy(Clip):
     return {"excess": tf.reduce_max(tf.stack([each["excess"] for each in measures]))}
 
   def factor(self, measures: Measures) -> tf.Tensor:
-    """In [0, 1]; 0 only where a weight of 0 with no absolute threshold would move."""
+    """In [0, 1]; 0 only where a coordinate with limit 0 would move."""
     return 1.0 / tf.maximum(tf.ones_like(measures["excess"]), measures["excess"])
 
   def pressure(
     self, weights: tf.Tensor, tensor: tf.Tensor, rate: tf.Tensor, of_rows: bool = False
   ) -> tf.Tensor:
-    """η·|r| / (relative·|w| + absolute); 0 for a coordinate that does not move."""
+    """η·|r| / limit(w); 0 for a coordinate that does not move."""
     del of_rows
     move = rate * tf.abs(tensor)
-    limit = self.relative_threshold * tf.abs(weights) + self.absolute_threshold
-    return tf.where(move == 0.0, tf.zeros_like(move), move / limit)
+    return tf.where(move == 0.0, tf.zeros_like(move), move / self.limit(weights))
+
+
+@dataclasses.dataclass(frozen=True)
+class Clippy(LimitedMoves):
+  """No coordinate moves by more than relative·|w| + absolute (Algorithm 1)."""
+
+  relative_threshold: float = 0.5
+  absolute_threshold: float = 1e-2
+
+  def limit(self, weights: tf.Tensor) -> tf.Tensor:
+    """relative·|w| + absolute."""
+    return self.relative_threshold * tf.abs(weights) + self.absolute_threshold
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerClippy(LimitedMoves):
+  """No coordinate moves by more than relative·|w| + layer·max(RMS(w), epsilon). Not of the paper.
+
+  Clippy's absolute threshold, as a share of the layer: an output moves by the sum of what the
+  weights of its inputs do, so a limit that suits one width is too wide for a wider layer. RMS(w)
+  shrinks with the width, by the usual initial values. `epsilon` lets biases leave zero, as the
+  parameter scale of Adafactor does (Shazeer & Stern 2018, section 8).
+  """
+
+  relative_threshold: float = 0.1
+  layer_threshold: float = 0.02
+  epsilon: float = 1e-3
+
+  def limit(self, weights: tf.Tensor) -> tf.Tensor:
+    """relative·|w| + layer·max(RMS(w), epsilon); of a table, the RMS of the rows touched."""
+    scale = tf.maximum(_root_mean_square(weights), self.epsilon)
+    return self.relative_threshold * tf.abs(weights) + self.layer_threshold * scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,6 +283,12 @@ class RmsClip(Clip):
     # A step may touch no row of a table at all.
     mean = tf.math.divide_no_nan(measures["direction"], measures["coordinates"])
     return at_most_one(self.threshold, tf.sqrt(mean))
+
+
+def _root_mean_square(tensor: tf.Tensor) -> tf.Tensor:
+  """Scalar, 0 of nothing."""
+  size = tf.cast(tf.size(tensor), tensor.dtype)
+  return tf.sqrt(tf.math.divide_no_nan(reductions.total(tf.square(tensor)), size))
 
 
 def at_most_one(limit: tf.Tensor | float, norm: tf.Tensor) -> tf.Tensor:
