@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ranking.experiments import rendering, results, tables
+from ranking.experiments import rendering, results, table2
 from ranking.experiments.search import Search
 from ranking.experiments.sweep import shard
 from scripts import sweep
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str], python: Sequence[str] = sweep.PYTHON) -> int:
     known = {trial.name: trial for trial in repeats if trial is not None}
     failures |= sweep.run(list(known.values()), root, given, python)
     table = results.read([root])
-    document = tables.table2(search, table)
+    document = table2.table2(search, table)
     paths = [*rendering.write(document, root / "table2"), *results.write(table, root / "table")]
     print(rendering.markdown_table(document.tables[0]))
     return sweep.report(root, results.summary(table), paths, failures)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ranking.experiments import rendering, results, tables
+from ranking.experiments import rendering, results, table3
 from ranking.experiments.sweep import Sweep, shard
 from scripts import sweep
 
@@ -19,11 +19,11 @@ def main(arguments: Sequence[str], python: Sequence[str] = sweep.PYTHON) -> int:
 
   def work() -> int:
     ablations = sweep.read(given.experiment, Sweep)
-    tables.unchanged(ablations)  # refuses what is no Table 3 before any run
+    table3.unchanged(ablations)  # refuses what is no Table 3 before any run
     root = Path("runs", ablations.name)
     failures = sweep.run(shard(ablations.trials(), given.shard), root, given, python)
     table = results.read([root])
-    document = tables.table3(ablations, table)
+    document = table3.table3(ablations, table)
     paths = [*rendering.write(document, root / "table3"), *results.write(table, root / "table")]
     print(rendering.markdown_table(document.tables[0]))
     return sweep.report(root, results.summary(table), paths, failures)

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranking.experiments import rendering, results, tables
+from ranking.experiments import rendering, results, table2, table3
+from ranking.experiments.document import Document, Entry, Table
 from ranking.experiments.search import Search
 from ranking.experiments.statistics import divergence_ratio, fisher_test, holm
 from ranking.experiments.sweep import Method, Sweep, SweepError, Trial
-from ranking.experiments.tables import Document, Entry, Table
 from tests.test_sweep_results import finished, hold
 
 GC = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])
@@ -66,7 +66,7 @@ LOST = [(0.55, 9.0, "diverged"), (0.52, 8.0, "diverged"), (0.51, 7.0, "diverged"
 def test_a_cell_is_the_mean_and_deviation_of_the_repeats_alone(tmp_path: Path):
   aucs, rmses = RANDOM.uniform(0.6, 0.8, 3), RANDOM.uniform(1, 2, 3)
   ends = [(auc, rmse, "ok") for auc, rmse in zip(aucs, rmses, strict=True)]
-  document = tables.table2(SEARCH, table_of(tmp_path, {"Naive": LOST, "GC": ends, "LAMB": WORSE}))
+  document = table2.table2(SEARCH, table_of(tmp_path, {"Naive": LOST, "GC": ends, "LAMB": WORSE}))
   rows = texts(document.tables[0])
   auc, deviation = 100 * np.mean(aucs), 100 * np.std(aucs, ddof=1)
   assert rows["small click AUC (%) ↑"][1] == f"{auc:.2f} ± {deviation:.2f}"
@@ -78,7 +78,7 @@ def test_a_cell_is_the_mean_and_deviation_of_the_repeats_alone(tmp_path: Path):
 
 
 def test_the_best_of_each_row_is_underlined_and_the_setting_told(tmp_path: Path):
-  table = tables.table2(
+  table = table2.table2(
     SEARCH, table_of(tmp_path, {"Naive": LOST, "GC": GOOD, "LAMB": WORSE})
   ).tables[0]
   assert texts(table) == {
@@ -93,14 +93,14 @@ def test_the_best_of_each_row_is_underlined_and_the_setting_told(tmp_path: Path)
 
 def test_what_prints_alike_is_equally_good(tmp_path: Path):
   a, b = [(0.72001, 1.4, "ok")] * 3, [(0.72004, 1.4004, "ok")] * 3
-  table = tables.table2(SEARCH, table_of(tmp_path, {"GC": a, "LAMB": b})).tables[0]
+  table = table2.table2(SEARCH, table_of(tmp_path, {"GC": a, "LAMB": b})).tables[0]
   assert styles(table)["small click AUC (%) ↑"][1:] == ["best", "best"]
   assert styles(table)["small seconds RMSE ↓"][1:] == ["best", "best"]
 
 
 def test_each_model_has_a_best_of_its_own(tmp_path: Path):
   search = Search("t", ["small", "large"], {"GC": [GC]})
-  table = tables.table2(search, table_of(tmp_path, {"GC": GOOD}, search)).tables[0]
+  table = table2.table2(search, table_of(tmp_path, {"GC": GOOD}, search)).tables[0]
   assert [row[0].text for row in table.rows if row[2].style == "best"] == [
     *("small", "small", "large", "large")
   ]
@@ -108,7 +108,7 @@ def test_each_model_has_a_best_of_its_own(tmp_path: Path):
 
 def test_one_diverged_repeat_makes_the_cell_diverged_whatever_the_others_reached(tmp_path: Path):
   ends = [(0.99, 0.1, "ok"), (0.99, 0.1, "diverged"), (0.99, 0.1, "ok")]
-  document = tables.table2(SEARCH, table_of(tmp_path, {"Naive": LOST, "GC": ends, "LAMB": WORSE}))
+  document = table2.table2(SEARCH, table_of(tmp_path, {"Naive": LOST, "GC": ends, "LAMB": WORSE}))
   assert texts(document.tables[0])["small click AUC (%) ↑"][1:] == [
     "diverged (1 of 3)",
     "71.00 ± 1.00",
@@ -121,7 +121,7 @@ def test_one_diverged_repeat_makes_the_cell_diverged_whatever_the_others_reached
 @pytest.mark.parametrize("auc", ["nan", "inf", None])
 def test_a_figure_that_is_not_finite_is_said_and_is_never_the_best(auc: Any, tmp_path: Path):
   ends = [(0.99, 1.4, "ok"), (auc, 1.4, "ok"), (0.99, 1.4, "ok")]
-  table = tables.table2(SEARCH, table_of(tmp_path, {"GC": ends, "LAMB": WORSE})).tables[0]
+  table = table2.table2(SEARCH, table_of(tmp_path, {"GC": ends, "LAMB": WORSE})).tables[0]
   assert texts(table)["small click AUC (%) ↑"][1] == "not finite"
   assert styles(table)["small click AUC (%) ↑"][1:] == ["remark", "best"]
   assert texts(table)["small seconds RMSE ↓"][1] == "1.400 ± 0.000"
@@ -130,7 +130,7 @@ def test_a_figure_that_is_not_finite_is_said_and_is_never_the_best(auc: Any, tmp
 def test_what_is_not_finished_has_no_figure_yet(tmp_path: Path):
   search = Search("t", ["small"], {"GC": [GC], "LAMB": [LAMB]})
   hold(tmp_path, search.cells()[1].candidates[1].tried)  # began
-  table = tables.table2(search, table_of(tmp_path, {"GC": GOOD[:2]}, search)).tables[0]
+  table = table2.table2(search, table_of(tmp_path, {"GC": GOOD[:2]}, search)).tables[0]
   assert texts(table) == {
     "small click AUC (%) ↑": ["2 of 3 runs", "1 of 2 runs of the search"],
     "small seconds RMSE ↓": ["2 of 3 runs", "1 of 2 runs of the search"],
@@ -142,14 +142,14 @@ def test_what_is_not_finished_has_no_figure_yet(tmp_path: Path):
 def test_a_failed_repeat_leaves_its_cell_open(tmp_path: Path):
   failed = SEARCH.cells()[1].candidates[0].repeats[2]
   hold(tmp_path, failed, failed={"error": "it broke", "exit_code": 1})
-  table = tables.table2(SEARCH, table_of(tmp_path, {"GC": GOOD[:2], "LAMB": WORSE})).tables[0]
+  table = table2.table2(SEARCH, table_of(tmp_path, {"GC": GOOD[:2], "LAMB": WORSE})).tables[0]
   assert texts(table)["small click AUC (%) ↑"][1] == "2 of 3 runs"
 
 
 def test_a_table_of_nothing_finished_is_still_a_table(tmp_path: Path):
   for trial in SEARCH.trials():
     hold(tmp_path, trial)
-  document = tables.table2(SEARCH, results.read([tmp_path]))
+  document = table2.table2(SEARCH, results.read([tmp_path]))
   assert document.paragraphs[0] == "No run is finished."
   assert texts(document.tables[0])["small best learning rate"] == ["–"] * 3
   for path in rendering.write(document, tmp_path / "out" / "table2"):
@@ -158,13 +158,13 @@ def test_a_table_of_nothing_finished_is_still_a_table(tmp_path: Path):
 
 def test_one_seed_has_no_deviation(tmp_path: Path):
   search = Search("t", ["small"], {"GC": [GC]}, seeds=[1])
-  table = tables.table2(search, table_of(tmp_path, {"GC": GOOD}, search)).tables[0]
+  table = table2.table2(search, table_of(tmp_path, {"GC": GOOD}, search)).tables[0]
   assert texts(table)["small click AUC (%) ↑"] == ["71.00"]
 
 
 def test_the_appendix_has_all_tasks_the_whole_search_and_every_command(tmp_path: Path):
   results_of = table_of(tmp_path, {"Naive": LOST, "GC": GOOD, "LAMB": WORSE})
-  document = tables.table2(SEARCH, results_of)
+  document = table2.table2(SEARCH, results_of)
   _, tasks, search, runs = document.tables
   assert list(texts(tasks)) == [
     *("small click AUC (%) ↑", "small seconds RMSE ↓", "small like AUC (%) ↑")
@@ -187,7 +187,7 @@ def test_the_appendix_has_all_tasks_the_whole_search_and_every_command(tmp_path:
 
 def test_the_page_says_where_its_figures_come_from(tmp_path: Path):
   results_of = table_of(tmp_path, {"Naive": LOST, "GC": GOOD, "LAMB": WORSE})
-  assert tables.table2(SEARCH, results_of).paragraphs[0] == (
+  assert table2.table2(SEARCH, results_of).paragraphs[0] == (
     "synthetic at proxy scale, day N = 2026-01-18, 1x = 0.1. "
     "17 runs, 12 minutes of training in all."  # (8 + 9) · 42.5 s
   )
@@ -195,7 +195,7 @@ def test_the_page_says_where_its_figures_come_from(tmp_path: Path):
 
 def test_columns_that_choose_the_same_setting_show_the_same(tmp_path: Path):
   search = Search("t", ["small"], {"A": [LAMB], "B": [LAMB, "naive"]})
-  table = tables.table2(search, table_of(tmp_path, {"A": GOOD}, search)).tables[0]
+  table = table2.table2(search, table_of(tmp_path, {"A": GOOD}, search)).tables[0]
   assert texts(table)["small click AUC (%) ↑"] == ["72.33 ± 1.53"] * 2
 
 
@@ -242,10 +242,10 @@ def in_markdown(text: str) -> list[list[list[str]]]:
 
 
 def both_tables(folder: Path) -> list[Document]:
-  document = tables.table2(
+  document = table2.table2(
     SEARCH, table_of(folder / "2", {"Naive": LOST, "GC": GOOD, "LAMB": WORSE})
   )
-  return [document, tables.table3(SWEEP, ablated(folder / "3", COUNTS))]
+  return [document, table3.table3(SWEEP, ablated(folder / "3", COUNTS))]
 
 
 def test_markdown_html_and_csv_say_the_same(tmp_path: Path):
@@ -318,7 +318,7 @@ def ablated(folder: Path, diverged: Mapping[str, int], runs: int = 10) -> pd.Dat
 def test_table_3_has_the_ratios_with_intervals_and_tests_against_the_unchanged_model(
   tmp_path: Path,
 ):
-  document = tables.table3(SWEEP, ablated(tmp_path, COUNTS))
+  document = table3.table3(SWEEP, ablated(tmp_path, COUNTS))
   ratios = {name: divergence_ratio(count, 10) for name, count in COUNTS.items()}
   changed = ["no_dcn", "small_layers", "wide"]
   p = [fisher_test(ratios["unchanged"], ratios[name]).p for name in changed]
@@ -347,14 +347,14 @@ def test_table_3_has_the_ratios_with_intervals_and_tests_against_the_unchanged_m
   ],
 )
 def test_table_3_says_what_its_design_can_see(unchanged: int, told: str, tmp_path: Path):
-  document = tables.table3(SWEEP, ablated(tmp_path, {**COUNTS, "unchanged": unchanged}))
+  document = table3.table3(SWEEP, ablated(tmp_path, {**COUNTS, "unchanged": unchanged}))
   assert f"with {unchanged} of 10 diverged unchanged, {told}" in document.paragraphs[-1]
 
 
 def test_an_ablation_that_is_not_finished_has_no_figure_and_counts_as_a_comparison(
   tmp_path: Path,
 ):
-  document = tables.table3(SWEEP, ablated(tmp_path, COUNTS, runs=7))
+  document = table3.table3(SWEEP, ablated(tmp_path, COUNTS, runs=7))
   unfinished = document.tables[0].rows[2]
   assert [entry.text for entry in unfinished] == ["small layers", "7 of 10 runs", *["–"] * 5]
   figures = document.figures.set_index("ablation")
@@ -382,10 +382,10 @@ def test_a_sweep_that_is_no_table_3_is_refused(changes: dict[str, Any], message:
     }
   )
   with pytest.raises(SweepError, match=message):
-    tables.unchanged(sweep)
+    table3.unchanged(sweep)
 
 
 def test_a_document_is_the_same_every_time(tmp_path: Path):
   table = table_of(tmp_path, {"Naive": LOST, "GC": GOOD, "LAMB": WORSE})
-  written = [io.StringIO(rendering.markdown(tables.table2(SEARCH, table))) for _ in range(2)]
+  written = [io.StringIO(rendering.markdown(table2.table2(SEARCH, table))) for _ in range(2)]
   assert written[0].read() == written[1].read()

@@ -1,0 +1,67 @@
+"""Documents: a title, paragraphs and tables of entries to be printed; rendering.py writes them."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import pandas as pd
+
+NOTHING = "–"
+
+
+class Measure(NamedTuple):
+  """How a figure is printed, and what is best."""
+
+  title: str
+  unit: float
+  digits: int
+  sign: int  # of better
+
+  def text(self, value: float) -> str:
+    """Without its unit."""
+    return f"{value / self.unit:.{self.digits}f}"
+
+
+MEASURES = {"auc": Measure("AUC (%) ↑", 0.01, 2, 1), "rmse": Measure("RMSE ↓", 1.0, 3, -1)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """What one place of a table says.
+
+  Attributes:
+    text: one line.
+    style: "best" is underlined, a "remark" stands where there is no figure, "code" is a command.
+    hint: the commands that made it, a line each, for a format that can show them.
+  """
+
+  text: str
+  style: Literal["plain", "best", "remark", "code"] = "plain"
+  hint: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """A caption, the names of the columns, and rows of as many entries; a long one is folded."""
+
+  caption: str
+  header: Sequence[str]
+  rows: Sequence[Sequence[Entry]]
+  folded: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+  """A page.
+
+  Attributes:
+    title: of the page.
+    paragraphs: what was done.
+    tables: the one that it is about first, then its appendix.
+    figures: those of the tables to the last digit, for a CSV file.
+  """
+
+  title: str
+  paragraphs: Sequence[str]
+  tables: Sequence[Table]
+  figures: pd.DataFrame

@@ -1,0 +1,58 @@
+"""What documents say of the runs behind them: how they ended, what they cost, their commands."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ranking.experiments.document import Entry, Table
+from ranking.experiments.search import FINISHED
+
+
+class Count(NamedTuple):
+  """How many of some runs have come to an end, and to which."""
+
+  finished: int
+  diverged: int
+
+  @classmethod
+  def of(cls, runs: pd.DataFrame) -> "Count":
+    status = runs.drop_duplicates("trial").status
+    return cls(int(status.isin(FINISHED).sum()), int((status == "diverged").sum()))
+
+
+def cost(runs: pd.DataFrame) -> str:
+  """Where the figures come from, and what they cost."""
+  each = runs.drop_duplicates("trial")
+  finished = each[each.status.isin(FINISHED)]
+  if finished.empty:
+    return "No run is finished."
+  one = finished.iloc[0]
+  return (
+    f"{one.dataset} at {one.scale} scale, day N = {one.eval_day}, 1x = {one.learning_rate:g}. "
+    f"{len(finished)} runs, {finished.seconds.sum() / 60:.0f} minutes of training in all."
+  )
+
+
+def settings(thresholds: Mapping[str, Any]) -> str:
+  """As one line, without the names of what they belong to; "default" for none."""
+  parts = [f"{name.rpartition('.')[2]}={value}" for name, value in thresholds.items()]
+  return " ".join(parts) or "default"
+
+
+def commands(runs: pd.DataFrame) -> str:
+  """Of each run, a line each."""
+  return "\n".join(runs.drop_duplicates("trial").command)
+
+
+def runs_table(about: list[str], groups: list[tuple[list[str], pd.DataFrame]]) -> Table:
+  """The command of every run that a figure is of."""
+  rows = [
+    [
+      *map(Entry, names),
+      *(Entry(str(run["seed"])), Entry(run["status"]), Entry(run["command"], "code")),
+    ]
+    for names, runs in groups
+    for run in runs.drop_duplicates("trial").to_dict("records")
+  ]
+  return Table("The runs", [*about, "seed", "status", "command"], rows, folded=True)
