@@ -25,12 +25,12 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(strip $(1)))'
 export TFDS_DATA_DIR ?= data/raw/tensorflow_datasets
 
-.PHONY: help setup train prepare data-report sweep table2 table3 test lint doctor bench lock clean
+.PHONY: help setup train prepare data-report sweep table2 table3 figures report test lint doctor bench lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
-	@echo "Targets: setup train prepare data-report sweep table2 table3 test lint doctor bench lock clean"
+	@echo "Targets: setup train prepare data-report sweep table2 table3 figures report test lint doctor bench lock clean"
 
 setup: .venv/ready
 
@@ -65,6 +65,13 @@ sweep: setup
 table2 table3: setup
 	$(BIN)/python -m scripts.$@ --experiment=$(call quoted,experiments/$@_$(DATA).gin) \
 	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
+
+figures: setup
+	$(BIN)/python -m scripts.make_figures --data=$(call quoted,$(DATA)) \
+	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS))
+
+report: setup
+	$(BIN)/python -m scripts.make_report --data=$(call quoted,$(DATA))
 
 test: setup
 	$(BIN)/python -m pytest $(TESTS)

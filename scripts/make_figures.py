@@ -1,6 +1,6 @@
 """Draws the paper's figures: python -m scripts.make_figures --data=synthetic
 
-Runs experiments/figures_dynamics_<data>.gin and experiments/figures_methods_<data>.gin as
+Runs experiments/dynamics_<data>.gin and experiments/methods_<data>.gin as
 scripts.sweep does, finished runs skipped, and draws from their series, as PNG and SVG:
 
 figure_1            a run that micro-diverged and one that diverged     dynamics
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str], python: Sequence[str] = (sys.executable, "-m"
     python: what runs a module, which is its next argument.
   """
   parser = argparse.ArgumentParser(prog="scripts.make_figures", allow_abbrev=False)
-  parser.add_argument("--data", default="synthetic", help="of experiments/figures_…_<data>.gin")
+  parser.add_argument("--data", default="synthetic", help="of experiments/…_<data>.gin")
   parser.add_argument("--raw", help="folder of the unpacked raw log; downloaded if not given")
   parser.add_argument("--jobs", help="runs at once; as many as cores if not given")
   parser.add_argument("--out", type=Path, help="folder; docs/figures/<data> if not given")
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str], python: Sequence[str] = (sys.executable, "-m"
   ]
   roots = []
   for kind in ("dynamics", "methods"):
-    file = Path("experiments", f"figures_{kind}_{given.data}.gin")
+    file = Path("experiments", f"{kind}_{given.data}.gin")
     if code := sweep.main([f"--sweep={file}", *passed_on], python):
       return code
     roots.append(Path("runs", file.stem))

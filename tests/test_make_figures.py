@@ -91,7 +91,7 @@ def finished_sweeps(dynamics: tuple[str, ...] = ("micro_diverged", "diverged", "
   Path("experiments").mkdir()
   runs = []
   for kind, text in SWEEPS.items():
-    file = Path("experiments", f"figures_{kind}_toy.gin")
+    file = Path("experiments", f"{kind}_toy.gin")
     file.write_text(HEADER + text)
     for trial in sweep_command.read(str(file), Sweep).trials():
       method, seed = trial.coordinates["method"], trial.coordinates["seed"]
@@ -107,7 +107,7 @@ def draw(*arguments: str) -> int:
 @pytest.mark.parametrize("log", ["synthetic", "kuairand"])
 @pytest.mark.parametrize("kind", ["dynamics", "methods"])
 def test_the_sweeps_of_the_figures_have_what_the_figures_need(kind: str, log: str):
-  sweep = sweep_command.read(str(ROOT / "experiments" / f"figures_{kind}_{log}.gin"), Sweep)
+  sweep = sweep_command.read(str(ROOT / "experiments" / f"{kind}_{log}.gin"), Sweep)
   bindings = dict(binding.split("=", 1) for binding in sweep.bindings)
   assert int(bindings["train_and_evaluate.eval_every"]) <= 25
   assert bindings["train_and_evaluate.on_divergence"] == "'continue'"
@@ -135,7 +135,7 @@ def test_every_figure_is_drawn_and_no_finished_run_is_started_again(
 
 def test_without_a_micro_diverged_run_figure_1_says_so(capfd: pytest.CaptureFixture[str]):
   finished_sweeps(("ok", "diverged", "ok"))
-  runs = make_figures.read_runs(Path("runs/figures_dynamics_toy"))
+  runs = make_figures.read_runs(Path("runs/dynamics_toy"))
   name, figure = next(make_figures.figures_of_dynamics(runs))
   assert name == "figure_1"
   assert figure.legends == []
@@ -149,7 +149,7 @@ def test_the_run_that_was_healthy_longest_is_shown():
   late = [*rows[:90], *rows[50:90], *rows[100:160]]  # forty healthy steps more
   late = [{**row, "step": step} for step, row in enumerate(late, 1)]
   path.write_text("".join(json.dumps(row) + "\n" for row in late))
-  table = make_figures.read_runs(Path("runs/figures_dynamics_toy"))
+  table = make_figures.read_runs(Path("runs/dynamics_toy"))
   run, marked = make_figures.latest_to_diverge(table)
   assert run == runs[1]
   assert marked.b == 131
@@ -178,7 +178,7 @@ def test_dynamics_without_a_divergence_are_one_line(capfd: pytest.CaptureFixture
   finished_sweeps(("ok", "ok", "ok"))
   assert draw() == 2
   assert capfd.readouterr().err == (
-    "error: no run for Figures 1, 4 and 8 in sweep figures_dynamics_toy: none diverged\n"
+    "error: no run for Figures 1, 4 and 8 in sweep dynamics_toy: none diverged\n"
   )
 
 
@@ -187,7 +187,7 @@ def test_a_log_without_sweeps_names_the_nearest(capfd: pytest.CaptureFixture[str
   assert make_figures.main(["--data=tony"], FAKE) == 2
   (line,) = capfd.readouterr().err.splitlines()
   assert line.startswith("error: no ")
-  assert line.endswith("the nearest is 'experiments/figures_dynamics_toy.gin'")
+  assert line.endswith("the nearest is 'experiments/dynamics_toy.gin'")
 
 
 def test_a_run_that_fails_ends_the_command_as_it_ends_a_sweep(capfd: pytest.CaptureFixture[str]):
