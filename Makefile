@@ -12,6 +12,7 @@ RAW ?=
 RUN ?=
 SET ?=
 SWEEP ?=
+REFERENCE ?= Clippy
 JOBS ?=
 SHARD ?=
 TESTS ?= tests
@@ -25,12 +26,12 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(strip $(1)))'
 export TFDS_DATA_DIR ?= data/raw/tensorflow_datasets
 
-.PHONY: help setup train prepare data-report sweep table2 table3 figures report test lint doctor bench lock clean
+.PHONY: help setup train prepare data-report sweep table2 table3 compare figures findings report test lint doctor bench lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
-	@echo "Targets: setup train prepare data-report sweep table2 table3 figures report test lint doctor bench lock clean"
+	@echo "Targets: setup train prepare data-report sweep table2 table3 compare figures findings report test lint doctor bench lock clean"
 
 setup: .venv/ready
 
@@ -66,12 +67,20 @@ table2 table3: setup
 	$(BIN)/python -m scripts.$@ --experiment=$(call quoted,experiments/$@_$(DATA).gin) \
 	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
 
+compare: setup
+	$(BIN)/python -m scripts.compare --reference=$(call quoted,$(REFERENCE)) \
+	  $(if $(SWEEP),--sweep=$(call quoted,$(SWEEP)),--experiment=$(call quoted,experiments/table2_$(DATA).gin)) \
+	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS))
+
 figures: setup
 	$(BIN)/python -m scripts.make_figures --data=$(call quoted,$(DATA)) \
 	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS))
 
+findings: setup
+	$(BIN)/python -m scripts.make_findings
+
 report: setup
-	$(BIN)/python -m scripts.make_report --data=$(call quoted,$(DATA))
+	$(BIN)/python -m scripts.make_report $(if $(filter-out file,$(origin DATA)),--data=$(call quoted,$(DATA)))
 
 test: setup
 	$(BIN)/python -m pytest $(TESTS)
