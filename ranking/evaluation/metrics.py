@@ -39,21 +39,21 @@ def auc(labels: Array, scores: Array) -> Auc:
     scores: [n], any float dtype and scale; sorted as they come, so nothing is rounded into a tie.
   """
   labels, scores = _same_length(labels, scores)
-  positive = _positive(labels)
+  ones = positive(labels)
   # Two sorts of values beat one argsort: the variance needs the components, not whose they are.
-  above, below = np.sort(scores[positive]), np.sort(scores[~positive])
+  above, below = np.sort(scores[ones]), np.sort(scores[~ones])
   positives, negatives = len(above), len(below)
   # NaN sorts last.
   if not positives or not negatives or np.isnan(above[-1]) or np.isnan(below[-1]):
     return Auc(math.nan, (math.nan, math.nan))
-  beaten = _twice_midranks(above, below)
+  beaten = twice_midranks(above, below)
   # Integers up to here, so that the AUC is a correctly rounded quotient.
   value = int(beaten.sum()) / (2 * positives * negatives)
   if min(positives, negatives) < 2 or value in (0.0, 1.0):
     return Auc(value, (math.nan, math.nan))
   variance = (
     float(beaten.var(ddof=1)) / negatives**2 / positives
-    + float(_twice_midranks(below, above).var(ddof=1)) / positives**2 / negatives
+    + float(twice_midranks(below, above).var(ddof=1)) / positives**2 / negatives
   ) / 4
   odds = value / (1 - value)
   factor = math.exp(Z95 * math.sqrt(variance) / (value * (1 - value)))
@@ -76,15 +76,15 @@ def evaluate_binary(labels: Array, logits: Array) -> dict[str, Any]:
     over mean label) and nonfinite (labelled rows without a finite logit).
   """
   labels, logits, nonfinite = _labelled(labels, logits)
-  positive = _positive(labels)
-  rows, positives = len(labels), int(np.count_nonzero(positive))
+  ones = positive(labels)
+  rows, positives = len(labels), int(np.count_nonzero(ones))
   area = Auc(math.nan, (math.nan, math.nan))
   logloss = calibration = math.nan
   if rows and not nonfinite:
-    area = auc(positive, logits)
+    area = auc(ones, logits)
     wide = logits.astype(np.float64)
     decay = np.exp(-np.abs(wide))  # at most 1, so that neither of the next two can overflow
-    losses = np.log1p(decay) + np.maximum(np.where(positive, -wide, wide), 0.0)
+    losses = np.log1p(decay) + np.maximum(np.where(ones, -wide, wide), 0.0)
     predictions = np.where(wide >= 0, 1.0, decay) / (1.0 + decay)
     logloss = float(losses.mean())
     calibration = float(predictions.sum()) / positives if positives else math.nan
@@ -160,8 +160,32 @@ def evaluate(tasks: Sequence[Task], labels: Array, outputs: Array) -> dict[str, 
   return metrics
 
 
-def _twice_midranks(values: Array, others: Array) -> Array:
-  """For each value, twice the number of `others` below it plus those equal to it; both sorted."""
+def positive(labels: Array) -> Array:
+  """Bool [n], which rows are of the class 1.
+
+  Args:
+    labels: [n], bool or 0 and 1.
+
+  Raises:
+    ValueError: on any other label, NaN included: it is an error, never a class.
+  """
+  ones = labels == 1
+  stray = ~(ones | (labels == 0))
+  if stray.any():
+    raise ValueError(f"a binary label must be 0 or 1, or NaN where missing; got {labels[stray][0]}")
+  return ones
+
+
+def twice_midranks(values: Array, others: Array) -> Array:
+  """For each value, twice the number of `others` below it plus those equal to it.
+
+  Args:
+    values: [n], any float dtype.
+    others: [m], sorted.
+
+  Returns:
+    int [n]; doubled, so that half a rank for a tie is a whole number.
+  """
   return np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
 
 
@@ -179,15 +203,6 @@ def _labelled(labels: Array, outputs: Array) -> tuple[Array, Array, int]:
   labelled = ~np.isnan(labels)
   labels, outputs = labels[labelled], outputs[labelled]
   return labels, outputs, len(outputs) - int(np.count_nonzero(np.isfinite(outputs)))
-
-
-def _positive(labels: Array) -> Array:
-  """Bool [n]; a binary label that is neither 0 nor 1 is an error, never a class."""
-  positive = labels == 1
-  stray = ~(positive | (labels == 0))
-  if stray.any():
-    raise ValueError(f"a binary label must be 0 or 1, or NaN where missing; got {labels[stray][0]}")
-  return positive
 
 
 def _figure(value: float) -> float | None:

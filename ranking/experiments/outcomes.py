@@ -27,9 +27,10 @@ def cost(runs: pd.DataFrame) -> str:
   finished = each[each.status.isin(FINISHED)]
   if finished.empty:
     return "No run is finished."
-  one = finished.iloc[0]
+  one, days = finished.iloc[0], sorted(finished.eval_day.unique())
+  day = days[0] if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]} in turn"
   return (
-    f"{one.dataset} at {one.scale} scale, day N = {one.eval_day}, 1x = {one.learning_rate:g}. "
+    f"{one.dataset} at {one.scale} scale, day N = {day}, 1x = {one.learning_rate:g}. "
     f"{len(finished)} runs, {finished.seconds.sum() / 60:.0f} minutes of training in all."
   )
 

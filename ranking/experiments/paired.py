@@ -1,6 +1,7 @@
 """Two runs on the very same rows: how much better is the first, and could it be chance?"""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,30 +40,52 @@ def compare(first_run: Path, second_run: Path, task: str) -> Difference:
   Raises:
     ValueError: unless both were evaluated on the same rows, and where a figure is not finite.
   """
-  first, second = load(first_run), load(second_run)
-  for run, predicted in ((first_run, first), (second_run, second)):
+  return over_seeds([(first_run, second_run)], task)
+
+
+def over_seeds(pairs: Sequence[tuple[Path, Path]], task: str) -> Difference:
+  """As `compare`, the mean over several pairs of runs, one for each seed, on the same day N.
+
+  The interval is about the chance of both users and seeds, see statistics.py; its `units` are the
+  users. With one pair it is about users alone.
+
+  Args:
+    pairs: first and second run of each seed; the store of the very first must be there.
+    task: one that all have.
+
+  Raises:
+    ValueError: unless all were evaluated on the same rows, and where a figure is not finite.
+  """
+  runs = [run for pair in pairs for run in pair]
+  loaded = [load(run) for run in runs]
+  columns = []
+  for run, predicted in zip(runs, loaded, strict=True):
     if task not in predicted.tasks:
       raise ValueError(f"{run} has no task {task!r}{nearest(task, predicted.tasks)}")
-  if first.day != second.day:
-    raise ValueError(
-      f"{first_run} was evaluated on {first.day} and {second_run} on {second.day}; "
-      "compare runs of one day"
-    )
-  mine, theirs = (predicted.tasks.index(task) for predicted in (first, second))
-  if (first.time_crc32, first.labels_crc32[mine]) != (
-    second.time_crc32,
-    second.labels_crc32[theirs],
-  ):
-    raise ValueError(
-      f"{first_run} and {second_run} were evaluated on different rows of {first.day}; "
-      "compare runs of one log"
-    )
-  store = DayStore(Path(json.loads((first_run / "result.json").read_text())["store"]))
+    columns.append(predicted.tasks.index(task))
+  rows = [
+    (predicted.day, predicted.time_crc32, predicted.labels_crc32[column])
+    for predicted, column in zip(loaded, columns, strict=True)
+  ]
+  for run, of_run in zip(runs, rows, strict=True):
+    if of_run[0] != rows[0][0]:
+      raise ValueError(
+        f"{runs[0]} was evaluated on {rows[0][0]} and {run} on {of_run[0]}; compare runs of one day"
+      )
+    if of_run != rows[0]:
+      raise ValueError(
+        f"{runs[0]} and {run} were evaluated on different rows of {of_run[0]}; "
+        "compare runs of one log"
+      )
+  store = DayStore(Path(json.loads((runs[0] / "result.json").read_text())["store"]))
   place = [known.name for known in store.schema.tasks].index(task)
   binary = store.schema.tasks[place].kind == "binary"
+  outputs = [
+    predicted.outputs[:, column] for predicted, column in zip(loaded, columns, strict=True)
+  ]
   return (auc_difference if binary else rmse_difference)(
     store.eval_day.labels[:, place],
-    first.outputs[:, mine],
-    second.outputs[:, theirs],
+    np.stack(outputs[::2]),
+    np.stack(outputs[1::2]),
     users(store, store.eval_day),
   )

@@ -1,0 +1,41 @@
+"""Writes docs/findings.md from finished runs: python -m scripts.make_findings
+
+Says of every finding of the paper whether each log reproduces it, by the rules of
+ranking/experiments/rules.py. What was not run is undecided, with the command that runs it.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ranking import quiet
+from ranking.experiments.findings import Log, markdown
+from ranking.experiments.series import SeriesError
+from ranking.experiments.sweep import SweepError
+from ranking.training.result import write_atomically
+
+with quiet.native_stderr():
+  from ranking.experiments.rules import RULES
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Writes the page; exit code 2 if a run cannot be read."""
+  parser = argparse.ArgumentParser(prog="scripts.make_findings", allow_abbrev=False)
+  parser.add_argument("--logs", nargs="+", default=["kuairand", "synthetic"], help="their names")
+  parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+  parser.add_argument("--out", type=Path, default=Path("docs", "findings.md"), help="the page")
+  given = parser.parse_args(arguments)
+  try:
+    page = markdown(RULES, [Log(name, given.runs) for name in given.logs])
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(given.out, page)
+  except (SweepError, SeriesError, ValueError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  print(given.out)
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv[1:]))

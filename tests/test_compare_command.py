@@ -1,0 +1,259 @@
+"""The command that compares: what it runs, writes and refuses."""
+
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gin
+import pandas as pd
+import pytest
+
+from ranking.data.prepare import prepare
+from ranking.data.store import DayStore
+from ranking.experiments import arms, paired
+from ranking.experiments.search import Search
+from ranking.experiments.sweep import Sweep
+from ranking.training.predictions import FILE
+from scripts import compare, sweep
+from tests.conftest import TinySource, make_log
+from tests.test_comparison import judged
+from tests.test_sweep_results import hold
+
+ROOT = Path(__file__).parent.parent
+FAKE = (sys.executable, str(ROOT / "tests" / "fake_trainer.py"))
+HEADER = "from __gin__ import dynamic_registration\nfrom ranking.experiments import sweep\n"
+METHODS = f"""{HEADER}
+sweep.Sweep.models = ["small"]
+sweep.Sweep.methods = ["clippy", "gc", "naive"]
+sweep.Sweep.seeds = [0, 1]
+"""
+SEARCH = f"""{HEADER}
+from ranking.experiments import search
+search.Search.columns = {{"Clippy": ["clippy"], "GC": ["gc"], "LAMB": ["lamb"]}}
+search.Search.models = ["small"]
+search.Search.learning_rate_multipliers = [1.0]
+search.Search.seeds = [1, 2]
+"""
+OUTPUTS = [Path(f"runs/mine/comparison.{ending}") for ending in ("md", "html", "csv")]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+  monkeypatch.chdir(tmp_path)
+  yield
+  gin.clear_config()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> DayStore:
+  return prepare(TinySource(make_log()), tmp_path_factory.mktemp("store"))
+
+
+def write(text: str) -> str:
+  Path("mine.gin").write_text(text)
+  return "mine.gin"
+
+
+def make(
+  file: str, reference: str = "clippy", kind: str = "sweep", *more: str, behaviour: str = "ok"
+) -> int:
+  flags = [f"--{kind}={file}", f"--reference={reference}", *more]
+  return compare.main(flags, (*FAKE, behaviour))
+
+
+def make_search(file: str, reference: str = "Clippy") -> int:
+  return make(file, reference, "experiment", behaviour="fails:")
+
+
+def calls() -> list[str]:
+  return sorted(line.split()[0] for line in Path("calls.txt").read_text().splitlines())
+
+
+def finish(file: str, store: DayStore, methods: tuple[str, ...] = ("clippy", "gc")) -> None:
+  """Runs of these methods of a sweep, with predictions."""
+  for trial in sweep.read(file, Sweep).trials():
+    if trial.coordinates["method"] in methods:
+      judged(Path("runs/mine"), trial, store)
+
+
+def search(file: str, store: DayStore, missing: str = "nothing") -> None:
+  """All runs of a search and its repeats but those with a part in their names."""
+  for cell in sweep.read(file, Search).cells():
+    for trial in (cell.candidates[0].tried, *cell.candidates[0].repeats):
+      if missing in trial.name:
+        hold(Path("runs/mine"), trial)
+      else:
+        judged(Path("runs/mine"), trial, store)
+
+
+def test_a_sweep_runs_what_is_not_finished_and_is_compared(
+  store: DayStore, capfd: pytest.CaptureFixture[str]
+):
+  file = write(METHODS)
+  finish(file, store)
+  assert make(file) == 0
+  assert calls() == [f"small-naive-times=1-seed={seed}" for seed in (0, 1)]
+  printed = capfd.readouterr().out
+  assert "| small | click AUC (%) ↑ | naive | *diverged (2 of 2)* |" in printed
+  assert printed.splitlines()[-1].startswith("runs/mine: 4 ok, 2 diverged; runs/mine/comparison.md")
+  read = pd.read_csv(OUTPUTS[2])
+  assert read.outcome.tolist()[1::2] == ["diverged (2 of 2)"] * 2
+  assert read.difference.notna().tolist() == [True, False] * 2
+  assert Path("runs/mine/table.csv").is_file()
+  first = [path.read_bytes() for path in OUTPUTS]
+  assert make(file, behaviour="fails:") == 0
+  assert len(calls()) == 2
+  assert [path.read_bytes() for path in OUTPUTS] == first
+
+
+def test_a_run_that_fails_leaves_its_method_open(
+  store: DayStore, capfd: pytest.CaptureFixture[str]
+):
+  file = write(METHODS)
+  finish(file, store)
+  assert make(file, behaviour="fails:naive-times=1-seed=1") == 1
+  printed = capfd.readouterr()
+  assert "| naive | *1 of 2 runs* |" in printed.out
+  assert "failed twice: small-naive-times=1-seed=1: exit code 1" in printed.err
+
+
+def test_a_table_2_is_compared_by_its_repeats_and_nothing_is_run(
+  store: DayStore, capfd: pytest.CaptureFixture[str]
+):
+  file = write(SEARCH)
+  search(file, store)
+  assert make_search(file) == 0
+  assert not Path("calls.txt").exists()
+  read = pd.read_csv(OUTPUTS[2])
+  assert read.method.tolist() == ["GC", "LAMB"] * 2
+  assert set(read.reference) == {"Clippy"}
+  assert read.seeds.tolist() == [2] * 4
+  assert read.difference.notna().all()
+  assert "| small | click AUC (%) ↑ | GC | " in capfd.readouterr().out
+  assert "The settings were chosen by the AUC of this very day N" in OUTPUTS[0].read_text()
+  repeats = [[f"small-{name}-times=1-seed={seed}" for name in ("gc", "clippy")] for seed in (1, 2)]
+  pairs = [(Path("runs/mine", gc), Path("runs/mine", clippy)) for gc, clippy in repeats]
+  assert read.difference[0] == pytest.approx(paired.over_seeds(pairs, "click").value, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+  ("missing", "outcome"),
+  [("lamb-times=1-seed=0", "0 of 1 runs of the search"), ("lamb-times=1-seed=2", "1 of 2 runs")],
+)
+def test_unfinished_columns_of_a_table_2_are_said_to_be_so(
+  missing: str, outcome: str, store: DayStore, capfd: pytest.CaptureFixture[str]
+):
+  file = write(SEARCH)
+  search(file, store, missing)
+  assert make_search(file) == 0
+  assert f"| LAMB | *{outcome}* |" in capfd.readouterr().out
+
+
+def one_line(capfd: pytest.CaptureFixture[str]) -> str:
+  printed = capfd.readouterr()
+  assert printed.out == ""
+  assert len(printed.err.splitlines()) == 1
+  return printed.err
+
+
+@pytest.mark.parametrize(
+  ("begin", "text", "reference", "message"),
+  [
+    (make, METHODS, "clipy", "no method 'clipy' to compare with; the nearest is 'clippy'"),
+    (make, METHODS + "sweep.Sweep.methods = ['gc']", "gc", "gc is the only method; give the exp"),
+    (make, METHODS + "sweep.Sweep.models = []", "gc", "models: empty, which leaves no trial"),
+    (make, SEARCH, "Clippy", "mine.gin: it describes a Search, this needs a Sweep"),
+    (make_search, METHODS, "gc", "mine.gin: it describes a Sweep, this needs a Search"),
+    (make_search, SEARCH, "clippy", "no method 'clippy' to compare with; the nearest is 'Clippy'"),
+    (make_search, SEARCH, "GC", "runs/mine holds no run of a sweep (no */trial.json)"),
+  ],
+)
+def test_bad_input_is_one_line_before_any_run(
+  begin: Callable[..., int],
+  text: str,
+  reference: str,
+  message: str,
+  capfd: pytest.CaptureFixture[str],
+):
+  assert begin(write(text), reference) == 2
+  assert re.match(rf"error: .*{re.escape(message)}", one_line(capfd))
+  assert not Path("runs").exists()
+
+
+def test_a_table_2_without_its_reference_says_how_to_finish_it(
+  store: DayStore, capfd: pytest.CaptureFixture[str]
+):
+  file = write(SEARCH)
+  search(file, store, "clippy-times=1-seed=2")
+  assert make_search(file) == 2
+  assert one_line(capfd) == (
+    "error: runs/mine has Clippy finished on no model; run: "
+    "python -m scripts.table2 --experiment=mine.gin\n"
+  )
+  assert not OUTPUTS[0].exists()
+
+
+def test_a_search_that_was_changed_after_its_runs_is_refused(
+  store: DayStore, capfd: pytest.CaptureFixture[str]
+):
+  file = write(SEARCH)
+  search(file, store)
+  write(SEARCH + "search.Search.scale = 'paper'")
+  assert make_search(file) == 2
+  assert "holds a run with scale proxy, this sweep has paper" in one_line(capfd)
+
+
+def test_runs_without_predictions_or_store_are_named_in_one_line(
+  store: DayStore, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+  file = write(SEARCH)
+  own = shutil.copytree(store.directory, tmp_path / "own")
+  search(file, DayStore(own))
+  (Path("runs/mine/small-gc-times=1-seed=2") / FILE).unlink()
+  assert make_search(file) == 2
+  assert one_line(capfd) == (
+    f"error: runs/mine/small-gc-times=1-seed=2/{FILE} is not there; finish the run, or make it "
+    "again\n"
+  )
+  other = Path("runs/mine/small-gc-times=1-seed=1") / FILE
+  shutil.copy(other, Path("runs/mine/small-gc-times=1-seed=2"))
+  shutil.rmtree(own)
+  assert make_search(file) == 2
+  assert re.match(rf"error: {own}/schema.json cannot be read", one_line(capfd))
+  assert not OUTPUTS[0].exists()
+
+
+@pytest.mark.parametrize(
+  "flags",
+  [
+    [],
+    ["--sweep=mine.gin"],
+    ["--reference=clippy"],
+    ["--sweep=mine.gin", "--experiment=mine.gin", "--reference=clippy"],
+  ],
+)
+def test_it_needs_a_reference_and_one_of_the_two_kinds(
+  flags: list[str], capfd: pytest.CaptureFixture[str]
+):
+  with pytest.raises(SystemExit) as stop:
+    compare.main(flags)
+  assert stop.value.code == 2
+  assert "scripts.compare: error: " in capfd.readouterr().err
+
+
+def test_the_days_of_the_repository_are_the_last_seven_of_every_method():
+  days = sweep.read(str(ROOT / "experiments" / "days_kuairand.gin"), Sweep)
+  trials = days.trials()
+  for trial in trials:
+    sweep.check(trial, None)
+  assert len(trials) == 70
+  of_methods = arms.of_sweep(days)
+  assert arms.methods(of_methods) == ["gc", "agc", "lamb", "clippy", "layer_clippy"]
+  assert {(arm.model, arm.setting) for arm in of_methods} == {("large_dcn", "")}
+  for arm in of_methods:
+    assert sorted(arm.runs) == [(left_out, seed) for left_out in range(7) for seed in (0, 1)]
+    for (left_out, _), name in arm.runs.items():
+      assert ("day_" not in name) == (left_out == 0)
+  assert len({sweep.preparing_flags(trial, None) for trial in trials}) == 7

@@ -1,0 +1,302 @@
+"""The rules of the paper's findings: what each says of clear runs, opposite ones, and too few."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ranking.experiments import findings, rules
+from ranking.experiments.findings import Judgement, Log, NotRun, Rule, difference, judge, lost
+from ranking.experiments.rules import MODELS, RULES
+from ranking.experiments.statistics import Difference
+from scripts import make_findings
+
+ALL = {rule.name: rule for rule in RULES}
+Gaps = Callable[[pd.DataFrame, pd.DataFrame], Difference | None]
+
+
+class FakeLog(Log):
+  """Runs and files that are given."""
+
+  def __init__(self, runs: dict[str, pd.DataFrame], files: dict[str, pd.DataFrame] | None = None):
+    super().__init__("toy", Path("runs"))
+    self._runs, self._files = runs, files or {}
+
+  def runs(self, what: str, **coordinates: Any) -> pd.DataFrame:
+    if what not in self._runs:
+      raise NotRun(f"{what}_toy")
+    runs = self._runs[what]
+    for column, value in coordinates.items():
+      runs = runs[runs[column] == value]
+    return runs
+
+  def file(self, what: str, name: str) -> pd.DataFrame:
+    if what not in self._files:
+      raise NotRun(f"{what}_toy")
+    return self._files[what]
+
+
+def runs_of(**axes: Sequence[Any] | Any) -> pd.DataFrame:
+  """A row per combination of the axes that are lists; all survived at an AUC of 0.7."""
+  lists = {name: value if isinstance(value, list) else [value] for name, value in axes.items()}
+  frame = pd.MultiIndex.from_product(list(lists.values()), names=list(lists)).to_frame(index=False)
+  frame = frame.assign(trial=[f"{'-'.join(map(str, row))}" for row in frame.to_numpy()])
+  return frame.assign(run=frame.trial, task="click", status="ok", value=0.7)
+
+
+def methods(**lost_where: Any) -> pd.DataFrame:
+  """Five methods on three models at 1x and 2x with three seeds; some of them diverged."""
+  runs = runs_of(
+    model=list(MODELS),
+    method=["naive", "gc", "agc", "lamb", "clippy"],
+    learning_rate_multiplier=[1.0, 2.0],
+    seed=[0, 1, 2],
+  )
+  return lose(runs, **lost_where) if lost_where else runs
+
+
+def lose(runs: pd.DataFrame, **where: Any) -> pd.DataFrame:
+  """The same runs; those whose columns are as said have diverged."""
+  chosen = pd.Series(True, index=runs.index)
+  for column, value in where.items():
+    chosen &= runs[column] == value
+  status = runs.status.where(~chosen, "diverged")
+  return runs.assign(status=status, value=runs.value.where(~chosen, 0.5))
+
+
+def gap(value: float, half: float = 0.002) -> Difference:
+  return Difference(value, half / 1.96, (value - half, value + half), 0.5, 100)
+
+
+@pytest.fixture
+def gaps(monkeypatch: pytest.MonkeyPatch) -> Callable[[Gaps], None]:
+  """Puts a function of two groups of runs in the place of the paired comparison."""
+
+  def put(function: Gaps) -> None:
+    monkeypatch.setattr(rules, "difference", function)
+
+  return put
+
+
+def always(value: float | None) -> Gaps:
+  return lambda first, second: None if value is None else gap(value)
+
+
+def verdict(name: str, log: Log) -> str:
+  return judge(ALL[name], log).verdict
+
+
+def test_every_finding_has_a_rule_and_the_paper_has_fifteen():
+  assert [rule.name for rule in RULES] == [f"F{k}" for k in range(1, 16)]
+
+
+def test_what_was_not_run_is_undecided_and_named():
+  for rule in RULES:
+    if rule.name != "F12":  # which is computed
+      judgement = judge(rule, FakeLog({}))
+      assert judgement.verdict == "undecided"
+      assert re.fullmatch(r"not run: \w+_toy", judgement.evidence)
+
+
+def test_naive_must_be_lost_on_every_model():
+  assert verdict("F1", FakeLog({"methods": methods(method="naive")})) == "reproduced"
+  only_one = FakeLog({"methods": methods(method="naive", model="large_dcn")})
+  assert verdict("F1", only_one) == "not reproduced"
+  assert judge(ALL["F1"], only_one).evidence == (
+    "naive runs at 1x and 2x that diverged: Small 0 of 6, Large 0 of 6, Large+DCN 6 of 6"
+  )
+  some = FakeLog({"methods": methods(method="naive", learning_rate_multiplier=2.0)})
+  assert verdict("F1", some) == "undecided"
+
+
+def test_one_lost_run_of_clippy_at_2x_is_enough_and_one_seed_is_not():
+  assert verdict("F2", FakeLog({"methods": methods()})) == "reproduced"
+  at_1x = FakeLog({"methods": methods(method="clippy", learning_rate_multiplier=1.0)})
+  assert verdict("F2", at_1x) == "reproduced"
+  one = methods(method="clippy", learning_rate_multiplier=2.0, model="large", seed=1)
+  assert verdict("F2", FakeLog({"methods": one})) == "not reproduced"
+  single = methods()
+  assert verdict("F2", FakeLog({"methods": single[single.seed == 0]})) == "undecided"
+
+
+def compared(outcomes: dict[tuple[str, str], str]) -> pd.DataFrame:
+  rows = [
+    {
+      **{"model": model, "method": method, "measure": measure, "outcome": outcome},
+      **{"difference": -0.001, "ci95_low": -0.003, "ci95_high": 0.001},
+    }
+    for (model, method), outcome in outcomes.items()
+    for measure in ("auc", "rmse")
+  ]
+  return pd.DataFrame(rows)
+
+
+def test_clippy_is_best_only_if_none_is_better_and_all_are_worse_on_the_largest():
+  same = {(model, "GC"): "no difference seen" for model in MODELS}
+  lost_naive = {("large_dcn", "Naive"): "diverged (3 of 3)"}
+  for outcomes, expected in (
+    ({**same, **lost_naive}, "undecided"),
+    ({**same, ("large_dcn", "GC"): "worse", **lost_naive}, "reproduced"),
+    ({**same, ("small", "GC"): "better"}, "not reproduced"),
+  ):
+    assert verdict("F3", FakeLog({}, {"table2": compared(outcomes)})) == expected
+  told = judge(ALL["F3"], FakeLog({}, {"table2": compared({("small", "GC"): "better"})}))
+  assert "GC on Small (-0.10 ± 0.20 points of AUC)" in told.evidence
+  assert "GC on Small (-0.0010 ± 0.0020 of RMSE)" in told.evidence
+
+
+def test_gc_must_be_lost_on_the_largest_alone():
+  at_2x = {"method": "gc", "learning_rate_multiplier": 2.0}
+  largest = methods(**at_2x, model="large_dcn")
+  assert verdict("F4", FakeLog({"methods": largest})) == "reproduced"
+  assert verdict("F4", FakeLog({"methods": methods()})) == "not reproduced"
+  assert verdict("F4", FakeLog({"methods": methods(**at_2x)})) == "not reproduced"
+  once = methods(**at_2x, model="large_dcn", seed=0)
+  assert verdict("F4", FakeLog({"methods": once})) == "undecided"
+
+
+def test_agc_must_be_bad_where_it_is_hard_and_only_there(gaps: Callable[[Gaps], None]):
+  log = FakeLog({"methods": methods()})
+
+  def bad_where_hard(first: pd.DataFrame, second: pd.DataFrame) -> Difference:
+    del second
+    easy = first.learning_rate_multiplier.iloc[0] == 1 and first.model.iloc[0] != "large_dcn"
+    return gap(0.0 if easy else -0.01)
+
+  gaps(bad_where_hard)
+  assert verdict("F5", log) == "reproduced"
+  gaps(always(0.0))
+  assert verdict("F5", log) == "not reproduced"
+  gaps(always(-0.01))
+  assert verdict("F5", log) == "not reproduced"
+
+
+def test_lamb_must_be_alive_and_below(gaps: Callable[[Gaps], None]):
+  log = FakeLog({"methods": methods()})
+  for value, expected in ((-0.01, "reproduced"), (0.0, "undecided"), (0.01, "not reproduced")):
+    gaps(always(value))
+    assert verdict("F6", log) == expected
+  gaps(always(-0.01))
+  assert verdict("F6", FakeLog({"methods": methods(method="lamb", seed=0)})) == "not reproduced"
+
+
+def test_the_gap_to_gc_must_surely_grow(gaps: Callable[[Gaps], None]):
+  log = FakeLog({"methods": methods()})
+
+  def growing(to: float) -> Gaps:
+    return lambda first, second: gap(
+      to
+      if (first.model.iloc[0], first.learning_rate_multiplier.iloc[0]) == ("large_dcn", 2.0)
+      else 0.0,
+      0.001,
+    )
+
+  for to, expected in ((0.01, "reproduced"), (0.001, "undecided"), (-0.001, "not reproduced")):
+    gaps(growing(to))
+    assert verdict("F7", log) == expected
+  gaps(always(None))
+  assert verdict("F7", log) == "undecided"
+
+
+def test_larger_models_must_surely_be_better(gaps: Callable[[Gaps], None]):
+  log = FakeLog({"methods": methods()})
+  for value, expected in ((0.01, "reproduced"), (0.001, "undecided"), (-0.01, "not reproduced")):
+    gaps(always(value))
+    assert verdict("F8", log) == expected
+
+
+def table3(diverged: Sequence[int], p: float) -> pd.DataFrame:
+  names = ["unchanged", "small_layers", "no_dcn"]
+  frame = pd.DataFrame({"ablation": names, "diverged": diverged, "runs": 10, "p_holm": p})
+  return frame.assign(ratio=frame.diverged / 10)
+
+
+def test_each_change_must_lower_the_ratio():
+  for diverged, p, expected in (
+    ([10, 1, 0], 0.01, "reproduced"),
+    ([10, 8, 7], 0.3, "undecided"),
+    ([10, 10, 0], 0.01, "not reproduced"),
+  ):
+    assert verdict("F11", FakeLog({}, {"table3": table3(diverged, p)})) == expected
+
+
+def test_the_quadratic_diverges_beyond_its_limit():
+  judgement = judge(ALL["F12"], FakeLog({}))
+  assert judgement.verdict == "reproduced"
+  assert judgement.evidence.endswith("2/λ_max = 0.1")
+
+
+def mitigations(saves: Sequence[str]) -> dict[str, pd.DataFrame]:
+  changes = ["day_constant", "window_96h", "warmup_100"]
+  tables = {}
+  for model in MODELS:
+    runs = runs_of(model=model, learning_rate=0.1, ablation=changes, seed=list(range(5)))
+    kept = runs[runs.ablation == ("window_96h" if model in saves else "")].index
+    runs = runs.assign(status="diverged")
+    runs.loc[kept, "status"] = "ok"
+    tables[f"mitigations_{model}"] = runs
+  return tables
+
+
+def test_mitigations_must_save_the_small_models_and_not_the_largest():
+  assert verdict("F13", FakeLog(mitigations(["small", "large"]))) == "reproduced"
+  assert verdict("F13", FakeLog(mitigations(list(MODELS)))) == "not reproduced"
+  assert verdict("F13", FakeLog(mitigations([]))) == "not reproduced"
+  assert verdict("F13", FakeLog(mitigations(["small"]))) == "undecided"
+
+
+def test_micro_divergence_must_cost_little_and_full_divergence_everything():
+  runs = methods(method="naive")
+  runs = runs.assign(value=runs.value + np.random.default_rng(0).normal(0, 1e-4, len(runs)))
+  micro = (runs.method == "gc") & (runs.seed == 0)
+  runs.loc[micro, "status"] = "micro_diverged"
+  assert verdict("F14", FakeLog({"methods": runs})) == "reproduced"
+  worse = runs.assign(value=runs.value.where(~micro, 0.6))
+  worse.loc[micro, "value"] += 0.001 * pd.Series(range(6), index=worse.index[micro])
+  assert verdict("F14", FakeLog({"methods": worse})) == "not reproduced"
+  recovered = runs.assign(value=runs.value.where(runs.method != "naive", 0.7))
+  assert verdict("F14", FakeLog({"methods": recovered})) == "not reproduced"
+  assert verdict("F14", FakeLog({"methods": methods(method="naive")})) == "undecided"
+
+
+def test_clippy_must_save_runs_of_adam_and_lose_none():
+  runs = runs_of(method=["naive", "clippy"], learning_rate=[0.01, 0.1], seed=list(range(5)))
+  saved = lose(runs, method="naive", learning_rate=0.1)
+  assert verdict("F15", FakeLog({"adam": saved})) == "reproduced"
+  assert verdict("F15", FakeLog({"adam": runs})) == "undecided"
+  both = lose(saved, method="clippy", learning_rate=0.01)
+  assert verdict("F15", FakeLog({"adam": both})) == "not reproduced"
+
+
+def test_a_diverged_run_or_a_single_seed_has_no_difference():
+  runs = runs_of(method=["gc", "clippy"], seed=[0, 1])
+  gc, clippy = runs[runs.method == "gc"], runs[runs.method == "clippy"]
+  assert difference(lose(gc, seed=1), clippy) is None
+  assert difference(gc[:1], clippy) is None
+
+
+def test_only_finished_runs_count_as_lost():
+  runs = runs_of(seed=[0, 1, 2, 3]).assign(status=["ok", "diverged", "unfinished", "failed"])
+  assert (lost(runs).diverged, lost(runs).runs) == (1, 2)
+
+
+def test_the_page_counts_verdicts_and_has_a_section_for_each(tmp_path: Path):
+  rule = Rule("F1", "Fish swim", "Always.", lambda log: Judgement("reproduced", log.name), "x", "y")
+  other = Rule("F2", "Pigs fly", "Never.", lambda log: Judgement("undecided", "z"), "{log}", "w")
+  page = findings.markdown([rule, other], [Log("sea", tmp_path), Log("land", tmp_path)])
+  assert "On sea, of 2 findings 1 reproduced, 0 not reproduced, 1 undecided." in page
+  assert "| [F1](#f1) | Fish swim | reproduced | reproduced |" in page
+  assert "- **land: undecided.** z. `land`" in page
+  assert page.count("\n## F") == 2
+
+
+def test_the_command_writes_the_page_without_any_runs(tmp_path: Path):
+  out = tmp_path / "findings.md"
+  assert make_findings.main([f"--runs={tmp_path}", f"--out={out}"]) == 0
+  assert "On kuairand, of 15 findings 1 reproduced, 0 not reproduced, 14 undecided." in (
+    out.read_text()
+  )
