@@ -1,8 +1,16 @@
 """Runs a sweep: python -m scripts.sweep --sweep=experiments/lr_multipliers.gin
 
-Its runs go to runs/<name of the file>/, with table.csv and table.parquet of them; finished ones are
-skipped, so that the same command goes on after a kill. Exit codes: 0 every run finished, diverged
-or not; 1 some failed twice; 2 bad configuration or input; 143 stopped by a signal.
+Its runs go to runs/<name of the file>/; finished ones are skipped, so that the same command goes on
+after a kill. Beside them it writes, of all runs there are:
+
+table.csv, .parquet          every figure of every run
+summary.md, .html, .csv      what became of every point of the grid
+survival_map.png, .svg       with several learning rates: method × rate,
+survival_curves.png, .svg    and the same as lines over the rate
+map.png, .svg                else, with two other axes: threshold × threshold, ablation × threshold
+
+Exit codes: 0 every run finished, diverged or not; 1 some failed twice; 2 bad configuration or
+input; 143 stopped by a signal.
 """
 
 import argparse
@@ -13,10 +21,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import gin
+import pandas as pd
 from absl import logging
+from matplotlib.figure import Figure
 
 from ranking import quiet
-from ranking.experiments import results, runner
+from ranking.experiments import points, rendering, results, runner, summary
+from ranking.experiments.figures import curves, grid, style
 from ranking.experiments.sweep import Method, Sweep, SweepError, Trial, shard
 from ranking.nearest import nearest
 from ranking.training import interrupt
@@ -35,7 +46,7 @@ DATA_MODULES = {
 
 
 def main(arguments: Sequence[str], python: Sequence[str] = PYTHON) -> int:
-  """Checks every trial, runs those that are not finished, and writes the table.
+  """Checks every trial, runs those that are not finished, and writes what came of them.
 
   Args:
     arguments: of the command line.
@@ -48,10 +59,40 @@ def main(arguments: Sequence[str], python: Sequence[str] = PYTHON) -> int:
     root = Path("runs", sweep.name)
     failures = run(shard(sweep.trials(), given.shard), root, given, python)
     table = results.read([root])
-    paths = results.write(table, root / "table")
+    document = summary.summary(sweep, table)
+    paths = [*results.write(table, root / "table"), *rendering.write(document, root / "summary")]
+    for name, figure in pictures(sweep, table):
+      paths += style.save(figure, root / name)
+    print(rendering.markdown_table(document.tables[0]))
     return report(root, results.summary(table), paths, failures)
 
   return exit_code(work)
+
+
+def pictures(sweep: Sweep, table: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+  """The figures of a sweep, by name; none before a run is finished, or without a binary task."""
+  rows = points.whole(sweep, table)
+  if not (rows.kind == "binary").any():
+    return
+  if rows[["learning_rate", "learning_rate_multiplier"]].drop_duplicates().shape[0] > 1:
+    yield "survival_map", grid.survival_map(rows)
+    yield "survival_curves", curves.survival_curves(rows)
+  elif axes := map_axes(sweep):
+    yield "map", grid.grid_map(rows, *axes)
+
+
+def map_axes(sweep: Sweep) -> tuple[str, str] | None:
+  """Rows and columns of the map of a sweep with one learning rate; None if it searches no two."""
+  values: dict[str, set[str]] = {}
+  for trial in sweep.trials():
+    for setting, value in trial.thresholds.items():
+      values.setdefault(setting, set()).add(repr(value))
+  searched = [setting for setting in values if len(values[setting]) > 1]
+  ablations = ["ablation"] if len(sweep.ablations) > 1 else []
+  for axes in (searched, [*ablations, *searched]):
+    if len(axes) == 2:
+      return axes[0], axes[1]
+  return None
 
 
 def parser(program: str, file: str) -> argparse.ArgumentParser:

@@ -5,17 +5,23 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gin
 import pandas as pd
 import pytest
 
+from ranking.experiments.figures import style
 from ranking.experiments.sweep import Sweep
 from scripts import sweep as command
 
 ROOT = Path(__file__).parent.parent
 FAKE = (sys.executable, str(ROOT / "tests" / "fake_trainer.py"))
 HEADER = "from __gin__ import dynamic_registration\nfrom ranking.experiments import sweep\n"
+PATHS = (
+  "runs/mine/table.csv runs/mine/table.parquet "
+  "runs/mine/summary.md runs/mine/summary.html runs/mine/summary.csv"
+)
 TINY_LOG = ["Synthetic.days=3", "Synthetic.rows_per_day=200", "Synthetic.num_users=50"]
 
 
@@ -62,11 +68,42 @@ def test_the_example_is_five_methods_at_two_rates_on_large_dcn():
   ]
 
 
-def test_the_calibration_is_five_methods_at_eight_rates_each_twice_the_one_before():
-  trials = command.read(str(ROOT / "experiments" / "survival_kuairand.gin"), Sweep).trials()
-  rates = [trial.coordinates["learning_rate"] for trial in trials]
-  assert rates == [0.0125 * 2**k for k in range(8)] * 5
-  assert {trial.data for trial in trials} == {"kuairand"}
+def sweep_of(name: str) -> Sweep:
+  return command.read(str(ROOT / "experiments" / f"{name}.gin"), Sweep)
+
+
+@pytest.mark.parametrize(
+  ("name", "pictures"),
+  [
+    ("survival_kuairand", ["survival_map", "survival_curves"]),
+    ("scope_kuairand", ["survival_map", "survival_curves"]),
+    ("accumulators_kuairand", ["survival_map", "survival_curves"]),
+    ("thresholds_kuairand", ("Clippy.relative_threshold", "Clippy.absolute_threshold")),
+    ("widths_kuairand", ("ablation", "Clippy.absolute_threshold")),
+    ("shift_synthetic", ["survival_map", "survival_curves"]),
+  ],
+)
+def test_a_sweep_has_as_many_runs_as_its_header_says_and_ends_in_pictures(name: str, pictures: Any):
+  sweep = sweep_of(name)
+  header = (ROOT / "experiments" / f"{name}.gin").read_text().partition("\nfrom")[0]
+  assert f"# {len(sweep.trials())} runs" in header
+  assert f"#   make sweep SWEEP=experiments/{name}.gin" in header
+  assert sweep.data == name.rpartition("_")[2]
+  if isinstance(pictures, tuple):
+    assert command.map_axes(sweep) == pictures
+  else:
+    assert len(sweep.learning_rates or ()) > 1
+
+
+def test_the_survival_sweep_has_ten_methods_each_with_one_setting_at_eight_rates():
+  trials = sweep_of("survival_kuairand").trials()
+  assert len(trials) == 10 * 8 * 2
+  settings = {trial.coordinates["method"]: trial.thresholds for trial in trials}
+  assert {name: list(point.values()) for name, point in settings.items() if point} == {
+    "clippy_tighter": [0.5, 1e-3],
+    "rms_clip": [0.1],
+  }
+  assert set(settings) == set(style.NAMES)
 
 
 @pytest.mark.parametrize(
@@ -143,9 +180,7 @@ def test_a_run_that_fails_twice_is_in_the_report_and_the_table_and_makes_the_exi
     f"failed twice: {name}: exit code 1: error: {name} cannot, start 2; "
     f"see runs/mine/{name}/output.txt\n"
   )
-  assert printed.out.splitlines()[-1] == (
-    "runs/mine: 1 ok, 1 failed, 1 diverged; runs/mine/table.csv runs/mine/table.parquet"
-  )
+  assert printed.out.splitlines()[-1] == f"runs/mine: 1 ok, 1 failed, 1 diverged; {PATHS}"
   table = pd.read_parquet("runs/mine/table.parquet").drop_duplicates("trial").set_index("trial")
   assert table.status[name] == "failed"
   assert table.error[name] == f"exit code 1: error: {name} cannot, start 2"
@@ -153,9 +188,76 @@ def test_a_run_that_fails_twice_is_in_the_report_and_the_table_and_makes_the_exi
   assert len(Path("calls.txt").read_text().splitlines()) == 3 + 1 + 1
   capfd.readouterr()
   assert sweep(file, behaviour="fails:") == 0  # there is nothing left to run
-  assert capfd.readouterr().out.splitlines() == [
-    "runs/mine: 2 ok, 1 diverged; runs/mine/table.csv runs/mine/table.parquet"
+  assert [line for line in capfd.readouterr().out.splitlines() if line[0] != "|"] == [
+    f"runs/mine: 2 ok, 1 diverged; {PATHS}"
   ]
+
+
+RATES = "sweep.Sweep.methods = ['naive', 'gc']\nsweep.Sweep.learning_rates = [0.1, 0.2]\n"
+GRID = (
+  "m/sweep.Method.name = 'clippy'\nm/sweep.Method.thresholds = [{'Clippy.relative_threshold': "
+  "[0.1, 0.5], 'Clippy.absolute_threshold': [1e-2, 1e-3]}]\n"
+  "sweep.Sweep.methods = [@m/sweep.Method()]\n"
+)
+ONE = GRID.replace("[0.1, 0.5]", "[0.5]")
+ABLATIONS = "sweep.Sweep.ablations = {'a': [], 'b': ['SharedBottom.num_cross_layers=2']}\n"
+MODELS = "sweep.Sweep.models = ['small', 'large']\n"
+SEVERAL = ["survival_curves.png", "survival_curves.svg", "survival_map.png", "survival_map.svg"]
+MAP = ["map.png", "map.svg"]
+
+
+@pytest.mark.parametrize(
+  ("text", "pictures"),
+  [
+    (RATES, SEVERAL),
+    ("sweep.Sweep.learning_rate_multipliers = [1.0, 2.0]", SEVERAL),
+    (RATES + GRID, SEVERAL),
+    (GRID, MAP),
+    (GRID + ABLATIONS, MAP),  # a panel for each ablation
+    (ONE + ABLATIONS, MAP),
+    (MODELS + ABLATIONS, []),
+    (ONE, []),
+    (ABLATIONS, []),
+    (MODELS, []),
+    ("", []),
+  ],
+)
+def test_a_sweep_ends_in_a_summary_and_in_pictures_of_its_axes(
+  text: str, pictures: list[str], capfd: pytest.CaptureFixture[str]
+):
+  assert sweep(write(text)) == 0
+  files = {path.name for path in Path("runs/mine").iterdir() if path.is_file()} - {"prepare.txt"}
+  assert files == {*map(os.path.basename, PATHS.split()), *pictures}
+  printed = capfd.readouterr().out.splitlines()
+  assert set(printed[-1].split()) >= {f"runs/mine/{name}" for name in files}
+  table = [line for line in printed if line.startswith("|")]
+  assert table == [
+    line
+    for line in Path("runs/mine/summary.md").read_text().split("\n## ")[1].splitlines()
+    if line.startswith("|")
+  ]
+  assert len(table) > 2
+  first = {name: Path("runs/mine", name).read_bytes() for name in files}
+  assert sweep(write(text), behaviour="fails:") == 0
+  assert {name: Path("runs/mine", name).read_bytes() for name in files} == first
+
+
+@pytest.mark.parametrize("text", [RATES, GRID, MODELS + ABLATIONS])
+def test_a_sweep_of_which_every_run_failed_ends_in_a_summary_that_says_so(
+  text: str, capfd: pytest.CaptureFixture[str]
+):
+  assert sweep(write(text), behaviour="fails:") == 1
+  assert "0 of 1 runs, 1 failed" in Path("runs/mine/summary.md").read_text()
+  assert not list(Path("runs/mine").glob("*.png"))
+  assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_shard_ends_in_a_summary_and_pictures_of_what_there_is():
+  assert sweep(write(RATES + "sweep.Sweep.seeds = [0, 1]"), "--shard=1/3") == 0
+  text = Path("runs/mine/summary.md").read_text()
+  assert "3 of 8 runs finished" in text
+  assert "| naive | 0.1 | *1 of 2 runs* | – |" in text
+  assert Path("runs/mine/survival_map.png").is_file()
 
 
 def test_shards_that_share_a_folder_end_with_the_whole_table():

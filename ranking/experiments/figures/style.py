@@ -14,6 +14,9 @@ VERMILLION, BLUE, GREEN, PURPLE, ORANGE, SKY, BLACK = (
   *("#D55E00", "#0072B2", "#009E73", "#CC79A7"),
   *("#E69F00", "#56B4E9", "#000000"),
 )
+# The four that stay farthest from these and each other, simulated for the three kinds of colour
+# blindness (Machado et al. 2009).
+BROWN, INDIGO, WINE, GREY = "#7F4F24", "#332288", "#882255", "#BBBBBB"
 LINES: tuple[Mapping[str, Any], ...] = (
   {"color": VERMILLION, "linestyle": "-"},
   {"color": BLUE, "linestyle": (0, (5, 1.5))},
@@ -21,10 +24,18 @@ LINES: tuple[Mapping[str, Any], ...] = (
   {"color": ORANGE, "linestyle": (0, (5, 1.5, 1, 1.5))},
   {"color": PURPLE, "linestyle": (0, (3, 1, 1, 1, 1, 1))},
   {"color": SKY, "linestyle": (0, (8, 2))},
+  {"color": BROWN, "linestyle": (0, (2, 1))},
+  {"color": INDIGO, "linestyle": (0, (6, 1, 1, 1, 1, 1))},
+  {"color": WINE, "linestyle": (0, (4, 1, 4, 1, 1, 1))},
+  {"color": GREY, "linestyle": (0, (3, 3))},
   {"color": BLACK, "linestyle": (0, (1, 2.5))},
 )
-# The paper's names; a method keeps its line in every figure.
-NAMES = {"clippy": "Clippy", "gc": "GC", "lamb": "LAMB", "agc": "AGC", "naive": "naive"}
+# The paper's names, then ours; a method keeps its line in every figure.
+NAMES = {
+  **{"clippy": "Clippy", "gc": "GC", "lamb": "LAMB", "agc": "AGC", "naive": "naive"},
+  **{"layer_clippy": "LayerClippy", "rms_clip": "RmsClip", "ada_gc": "AdaGC", "z_clip": "ZClip"},
+  "clippy_tighter": "Clippy, tighter",
+}
 MODELS = {"small": "Small", "large": "Large", "large_dcn": "Large+DCN"}
 
 styled = matplotlib.rc_context(
@@ -40,7 +51,7 @@ styled = matplotlib.rc_context(
 
 
 def line(method: str) -> Mapping[str, Any]:
-  """How a method is drawn; one that the paper does not have is black."""
+  """How a method is drawn; one without a name is black."""
   names = list(NAMES)
   return LINES[names.index(method)] if method in names else LINES[-1]
 
