@@ -22,7 +22,7 @@ with quiet.native_stderr():
 def main(arguments: Sequence[str]) -> int:
   """Writes the page; exit code 2 if a run cannot be read."""
   parser = argparse.ArgumentParser(prog="scripts.make_findings", allow_abbrev=False)
-  parser.add_argument("--logs", nargs="+", default=["kuairand", "synthetic"], help="their names")
+  parser.add_argument("--logs", nargs="+", default=["kuairand"], help="their names")
   parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
   parser.add_argument("--out", type=Path, default=Path("docs", "findings.md"), help="the page")
   given = parser.parse_args(arguments)

@@ -67,6 +67,17 @@ def test_the_table_of_the_readme_has_the_figures_of_its_runs() -> None:
       assert shown == value, (name, column)
 
 
+def test_the_readme_has_the_counts_of_table_3() -> None:
+  rows = pd.read_csv(ROOT / "docs" / "results" / "table3_kuairand" / "table3.csv")
+  rows = rows.set_index("ablation")
+  order = ["unchanged", "small_layers", "no_dcn", "one_task_less", "two_tasks_less"]
+  counts = [f"{rows.diverged[name]} of {rows.runs[name]}" for name in [*order, "fewer_features"]]
+  said = re.search(r"Diverged: (.*?) of its features", " ".join(README.split()))
+  assert said is not None
+  assert re.findall(r"\d+ of 10", said.group(1)) == counts
+  assert list(rows.index[rows.p_holm <= 0.05]) == ["small_layers", "no_dcn"]
+
+
 def test_the_differences_that_the_readme_names_are_those_of_the_comparison() -> None:
   rows = pd.read_csv(ROOT / "docs" / "results" / "table2_kuairand" / "comparison.csv")
   rows = rows[rows.task == "is_click"].set_index(["model", "method"])

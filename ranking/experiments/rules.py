@@ -28,6 +28,7 @@ MODELS = ("small", "large", "large_dcn")
 NEGLIGIBLE = 0.001
 MUCH_LOWER = 0.1  # of a clipping factor: an order of magnitude
 NEVER_RECOVERED = 0.55  # AUC
+RIVALS = ("Naive", "GC", "AGC", "LAMB")  # the columns that the paper's Table 2 has beside Clippy
 METHODS = "make figures DATA={log}"
 
 
@@ -58,6 +59,7 @@ def clippy_trains_all(log: Log) -> Judgement:
 def clippy_is_best(log: Log) -> Judgement:
   """F3."""
   rows = log.file("table2", "comparison.csv")
+  rows = rows[rows.method.isin(RIVALS)]
   better = rows[rows.outcome == "better"]
   largest = rows[rows.model == "large_dcn"]
   alive = largest[~largest.outcome.str.startswith("diverged")]
@@ -403,10 +405,10 @@ RULES = (
   Rule(
     "F3",
     "Clippy has the best or tied-best AUC and RMSE on every model, clearly so on Large+DCN",
-    "Reproduced if after Holm's correction no method of Table 2 is better on any model and all "
-    "are worse on Large+DCN; not reproduced if one is better.",
+    "Reproduced if after Holm's correction no other method of the paper is better on any model and "
+    "all are worse on Large+DCN; not reproduced if one is better.",
     clippy_is_best,
-    "make table2 DATA={log}",
+    "make table2 compare DATA={log}",
     "Clippy at the paper's thresholds, unsearched, against the best of six settings of its rivals.",
   ),
   Rule(
