@@ -34,7 +34,10 @@ CLIPS = (
   RmsClip(0.5),
 )
 WITH_MEMORY = (AdaGC(), ZClip(), ZClip(warmup_steps=0))
-OF_WHOLE_VARIABLES = tuple(clip for clip in CLIPS if clip != AdaptiveGradientClipping(0.05))
+# Not those with limits of each unit or layer.
+OF_WHOLE_VARIABLES = tuple(
+  clip for clip in CLIPS if clip not in (AdaptiveGradientClipping(0.05), LayerClippy())
+)
 NORM_5 = np.array([[3.0, 0.0], [0.0, -4.0]])  # columns of norm 3 and 4
 
 # Ordinary numbers, zeros, and spikes of up to 1e6.

@@ -49,7 +49,7 @@ CLIPS: dict[str, Clip] = {
   "agc layer": AdaptiveGradientClipping(0.5, 1e-2, "layer"),
   "lamb": Lamb(0.1),
   "clippy": Clippy(0.1, 0.05),
-  "layer_clippy": LayerClippy(0.1, 0.1, 0.05),
+  "layer_clippy": LayerClippy(0.2, 0.1, 0.05),
   "rms": RmsClip(0.2),
   "adagc": AdaGC(1.5, 3.0, 0.75, 3),
   "zclip": ZClip(1.25, 0.75, 3, 1e-4),
