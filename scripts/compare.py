@@ -13,11 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ranking.experiments import arms, rendering, results, runner
-from ranking.experiments.comparison import comparison
-from ranking.experiments.document import Document
+from ranking.experiments import results, runner
 from ranking.experiments.search import Search
 from ranking.experiments.sweep import Sweep, SweepError, shard
+from ranking.experiments.tables import arms, rendering
+from ranking.experiments.tables.comparison import comparison
+from ranking.experiments.tables.document import Document
 from scripts import sweep
 
 CHOSEN_BY_DAY_N = (

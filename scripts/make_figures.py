@@ -22,16 +22,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ranking import quiet
-from ranking.experiments import moments, results, series
-from ranking.experiments.figures import comparison, dynamics, stability, style
-from ranking.experiments.moments import Moments
+from ranking.experiments import results, series
+from ranking.experiments.figures import comparison, dynamics, moments, stability, style
+from ranking.experiments.figures.moments import Moments
 from ranking.experiments.series import SeriesError
 from ranking.experiments.sweep import SweepError
 from ranking.stability.divergence import DivergenceMonitor
 from scripts import sweep
 
 with quiet.native_stderr():
-  from ranking.experiments import quadratic
+  from ranking.experiments.figures import quadratic
 
 LARGEST = "large_dcn"
 LAYERS_OF = {

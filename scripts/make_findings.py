@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ranking import quiet
-from ranking.experiments.findings import Log, markdown
+from ranking.experiments.findings.log import Log
+from ranking.experiments.findings.page import markdown
 from ranking.experiments.series import SeriesError
 from ranking.experiments.sweep import SweepError
 from ranking.training.result import write_atomically
 
 with quiet.native_stderr():
-  from ranking.experiments.rules import RULES
+  from ranking.experiments.findings.rules import RULES
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ranking.experiments import report
-from ranking.experiments.fragments import ReportError
-from ranking.experiments.report import Sources
+from ranking.experiments.report import page as report
+from ranking.experiments.report.fragments import ReportError
+from ranking.experiments.report.page import Sources
 from ranking.training.result import write_atomically
 
 

@@ -26,9 +26,10 @@ from absl import logging
 from matplotlib.figure import Figure
 
 from ranking import quiet
-from ranking.experiments import points, rendering, results, runner, summary
+from ranking.experiments import results, runner
 from ranking.experiments.figures import curves, grid, style
 from ranking.experiments.sweep import Method, Sweep, SweepError, Trial, shard
+from ranking.experiments.tables import points, rendering, summary
 from ranking.nearest import nearest
 from ranking.training import interrupt
 

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ranking.experiments import rendering, results, table2
+from ranking.experiments import results
 from ranking.experiments.search import Search
 from ranking.experiments.sweep import shard
+from ranking.experiments.tables import rendering, table2
 from scripts import sweep
 
 

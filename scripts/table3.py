@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ranking.experiments import rendering, results, table3
+from ranking.experiments import results
 from ranking.experiments.sweep import Sweep, shard
+from ranking.experiments.tables import rendering, table3
 from scripts import sweep
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from ranking.data.prepare import prepare
 from ranking.data.store import DayStore
-from ranking.experiments import arms, paired
 from ranking.experiments.search import Search
+from ranking.experiments.statistics import paired
 from ranking.experiments.sweep import Sweep
+from ranking.experiments.tables import arms
 from ranking.training.predictions import FILE
 from scripts import compare, sweep
 from tests.conftest import TinySource, make_log

@@ -16,14 +16,17 @@ from ranking.data.prepare import prepare
 from ranking.data.schema import Array
 from ranking.data.store import DayStore
 from ranking.evaluation.metrics import evaluate
-from ranking.experiments import arms, paired, rendering, results
-from ranking.experiments.arms import Arm
-from ranking.experiments.comparison import comparison
-from ranking.experiments.contrasts import COLUMNS, contrasts
-from ranking.experiments.document import Document, Table
+from ranking.experiments import results
 from ranking.experiments.search import Search
-from ranking.experiments.statistics import detectable_difference, holm, paired_difference
+from ranking.experiments.statistics import paired
+from ranking.experiments.statistics.differences import paired_difference
+from ranking.experiments.statistics.significance import detectable_difference, holm
 from ranking.experiments.sweep import Method, Sweep, SweepError, Trial
+from ranking.experiments.tables import arms, rendering
+from ranking.experiments.tables.arms import Arm
+from ranking.experiments.tables.comparison import comparison
+from ranking.experiments.tables.contrasts import COLUMNS, contrasts
+from ranking.experiments.tables.document import Document, Table
 from ranking.training.predictions import FILE, Predictions
 from tests.conftest import TinySource, make_log
 from tests.test_sweep_results import finished, hold

@@ -10,9 +10,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ranking.experiments import quadratic
-from ranking.experiments.figures import comparison, dynamics, stability, style
-from ranking.experiments.moments import Moments
+from ranking.experiments.figures import comparison, dynamics, quadratic, stability, style
+from ranking.experiments.figures.moments import Moments
 
 LAYERS = {
   "DCN layer": "cross_1/dense/kernel",

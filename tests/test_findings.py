@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranking.experiments import findings, rules
-from ranking.experiments.findings import Judgement, Log, NotRun, Rule, difference, judge, lost
-from ranking.experiments.rules import MODELS, RULES
-from ranking.experiments.statistics import Difference
+from ranking.experiments.findings import page, quality
+from ranking.experiments.findings.log import Log, NotRun, difference, lost
+from ranking.experiments.findings.rule import MODELS, Judgement, Rule, judge
+from ranking.experiments.findings.rules import RULES
+from ranking.experiments.statistics.differences import Difference
 from scripts import make_findings
 
 ALL = {rule.name: rule for rule in RULES}
@@ -77,7 +78,7 @@ def gaps(monkeypatch: pytest.MonkeyPatch) -> Callable[[Gaps], None]:
   """Puts a function of two groups of runs in the place of the paired comparison."""
 
   def put(function: Gaps) -> None:
-    monkeypatch.setattr(rules, "difference", function)
+    monkeypatch.setattr(quality, "difference", function)
 
   return put
 
@@ -181,7 +182,9 @@ def test_lamb_must_be_alive_and_below(gaps: Callable[[Gaps], None]):
     gaps(always(value))
     assert verdict("F6", log) == expected
   gaps(always(-0.01))
-  assert verdict("F6", FakeLog({"methods": methods(method="lamb", seed=0)})) == "not reproduced"
+  lost_one = judge(ALL["F6"], FakeLog({"methods": methods(method="lamb", seed=0)}))
+  assert lost_one.verdict == "not reproduced"
+  assert lost_one.evidence.endswith("diverged: Small 1 of 3, Large 1 of 3, Large+DCN 1 of 3")
 
 
 def test_the_gap_to_gc_must_surely_grow(gaps: Callable[[Gaps], None]):
@@ -287,11 +290,11 @@ def test_only_finished_runs_count_as_lost():
 def test_the_page_counts_verdicts_and_has_a_section_for_each(tmp_path: Path):
   rule = Rule("F1", "Fish swim", "Always.", lambda log: Judgement("reproduced", log.name), "x", "y")
   other = Rule("F2", "Pigs fly", "Never.", lambda log: Judgement("undecided", "z"), "{log}", "w")
-  page = findings.markdown([rule, other], [Log("sea", tmp_path), Log("land", tmp_path)])
-  assert "On sea, of 2 findings 1 reproduced, 0 not reproduced, 1 undecided." in page
-  assert "| [F1](#f1) | Fish swim | reproduced | reproduced |" in page
-  assert "- **land: undecided.** z. `land`" in page
-  assert page.count("\n## F") == 2
+  text = page.markdown([rule, other], [Log("sea", tmp_path), Log("land", tmp_path)])
+  assert "On sea, of 2 findings 1 reproduced, 0 not reproduced, 1 undecided." in text
+  assert "| [F1](#f1) | Fish swim | reproduced | reproduced |" in text
+  assert "- **land: undecided.** z. `land`" in text
+  assert text.count("\n## F") == 2
 
 
 def test_the_command_writes_the_page_without_any_runs(tmp_path: Path):

@@ -14,9 +14,10 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from ranking.experiments import points, results
+from ranking.experiments import results
 from ranking.experiments.figures import curves, grid, style
 from ranking.experiments.sweep import Method, Sweep
+from ranking.experiments.tables import points
 from tests.test_summary import LOST, OK, End, outcome
 from tests.test_sweep_results import hold
 

@@ -18,7 +18,7 @@ from absl import flags
 from ranking import main
 from ranking.data.store import DayStore
 from ranking.evaluation import metrics
-from ranking.experiments.paired import compare
+from ranking.experiments.statistics.paired import compare
 from ranking.training import interrupt
 from ranking.training.predictions import load
 

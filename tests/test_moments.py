@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranking.experiments import moments
+from ranking.experiments.figures import moments
 from ranking.experiments.series import SeriesError
 
 

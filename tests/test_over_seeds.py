@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ranking.data.schema import Array
-from ranking.experiments.statistics import (
+from ranking.experiments.statistics.differences import (
   Difference,
   auc_difference,
   paired_difference,

@@ -12,8 +12,8 @@ from ranking.data.lookback import Lookback
 from ranking.data.prepare import prepare
 from ranking.data.schema import Array, Log
 from ranking.data.store import DayStore
-from ranking.experiments.paired import compare, users
-from ranking.experiments.statistics import auc_difference, rmse_difference
+from ranking.experiments.statistics.differences import auc_difference, rmse_difference
+from ranking.experiments.statistics.paired import compare, users
 from ranking.training.predictions import Predictions
 from tests.conftest import ROWS_PER_DAY, TinySource
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ranking.experiments import quadratic
+from ranking.experiments.figures import quadratic
 from ranking.optimizers import Adagrad, ClippedOptimizer, Clippy, NoClip, Sgd
 
 RATES = [0.05, 0.09, 0.0999, 0.1001, 0.11, 0.2]

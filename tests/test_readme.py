@@ -13,8 +13,8 @@ import pytest
 from absl import flags
 
 from ranking import main
-from ranking.experiments.document import MEASURES
 from ranking.experiments.figures import style
+from ranking.experiments.tables.document import MEASURES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from ranking.experiments import rendering, results, table2, table3
-from ranking.experiments.document import Document, Entry, Table
+from ranking.experiments import results
 from ranking.experiments.figures import style
+from ranking.experiments.report.verdict import Verdict, verdict
 from ranking.experiments.search import Search
 from ranking.experiments.sweep import Method
-from ranking.experiments.verdict import Verdict, verdict
+from ranking.experiments.tables import rendering, table2, table3
+from ranking.experiments.tables.document import Document, Entry, Table
 from scripts import make_report
 from tests.test_sweep_results import TRIALS, finished, hold
 from tests.test_tables import COUNTS, LOST, SWEEP, End, ablated, table_of

@@ -12,17 +12,15 @@ from scipy import stats
 
 from ranking.data.schema import Array
 from ranking.evaluation.metrics import Z95, auc, evaluate_regression
-from ranking.experiments.statistics import (
+from ranking.experiments.statistics.differences import (
   Difference,
   auc_difference,
-  detectable_difference,
-  divergence_ratio,
-  fisher_test,
-  holm,
   paired_difference,
   rmse_difference,
   spread,
 )
+from ranking.experiments.statistics.ratios import divergence_ratio, fisher_test
+from ranking.experiments.statistics.significance import detectable_difference, holm
 
 NAN = math.nan
 Sample = tuple[Array, Array, Array, Array]

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranking.experiments import points, rendering, results, speed, summary
-from ranking.experiments.document import Document, Table
-from ranking.experiments.edges import Edge
+from ranking.experiments import results
 from ranking.experiments.series import SeriesError
-from ranking.experiments.statistics import divergence_ratio
+from ranking.experiments.statistics.ratios import divergence_ratio
 from ranking.experiments.sweep import Method, Sweep, Trial
+from ranking.experiments.tables import points, rendering, speed, summary
+from ranking.experiments.tables.document import Document, Table
+from ranking.experiments.tables.edges import Edge
 from tests.test_sweep_results import finished, hold
 
 GC = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])

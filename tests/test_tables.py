@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranking.experiments import rendering, results, table2, table3
-from ranking.experiments.document import Document, Entry, Table
+from ranking.experiments import results
 from ranking.experiments.search import Search
-from ranking.experiments.statistics import divergence_ratio, fisher_test, holm
+from ranking.experiments.statistics.ratios import divergence_ratio, fisher_test
+from ranking.experiments.statistics.significance import holm
 from ranking.experiments.sweep import Method, Sweep, SweepError, Trial
+from ranking.experiments.tables import rendering, table2, table3
+from ranking.experiments.tables.document import Document, Entry, Table
 from tests.test_sweep_results import finished, hold
 
 GC = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])

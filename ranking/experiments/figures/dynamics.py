@@ -11,7 +11,7 @@ from matplotlib.ticker import NullFormatter
 
 from ranking.experiments import series
 from ranking.experiments.figures import style
-from ranking.experiments.moments import Moments
+from ranking.experiments.figures.moments import Moments
 
 LOSS_SHOWN = 1.5  # times the best constant's; what is worse leaves through the top
 MEASUREMENTS = {  # by the method whose factor each decides

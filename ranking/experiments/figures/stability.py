@@ -6,8 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ranking.data.schema import Array
-from ranking.experiments import quadratic
-from ranking.experiments.figures import style
+from ranking.experiments.figures import quadratic, style
 
 AREA = (2.2, 2.2)  # half the width and height of what is shown of the plane
 LOSSES = (1e-8, 1e4)

@@ -8,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from ranking.experiments import paired, statistics
-from ranking.experiments.arms import Arm, Obstacle, check, methods, obstacle
-from ranking.experiments.document import MEASURES
-from ranking.experiments.outcomes import commands
-from ranking.experiments.statistics import LEVEL, Difference
+from ranking.experiments.statistics import paired
+from ranking.experiments.statistics.differences import Difference, paired_difference
+from ranking.experiments.statistics.significance import LEVEL, detectable_difference, holm
 from ranking.experiments.sweep import SweepError
+from ranking.experiments.tables.arms import Arm, Obstacle, check, methods, obstacle
+from ranking.experiments.tables.document import MEASURES
+from ranking.experiments.tables.outcomes import commands
 
 COLUMNS = (
   *("model", "setting", "reference", "method", "task", "measure", "eval_day"),
@@ -28,7 +29,7 @@ def contrasts(arms: Sequence[Arm], reference: str, table: pd.DataFrame) -> pd.Da
   """Method minus reference, of the first AUC and the first RMSE; a row each, with COLUMNS.
 
   On one day N it is `paired.over_seeds`, by the chance of users and seeds. Arms with several
-  evaluation days are compared on each of them, and over all by `statistics.paired_difference` of
+  evaluation days are compared on each of them, and over all by `paired_difference` of
   [days, seeds], by the chance of days. The methods of one model, setting, figure and day are a
   family for Holm's correction; one that waits for runs counts in it, one that diverged does not.
 
@@ -113,7 +114,7 @@ class _Contrast:
       **row,
       **{"difference": found.value, "standard_error": found.standard_error},
       **{"ci95_low": found.ci95[0], "ci95_high": found.ci95[1], "p": found.p, "p_holm": p_holm},
-      "detectable": statistics.detectable_difference(found.standard_error, found.degrees, level),
+      "detectable": detectable_difference(found.standard_error, found.degrees, level),
       **{"units": found.units, "outcome": outcome},
     }
 
@@ -150,7 +151,7 @@ def _difference(
   seeds = sorted({seed for _, seed in arm.runs})
   names = [[[each.runs[day, seed] for seed in seeds] for day in days] for each in (arm, opposite)]
   if len(days) > 1:
-    return statistics.paired_difference(*([of_task.value[day] for day in of] for of in names))
+    return paired_difference(*([of_task.value[day] for day in of] for of in names))
   folders = [map(Path, of_task.run[of_arm[0]]) for of_arm in names]
   try:
     return paired.over_seeds(list(zip(*folders, strict=True)), task)
@@ -165,7 +166,7 @@ def _judged(family: Sequence[_Contrast]) -> list[dict[str, Any]]:
   waiting = [
     1.0 for each in family if isinstance(each.difference, Obstacle) and each.difference.waits
   ]
-  adjusted = iter(statistics.holm([*tested, *waiting]))
+  adjusted = iter(holm([*tested, *waiting]))
   comparisons = len(tested) + len(waiting)
   return [
     each.row(math.nan if math.isnan(each.p) else next(adjusted), comparisons) for each in family

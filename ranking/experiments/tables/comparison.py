@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from ranking.experiments.arms import Arm
-from ranking.experiments.contrasts import DAYS, USERS, contrasts
-from ranking.experiments.document import MEASURES, NOTHING, Document, Entry, Table
-from ranking.experiments.outcomes import cost, runs_table
+from ranking.experiments.tables.arms import Arm
+from ranking.experiments.tables.contrasts import DAYS, USERS, contrasts
+from ranking.experiments.tables.document import MEASURES, NOTHING, Document, Entry, Table
+from ranking.experiments.tables.outcomes import cost, runs_table
 
 HEADER = ("figure", "method", "difference", "95 % interval", "p", "p after Holm")
 

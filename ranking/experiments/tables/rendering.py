@@ -3,7 +3,7 @@
 import html
 from pathlib import Path
 
-from ranking.experiments.document import Document, Entry, Table
+from ranking.experiments.tables.document import Document, Entry, Table
 from ranking.training.result import write_atomically
 
 # Every rule is below the class, so that a page keeps its own looks.

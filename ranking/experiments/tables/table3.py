@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from ranking.experiments import statistics
-from ranking.experiments.document import NOTHING, Document, Entry, Table
-from ranking.experiments.outcomes import Count, commands, cost, runs_table
-from ranking.experiments.statistics import Ratio
+from ranking.experiments.statistics.ratios import Ratio, divergence_ratio, fisher_test
+from ranking.experiments.statistics.significance import holm
 from ranking.experiments.sweep import Sweep, SweepError
+from ranking.experiments.tables.document import NOTHING, Document, Entry, Table
+from ranking.experiments.tables.outcomes import Count, commands, cost, runs_table
 
 LEVEL = 0.05  # of the tests
 
@@ -33,19 +33,19 @@ def table3(sweep: Sweep, table: pd.DataFrame) -> Document:
     for name in sorted(sweep.ablations, key=lambda name: name != clean)
   }
   ratios = {
-    name: statistics.divergence_ratio(count.diverged, count.finished)
+    name: divergence_ratio(count.diverged, count.finished)
     for name, count in ((name, Count.of(each)) for name, each in runs.items())
     if count.finished == len(sweep.seeds)
   }
   baseline = ratios.get(clean)
   p = {
-    name: statistics.fisher_test(baseline, ratio).p
+    name: fisher_test(baseline, ratio).p
     for name, ratio in ratios.items()
     if baseline and name != clean
   }
   # An ablation that is not finished is still one of the comparisons.
   waiting = [1.0] * (len(runs) - 1 - len(p))
-  holm = dict(zip(p, statistics.holm([*p.values(), *waiting]), strict=False))
+  adjusted = dict(zip(p, holm([*p.values(), *waiting]), strict=False))
   figures = [
     {
       "ablation": name,
@@ -56,7 +56,7 @@ def table3(sweep: Sweep, table: pd.DataFrame) -> Document:
       "ci95_low": ratios[name].ci95[0] if name in ratios else math.nan,
       "ci95_high": ratios[name].ci95[1] if name in ratios else math.nan,
       "p": p.get(name, math.nan),
-      "p_holm": holm.get(name, math.nan),
+      "p_holm": adjusted.get(name, math.nan),
       "commands": commands(each),
     }
     for name, each in runs.items()
@@ -111,9 +111,7 @@ def _about_table3(sweep: Sweep, baseline: Ratio | None, table: pd.DataFrame) -> 
     told = [
       diverged
       for diverged in range(baseline.diverged)
-      if comparisons
-      * statistics.fisher_test(baseline, statistics.divergence_ratio(diverged, runs)).p
-      <= LEVEL
+      if comparisons * fisher_test(baseline, divergence_ratio(diverged, runs)).p <= LEVEL
     ]
     paragraphs.append(
       f"What this design can see: with {baseline.diverged} of {baseline.runs} diverged unchanged, "

@@ -9,7 +9,7 @@ import numpy as np
 from ranking.data.features import FIRST_ID
 from ranking.data.schema import Array
 from ranking.data.store import Day, DayStore
-from ranking.experiments.statistics import Difference, auc_difference, rmse_difference
+from ranking.experiments.statistics.differences import Difference, auc_difference, rmse_difference
 from ranking.nearest import nearest
 from ranking.training.predictions import load
 

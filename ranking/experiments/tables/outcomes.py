@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ranking.experiments.document import Entry, Table
 from ranking.experiments.search import FINISHED
+from ranking.experiments.tables.document import Entry, Table
 
 
 class Count(NamedTuple):

@@ -1,4 +1,4 @@
-"""Statistics that can carry a verdict: how much better is one method, and could it be chance?
+"""How much better is one method than another, and could it be chance?
 
 A difference is first minus second: a better first method has a positive one of AUC and a negative
 one of RMSE. Its interval is about no other chance than that of the units that its function
@@ -6,27 +6,22 @@ takes as independent:
 
 - the users of day N, for two runs judged on the same rows: `auc_difference`, `rmse_difference`;
   with runs of several seeds each, the seeds as well, see `_over_seeds`;
-- seeds or evaluation days, for two methods: `paired_difference`;
-- runs, for how often a method diverges: `divergence_ratio`, `fisher_test`.
+- seeds or evaluation days, for two methods: `paired_difference`.
 
-All is NumPy in float64. Predictions and figures that are not finite are refused and not left out: a
+All is float64. Predictions and figures that are not finite are refused and not left out: a
 run that diverged has no AUC, and the survivors' average flatters the method that loses most runs.
 """
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ranking.data.schema import Array
-from ranking.evaluation.metrics import Z95, positive, twice_midranks
-
-LEVEL = 0.05  # of every test, two-sided
-POWER = 0.8  # of the design, at that level
+from ranking.evaluation.metrics import positive, twice_midranks
+from ranking.experiments.statistics.significance import detectable_difference, students_t
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,22 +63,6 @@ class Spread(NamedTuple):
   mean: float
   deviation: float
   seeds: int
-
-
-class Ratio(NamedTuple):
-  """The share of runs that diverged, with its 95 % interval."""
-
-  value: float
-  ci95: tuple[float, float]
-  diverged: int
-  runs: int
-
-
-class FisherTest(NamedTuple):
-  """Two-sided probabilities of two ratios at least as far apart, if both have one true ratio."""
-
-  p: float
-  mid_p: float
 
 
 def auc_difference(
@@ -240,79 +219,6 @@ def paired_difference(first: npt.ArrayLike, second: npt.ArrayLike) -> Difference
   return _difference(float(differences.mean()), error, units, units - 1)
 
 
-def divergence_ratio(diverged: int, runs: int) -> Ratio:
-  """The share of `runs` that diverged, with the interval of Wilson (1927).
-
-  Its coverage is 95 % on average over the true ratio, which with a handful of runs the exact one of
-  Clopper and Pearson exceeds by far (Brown, Cai & DasGupta 2001).
-
-  Raises:
-    ValueError: unless 0 <= diverged <= runs and there is a run.
-  """
-  if not 0 <= diverged <= runs or runs < 1:
-    raise ValueError(f"a divergence ratio needs 0 <= diverged <= runs; got {diverged} of {runs}")
-  centre, width = diverged + Z95**2 / 2, runs + Z95**2
-  half = Z95 * math.sqrt(diverged * (runs - diverged) / runs + Z95**2 / 4)
-  # Rounding must not leave none or all of the runs outside.
-  low = (centre - half) / width if diverged else 0.0
-  high = (centre + half) / width if diverged < runs else 1.0
-  return Ratio(diverged / runs, (low, high), diverged, runs)
-
-
-def fisher_test(first: Ratio, second: Ratio) -> FisherTest:
-  """Whether two methods diverge equally often: Fisher's exact test (1935), two-sided.
-
-  A table of the same margins is as extreme as ours when it is no more probable. `p` is never too
-  small, and the headline; with five runs each it is far too large, so `mid_p`, which counts tables
-  as probable as ours by half (Lancaster 1961), says what a few more runs might show.
-  """
-  diverged = first.diverged + second.diverged
-  # Whole numbers, so that a tie between two tables is a tie.
-  ways = [
-    math.comb(first.runs, ours) * math.comb(second.runs, diverged - ours)
-    for ours in range(max(0, diverged - second.runs), min(first.runs, diverged) + 1)
-  ]
-  observed = math.comb(first.runs, first.diverged) * math.comb(second.runs, second.diverged)
-  rarer = sum(way for way in ways if way < observed)
-  tied = sum(way for way in ways if way == observed)
-  return FisherTest((rarer + tied) / sum(ways), (rarer + tied / 2) / sum(ways))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-  """p-values of several comparisons with one reference, adjusted by Holm (1979), in their order.
-
-  Those at most 0.05 afterwards are the differences to believe: the chance that any of them is none
-  is at most 5 %, however the comparisons depend on one another.
-
-  Raises:
-    ValueError: on a p-value outside [0, 1], nan included.
-  """
-  adjusted, at_least = [0.0] * len(p_values), 0.0
-  order = sorted(range(len(p_values)), key=lambda place: p_values[place])
-  for done, place in enumerate(order):
-    p = p_values[place]
-    if not 0 <= p <= 1:
-      raise ValueError(f"a p-value must be in [0, 1]; got {p}")
-    at_least = max(at_least, min(1.0, (len(p_values) - done) * p))
-    adjusted[place] = at_least
-  return adjusted
-
-
-def detectable_difference(
-  standard_error: float, degrees: float = math.inf, level: float = LEVEL
-) -> float:
-  """The smallest true difference that a two-sided test at `level` finds 80 times in 100.
-
-  Bloom (1995): 2.80 standard errors at 5 % when these are known, more with few degrees of freedom
-  (where it is an approximation: 80 times from 6 degrees on, 77 with 2). In the unit of the standard
-  error. Holm's correction asks a level of 5 % / m of the first of m comparisons: with 8 of them it
-  is 76 times with 6 degrees, and 72 with 3.
-  """
-  if math.isnan(standard_error):
-    return math.nan
-  return (_quantile(1 - level / 2, degrees) + _quantile(POWER, degrees)) * standard_error
-
-
 def _labelled(*columns: npt.ArrayLike) -> list[Array]:
   """Of the rows that have a label: labels, both predictions as [seeds, rows], and users."""
   arrays = [np.asarray(column) for column in columns]
@@ -421,40 +327,7 @@ def _difference(value: float, standard_error: float, units: int, degrees: float)
   standard_error = _unless_constant(value, standard_error)
   if math.isnan(standard_error):
     return Difference(value, math.nan, (math.nan, math.nan), math.nan, units, degrees)
-  half = _quantile(0.975, degrees) * standard_error
-  p = max(0.0, 1 - _within(value / standard_error if value else 0.0, degrees))
+  student = students_t(degrees)
+  half = float(student.ppf(0.975)) * standard_error
+  p = 2 * float(student.sf(abs(value / standard_error) if value else 0.0))
   return Difference(value, standard_error, (value - half, value + half), p, units, degrees)
-
-
-def _quantile(probability: float, degrees: float) -> float:
-  """Of the normal distribution or Student's t; probability in [0.5, 1), degrees rounded down."""
-  value = NormalDist().inv_cdf(probability)
-  if math.isinf(degrees):
-    return value
-  whole = int(degrees)
-  log_gammas = math.lgamma((whole + 1) / 2) - math.lgamma(whole / 2)
-  height = math.exp(log_gammas) / math.sqrt(math.pi * whole)
-  # Newton's tangents lie above a concave function: from the normal quantile, which is too small,
-  # every step goes up and none beyond.
-  step = math.inf
-  while step > 1e-9 * value:  # the last step makes its square of that
-    density = height * (1 + value**2 / whole) ** (-(whole + 1) / 2)
-    step = (probability - (1 + _within(value, whole)) / 2) / density
-    value += step
-  return value
-
-
-def _within(value: float, degrees: float) -> float:
-  """P(|t| < |value|) of Student's t with so many degrees, rounded down; inf = normal.
-
-  A finite sum, Abramowitz & Stegun (1964) 26.7.3 and 26.7.4.
-  """
-  if math.isinf(degrees):
-    return math.erf(abs(value) / math.sqrt(2))
-  whole = int(degrees)
-  angle, odd = math.atan(abs(value) / math.sqrt(whole)), whole % 2
-  total, term = 0.0, math.sin(angle) * math.cos(angle) ** odd
-  for power in range(odd, whole - 1, 2):
-    total += term
-    term *= (power + 1) / (power + 2) * math.cos(angle) ** 2
-  return (angle + total) * 2 / math.pi if odd else total

@@ -8,13 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from ranking.experiments import edges, speed, statistics
-from ranking.experiments.document import MEASURES, NOTHING, Document, Entry, Table
-from ranking.experiments.edges import Edge
-from ranking.experiments.outcomes import Count, runs_table
-from ranking.experiments.points import LINE, Point, points, whole
-from ranking.experiments.speed import Speed
+from ranking.experiments.statistics.differences import spread
+from ranking.experiments.statistics.ratios import divergence_ratio
 from ranking.experiments.sweep import Sweep
+from ranking.experiments.tables import edges, speed
+from ranking.experiments.tables.document import MEASURES, NOTHING, Document, Entry, Table
+from ranking.experiments.tables.edges import Edge
+from ranking.experiments.tables.outcomes import Count, runs_table
+from ranking.experiments.tables.points import LINE, Point, points, whole
+from ranking.experiments.tables.speed import Speed
 
 AXES = (*LINE, "learning rate")
 
@@ -94,7 +96,7 @@ class _Outcome:
     if not point.finished:
       return [Entry(point.progress, "remark", hint), *[Entry(NOTHING)] * 3]
     count = point.count
-    low, high = statistics.divergence_ratio(count.diverged, count.finished).ci95
+    low, high = divergence_ratio(count.diverged, count.finished).ci95
     return [
       *(
         Entry(f"{count.finished} of {point.wanted}", hint=hint),
@@ -120,7 +122,7 @@ class _Outcome:
       return math.nan, math.nan, NOTHING
     if not values.map(math.isfinite).all():
       return math.nan, math.nan, "not finite"
-    mean, deviation, _ = statistics.spread(values)
+    mean, deviation, _ = spread(values)
     return mean, deviation, ""
 
   def entry(self, task: str, measure: str) -> Entry:
@@ -151,7 +153,7 @@ class _Outcome:
     point, count = self.point, self.point.count
     ratio = None
     if point.finished:
-      ratio = statistics.divergence_ratio(count.diverged, count.finished)
+      ratio = divergence_ratio(count.diverged, count.finished)
     mean, deviation, _ = self.spread(task)
     fast = self.speed if self.speed is not None and point.finished else Speed(math.nan, math.nan)
     return {

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ranking.experiments.document import NOTHING, Entry, Table
-from ranking.experiments.points import LINE, Point
+from ranking.experiments.tables.document import NOTHING, Entry, Table
+from ranking.experiments.tables.points import LINE, Point
 
 
 class Edge(NamedTuple):

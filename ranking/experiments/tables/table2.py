@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ranking.experiments import statistics
-from ranking.experiments.document import MEASURES, NOTHING, Document, Entry, Table
-from ranking.experiments.outcomes import Count, commands, cost, runs_table, settings
 from ranking.experiments.search import SURVIVED, Candidate, Cell, Search, choose
+from ranking.experiments.statistics.differences import spread
+from ranking.experiments.tables.document import MEASURES, NOTHING, Document, Entry, Table
+from ranking.experiments.tables.outcomes import Count, commands, cost, runs_table, settings
 
 
 def table2(search: Search, table: pd.DataFrame) -> Document:
@@ -106,7 +106,7 @@ class _Outcome:
       outcome = "not finite"
     else:
       outcome = "ok"
-      mean, deviation, _ = statistics.spread(values)
+      mean, deviation, _ = spread(values)
     trial = self.chosen.tried if self.chosen else None
     return {
       **{"model": self.cell.model, "column": self.cell.column},

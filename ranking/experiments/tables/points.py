@@ -5,9 +5,9 @@ import dataclasses
 import pandas as pd
 
 from ranking.experiments import results
-from ranking.experiments.outcomes import Count, commands, settings
 from ranking.experiments.search import SURVIVED
 from ranking.experiments.sweep import Sweep
+from ranking.experiments.tables.outcomes import Count, commands, settings
 
 LINE = ("model", "method", "thresholds", "ablation")
 

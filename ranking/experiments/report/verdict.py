@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from ranking.experiments.document import MEASURES
 from ranking.experiments.figures.style import MODELS
 from ranking.experiments.search import FINISHED
+from ranking.experiments.tables.document import MEASURES
 
 REFERENCE = "Clippy"
 LEVEL = 0.05

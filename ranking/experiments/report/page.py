@@ -13,11 +13,12 @@ from string import Template
 
 import pandas as pd
 
-from ranking.experiments import fragments, rendering
-from ranking.experiments.fragments import ReportError
-from ranking.experiments.verdict import Line, Verdict, enumeration, verdict
+from ranking.experiments.report import fragments
+from ranking.experiments.report.fragments import ReportError
+from ranking.experiments.report.verdict import Line, Verdict, enumeration, verdict
+from ranking.experiments.tables import rendering
 
-TEMPLATE = Path(__file__).with_name("report.html")
+TEMPLATE = Path(__file__).with_name("page.html")
 TITLE = "Which method keeps training stable?"
 LEAD = (
   "Large ranking models can diverge in training: the loss jumps, and the model is lost. Which "

@@ -1,0 +1,119 @@
+"""Which methods diverge, on which models, and whether a diverged run comes back."""
+
+import numpy as np
+
+from ranking.experiments.findings.log import SEEDS, Log, by_model, in_points, lost
+from ranking.experiments.findings.rule import METHODS, MODELS, NEGLIGIBLE, Judgement, Rule, Verdict
+from ranking.experiments.statistics.differences import paired_difference
+
+NEVER_RECOVERED = 0.55  # AUC
+
+
+def _naive_diverges(log: Log) -> Judgement:
+  ratios = {model: lost(log.runs("methods", method="naive", model=model)) for model in MODELS}
+  if all(ratio.diverged == ratio.runs for ratio in ratios.values()):
+    verdict: Verdict = "reproduced"
+  elif any(ratio.diverged == 0 for ratio in ratios.values()):
+    verdict = "not reproduced"
+  else:
+    verdict = "undecided"
+  return Judgement(verdict, f"naive runs at 1x and 2x that diverged: {by_model(ratios)}")
+
+
+F1 = Rule(
+  "F1",
+  "Without treatment all three models diverge at the rates that the treated ones use",
+  "Reproduced if every naive run at 1x and 2x diverges; not reproduced if on some model none does.",
+  _naive_diverges,
+  METHODS,
+  "1x is by definition a rate at which naive Large+DCN diverges, so only the two other models"
+  " are news; and one rate serves all three.",
+)
+
+
+def _clippy_trains_all(log: Log) -> Judgement:
+  ratios = {
+    model: lost(log.runs("methods", method="clippy", model=model, learning_rate_multiplier=2.0))
+    for model in MODELS
+  }
+  verdict: Verdict = "not reproduced"
+  if all(ratio.diverged == 0 for ratio in ratios.values()):
+    verdict = "reproduced" if min(r.runs for r in ratios.values()) >= SEEDS else "undecided"
+  return Judgement(verdict, f"Clippy's runs at 2x that diverged: {by_model(ratios)}")
+
+
+F2 = Rule(
+  "F2",
+  "Clippy trains every model at 2x",
+  "Reproduced if none of its runs at 2x diverges on any model; not reproduced if one does.",
+  _clippy_trains_all,
+  METHODS,
+  "Three seeds a model: a divergence in one run of five would most likely not show.",
+)
+
+
+def _gc_survives_without_dcn(log: Log) -> Judgement:
+  ratios = {
+    model: lost(log.runs("methods", method="gc", model=model, learning_rate_multiplier=2.0))
+    for model in MODELS
+  }
+  smaller = ratios["small"].diverged + ratios["large"].diverged
+  largest = ratios["large_dcn"]
+  if smaller == 0 and largest.diverged == largest.runs:
+    verdict: Verdict = "reproduced"
+  elif smaller or largest.diverged == 0:
+    verdict = "not reproduced"
+  else:
+    verdict = "undecided"
+  return Judgement(verdict, f"GC's runs at 2x that diverged: {by_model(ratios)}")
+
+
+F4 = Rule(
+  "F4",
+  "GC survives 2x on Small and Large, not on Large+DCN",
+  "Reproduced if none of its runs diverges on the first two and all do on the third; not "
+  "reproduced if one of the first does or none of the third.",
+  _gc_survives_without_dcn,
+  METHODS,
+  "GC at 0.1, the widest threshold of the paper's grid.",
+)
+
+
+def _micro_divergence_is_harmless(log: Log) -> Judgement:
+  runs = log.runs("methods")
+  group = ["model", "method", "learning_rate_multiplier"]
+  calm = runs[runs.status == "ok"].groupby(group).value.mean().rename("calm")
+  micro = runs[runs.status == "micro_diverged"].join(calm, on=group, how="inner")
+  gaps = (micro.value - micro.calm).to_numpy(float)
+  full = runs[runs.status == "diverged"].value.to_numpy(float)
+  full_stay = len(full) >= SEEDS and bool(np.nanmax(full, initial=0.0) < NEVER_RECOVERED)
+  told = (
+    f"{len(full)} fully diverged runs, never stopped, end at AUC {100 * np.nanmin(full):.1f} to "
+    f"{100 * np.nanmax(full):.1f}"
+    if len(full)
+    else "no run diverged fully"
+  )
+  told += f"; {len(gaps)} micro-diverged runs have calm fellows of the same setting"
+  if len(gaps) < SEEDS:
+    return Judgement("undecided", told)
+  gap = paired_difference(micro.value.to_numpy(float), micro.calm.to_numpy(float))
+  told += f", AUC {in_points(gap)} points against them"
+  if full_stay and gap.ci95[0] > -5 * NEGLIGIBLE:
+    verdict: Verdict = "reproduced"
+  elif not full_stay or gap.ci95[1] < -NEGLIGIBLE:
+    verdict = "not reproduced"
+  else:
+    verdict = "undecided"
+  return Judgement(verdict, told)
+
+
+F14 = Rule(
+  "F14",
+  "A micro-diverged run recovers to the same quality; a fully diverged one never does",
+  "Reproduced if no fully diverged run ends above an AUC of 55, and micro-diverged runs are "
+  "surely less than half a point below calm ones of the same setting; not reproduced if one "
+  "recovers or the loss is surely more than 0.1 points.",
+  _micro_divergence_is_harmless,
+  METHODS,
+  "One pass over the log: a run that diverges late has little time left to recover.",
+)

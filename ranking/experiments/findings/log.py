@@ -1,0 +1,95 @@
+"""The finished runs of one log, as rules look at them."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ranking.experiments import results
+from ranking.experiments.figures import style
+from ranking.experiments.search import FINISHED
+from ranking.experiments.statistics import paired
+from ranking.experiments.statistics.differences import Difference
+from ranking.experiments.statistics.ratios import Ratio, divergence_ratio
+from ranking.experiments.tables.outcomes import Count
+
+SEEDS = 2  # at least, on either side of a comparison
+
+
+class NotRun(Exception):
+  """A rule needs runs that are not there: the experiment that has them."""
+
+
+class Log:
+  """The finished runs of every experiment on one log.
+
+  Args:
+    name: of the log, as experiments are named: experiments/<what>_<name>.gin.
+    root: the folder of all runs.
+  """
+
+  def __init__(self, name: str, root: Path):
+    self.name, self.root = name, root
+
+  def runs(self, what: str, **coordinates: Any) -> pd.DataFrame:
+    """A row per finished run of an experiment, with the columns of results.py.
+
+    Args:
+      what: such as "methods" for experiments/methods_<log>.gin.
+      **coordinates: columns and the value that is wanted of each.
+
+    Raises:
+      NotRun: the experiment has no finished run like that.
+    """
+    experiment = f"{what}_{self.name}"
+    folder = self.root / experiment
+    if not any(folder.glob("*/result.json")):
+      raise NotRun(experiment)
+    runs = results.read([folder]).drop_duplicates("trial")
+    runs = runs[runs.status.isin(FINISHED)]
+    for column, value in coordinates.items():
+      runs = runs[runs[column] == value]
+    if runs.empty:
+      raise NotRun(experiment)
+    return runs
+
+  def file(self, what: str, name: str) -> pd.DataFrame:
+    """A CSV that an experiment wrote. Raises NotRun."""
+    path = self.root / f"{what}_{self.name}" / name
+    if not path.is_file():
+      raise NotRun(f"{what}_{self.name}")
+    return pd.read_csv(path)
+
+
+def lost(runs: pd.DataFrame) -> Ratio:
+  """The share of finished runs that diverged."""
+  count = Count.of(runs)
+  return divergence_ratio(count.diverged, count.finished)
+
+
+def difference(first: pd.DataFrame, second: pd.DataFrame) -> Difference | None:
+  """AUC of the first runs minus that of the second on the same rows of day N, over their seeds.
+
+  None where a run diverged or fewer than SEEDS seeds are on both sides.
+  """
+  if any((runs.status == "diverged").any() for runs in (first, second)):
+    return None
+  pairs = first.merge(second, on="seed", suffixes=("", "_of_second"))
+  if len(pairs) < SEEDS:
+    return None
+  return paired.over_seeds(
+    [(Path(pair.run), Path(pair.run_of_second)) for pair in pairs.itertuples()], pairs.task.iloc[0]
+  )
+
+
+def in_points(difference: Difference) -> str:
+  """A difference of AUCs with half its 95 % interval, in percent."""
+  low, high = difference.ci95
+  return f"{100 * difference.value:+.2f} ± {50 * (high - low):.2f}"
+
+
+def by_model(ratios: dict[str, Ratio]) -> str:
+  """Such as "Small 0 of 6, Large+DCN 6 of 6"."""
+  return ", ".join(
+    f"{style.MODELS[model]} {ratio.diverged} of {ratio.runs}" for model, ratio in ratios.items()
+  )

@@ -1,0 +1,43 @@
+"""docs/findings.md: every finding with its verdict, evidence, command and caveat."""
+
+from collections.abc import Sequence
+from typing import get_args
+
+from ranking.experiments.findings.log import Log
+from ranking.experiments.findings.rule import Judgement, Rule, Verdict, judge
+
+
+def markdown(rules: Sequence[Rule], logs: Sequence[Log]) -> str:
+  """docs/findings.md: a table of all verdicts, then a section for each finding."""
+  judgements = {rule: [judge(rule, log) for log in logs] for rule in rules}
+  names = [log.name for log in logs]
+  lines = [
+    "# Do the paper's findings hold on public logs?",
+    "",
+    *(f"{counts}\n" for counts in map(_counts, names, zip(*judgements.values(), strict=True))),
+    "Every verdict follows from finished runs by a rule that is written down in "
+    "`ranking/experiments/findings/`; `make findings` writes this page. Undecided is what too few "
+    "runs, too wide an interval, or no runs at all cannot tell. Differences of AUC are in points "
+    "(hundredths), with half their 95 % interval.",
+    "",
+    f"| | finding of the paper | {' | '.join(names)} |",
+    f"|---|---|{'---|' * len(names)}",
+  ]
+  for rule, of_rule in judgements.items():
+    verdicts = " | ".join(each.verdict for each in of_rule)
+    lines.append(f"| [{rule.name}](#{rule.name.lower()}) | {rule.finding} | {verdicts} |")
+  for rule, of_rule in judgements.items():
+    lines += ["", f"## {rule.name}", "", f"{rule.finding}.", "", f"- **Rule.** {rule.rule}"]
+    for log, each in zip(logs, of_rule, strict=True):
+      command = rule.command.format(log=log.name)
+      lines.append(f"- **{log.name}: {each.verdict}.** {each.evidence}. `{command}`")
+    lines.append(f"- **Caveat.** {rule.caveat}")
+  return "\n".join(lines) + "\n"
+
+
+def _counts(log: str, judgements: Sequence[Judgement]) -> str:
+  counts = [
+    f"{sum(each.verdict == verdict for each in judgements)} {verdict}"
+    for verdict in get_args(Verdict)
+  ]
+  return f"On {log}, of {len(judgements)} findings {', '.join(counts)}."
