@@ -16,9 +16,8 @@ from pathlib import Path
 from ranking.experiments import results, runner
 from ranking.experiments.search import Search
 from ranking.experiments.sweep import Sweep, SweepError, shard
-from ranking.experiments.tables import arms, rendering
+from ranking.experiments.tables import arms
 from ranking.experiments.tables.comparison import comparison
-from ranking.experiments.tables.document import Document
 from scripts import sweep
 
 CHOSEN_BY_DAY_N = (
@@ -55,8 +54,7 @@ def of_sweep(given: argparse.Namespace, python: Sequence[str]) -> int:
   failures = sweep.run(shard(described.trials(), given.shard), root, given, python)
   table = results.read([root])
   document = comparison(described.name, of_methods, given.reference, table)
-  paths = [*write(document, root), *results.write(table, root / "table")]
-  return sweep.report(root, results.summary(table), paths, failures)
+  return sweep.conclude(root, "comparison", document, table, failures)
 
 
 def of_search(given: argparse.Namespace) -> int:
@@ -75,14 +73,7 @@ def of_search(given: argparse.Namespace) -> int:
       f"python -m scripts.table2 --experiment={given.experiment}"
     )
   document = comparison(search.name, of_columns, given.reference, table, [CHOSEN_BY_DAY_N])
-  return sweep.report(root, results.summary(table), write(document, root), {})
-
-
-def write(document: Document, root: Path) -> list[Path]:
-  """Writes the three files, and prints the table."""
-  paths = rendering.write(document, root / "comparison")
-  print(rendering.markdown_table(document.tables[0]))
-  return paths
+  return sweep.conclude(root, "comparison", document, table, {})
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from ranking.experiments import results, runner
 from ranking.experiments.figures import curves, grid, style
 from ranking.experiments.sweep import Method, Sweep, SweepError, Trial, shard
 from ranking.experiments.tables import points, rendering, summary
+from ranking.experiments.tables.document import Document
 from ranking.nearest import nearest
 from ranking.training import interrupt
 
@@ -60,12 +61,10 @@ def main(arguments: Sequence[str], python: Sequence[str] = PYTHON) -> int:
     root = Path("runs", sweep.name)
     failures = run(shard(sweep.trials(), given.shard), root, given, python)
     table = results.read([root])
-    document = summary.summary(sweep, table)
-    paths = [*results.write(table, root / "table"), *rendering.write(document, root / "summary")]
-    for name, figure in pictures(sweep, table):
-      paths += style.save(figure, root / name)
-    print(rendering.markdown_table(document.tables[0]))
-    return report(root, results.summary(table), paths, failures)
+    drawn = [
+      path for name, figure in pictures(sweep, table) for path in style.save(figure, root / name)
+    ]
+    return conclude(root, "summary", summary.summary(sweep, table), table, failures, drawn)
 
   return exit_code(work)
 
@@ -152,11 +151,29 @@ def run(
   )
 
 
-def report(root: Path, summary: str, paths: Sequence[Path], failures: Mapping[str, str]) -> int:
-  """Prints how it ended; returns 1 if runs failed, else 0."""
-  print(f"{root}: {summary}; {' '.join(map(str, paths))}")
-  for name, failure in failures.items():
-    print(f"failed twice: {name}: {failure}; see {root / name / 'output.txt'}", file=sys.stderr)
+def conclude(
+  root: Path,
+  name: str,
+  document: Document,
+  table: pd.DataFrame,
+  failures: Mapping[str, str],
+  drawn: Sequence[Path] = (),
+) -> int:
+  """Writes a document and the table of all runs, says how it ended; returns 1 if runs failed.
+
+  Args:
+    root: folder of the runs.
+    name: of the document's files there.
+    document: its first table is printed.
+    table: of `results.read`.
+    failures: of `run`.
+    drawn: pictures that are written already.
+  """
+  paths = [*rendering.write(document, root / name), *results.write(table, root / "table"), *drawn]
+  print(rendering.markdown_table(document.tables[0]))
+  print(f"{root}: {results.summary(table)}; {' '.join(map(str, paths))}")
+  for trial, failure in failures.items():
+    print(f"failed twice: {trial}: {failure}; see {root / trial / 'output.txt'}", file=sys.stderr)
   return 1 if failures else 0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from ranking.experiments import results
 from ranking.experiments.search import Search
 from ranking.experiments.sweep import shard
-from ranking.experiments.tables import rendering, table2
+from ranking.experiments.tables import table2
 from scripts import sweep
 
 
@@ -30,10 +30,7 @@ def main(arguments: Sequence[str], python: Sequence[str] = sweep.PYTHON) -> int:
     known = {trial.name: trial for trial in repeats if trial is not None}
     failures |= sweep.run(list(known.values()), root, given, python)
     table = results.read([root])
-    document = table2.table2(search, table)
-    paths = [*rendering.write(document, root / "table2"), *results.write(table, root / "table")]
-    print(rendering.markdown_table(document.tables[0]))
-    return sweep.report(root, results.summary(table), paths, failures)
+    return sweep.conclude(root, "table2", table2.table2(search, table), table, failures)
 
   return sweep.exit_code(work)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ranking.experiments import results
 from ranking.experiments.sweep import Sweep, shard
-from ranking.experiments.tables import rendering, table3
+from ranking.experiments.tables import table3
 from scripts import sweep
 
 
@@ -24,10 +24,7 @@ def main(arguments: Sequence[str], python: Sequence[str] = sweep.PYTHON) -> int:
     root = Path("runs", ablations.name)
     failures = sweep.run(shard(ablations.trials(), given.shard), root, given, python)
     table = results.read([root])
-    document = table3.table3(ablations, table)
-    paths = [*rendering.write(document, root / "table3"), *results.write(table, root / "table")]
-    print(rendering.markdown_table(document.tables[0]))
-    return sweep.report(root, results.summary(table), paths, failures)
+    return sweep.conclude(root, "table3", table3.table3(ablations, table), table, failures)
 
   return sweep.exit_code(work)
 

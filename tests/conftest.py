@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gin
 import numpy as np
 import pandas as pd
 import pytest
@@ -125,3 +126,11 @@ def tiny_source(tiny_log: Log) -> TinySource:
 @pytest.fixture
 def tiny_store(tiny_source: TinySource, tmp_path: Path) -> store.DayStore:
   return prepare.prepare(tiny_source, tmp_path / "store")
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+  """Runs a test in an empty folder, and leaves no binding of gin behind."""
+  monkeypatch.chdir(tmp_path)
+  yield
+  gin.clear_config()

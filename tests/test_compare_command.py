@@ -3,10 +3,9 @@
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import gin
 import pandas as pd
 import pytest
 
@@ -21,6 +20,8 @@ from scripts import compare, sweep
 from tests.conftest import TinySource, make_log
 from tests.test_comparison import judged
 from tests.test_sweep_results import hold
+
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 ROOT = Path(__file__).parent.parent
 FAKE = (sys.executable, str(ROOT / "tests" / "fake_trainer.py"))
@@ -38,13 +39,6 @@ search.Search.learning_rate_multipliers = [1.0]
 search.Search.seeds = [1, 2]
 """
 OUTPUTS = [Path(f"runs/mine/comparison.{ending}") for ending in ("md", "html", "csv")]
-
-
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-  monkeypatch.chdir(tmp_path)
-  yield
-  gin.clear_config()
 
 
 @pytest.fixture(scope="module")

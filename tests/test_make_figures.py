@@ -2,10 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import gin
 import numpy as np
 import pytest
 
@@ -14,6 +12,8 @@ from ranking.experiments.sweep import Sweep, Trial
 from scripts import make_figures
 from scripts import sweep as sweep_command
 from tests.fake_trainer import result
+
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 ROOT = Path(__file__).parent.parent
 FAKE = (sys.executable, str(ROOT / "tests" / "fake_trainer.py"), "ok")
@@ -35,13 +35,6 @@ sweep.Sweep.methods = ["gc", "clippy", "naive"]
 sweep.Sweep.learning_rate_multipliers = [1.0, 2.0]
 """,
 }
-
-
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-  monkeypatch.chdir(tmp_path)
-  yield
-  gin.clear_config()
 
 
 def losses(status: str) -> list[float]:

@@ -4,16 +4,17 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import gin
 import pytest
 
 from ranking.experiments.search import Search
 from ranking.experiments.sweep import Sweep
 from scripts import sweep, table2, table3
 from tests.test_sweep_runner import later
+
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 ROOT = Path(__file__).parent.parent
 FAKE = (sys.executable, str(ROOT / "tests" / "fake_trainer.py"))
@@ -37,13 +38,6 @@ sweep.Sweep.seeds = [0, 1, 2]
 sweep.Sweep.ablations = {{"none": [], "deep": ["SharedBottom.hidden_units=[8, 8]"]}}
 """
 OUTPUTS = [f"runs/mine/{name}" for name in ("table2.md", "table2.html", "table2.csv", "table.csv")]
-
-
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-  monkeypatch.chdir(tmp_path)
-  yield
-  gin.clear_config()
 
 
 def write(text: str, name: str = "mine") -> str:
