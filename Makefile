@@ -15,7 +15,7 @@ SWEEP ?=
 REFERENCE ?= Clippy
 JOBS ?=
 SHARD ?=
-TESTS ?= tests
+TESTS ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile tests
 
 # The first Python 3.10 to 3.12 there is; PYTHON=/path/to/python chooses another.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
@@ -82,6 +82,9 @@ findings: setup
 report: setup
 	$(BIN)/python -m scripts.make_report $(if $(filter-out file,$(origin DATA)),--data=$(call quoted,$(DATA)))
 
+# A thread each: processes that all want every core get in each other's way.
+test: export OMP_NUM_THREADS ?= 1
+test: export TF_NUM_INTRAOP_THREADS ?= 1
 test: setup
 	$(BIN)/python -m pytest $(TESTS)
 
