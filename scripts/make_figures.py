@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from ranking import quiet
 from ranking.experiments import results, series
-from ranking.experiments.figures import comparison, dynamics, moments, stability, style
+from ranking.experiments.figures import comparison, dynamics, moments, style
 from ranking.experiments.figures.moments import Moments
 from ranking.experiments.series import SeriesError
 from ranking.experiments.sweep import SweepError
@@ -31,7 +31,7 @@ from ranking.stability.divergence import DivergenceMonitor
 from scripts import sweep
 
 with quiet.native_stderr():
-  from ranking.experiments.figures import quadratic
+  from ranking.experiments.figures import quadratic, stability
 
 LARGEST = "large_dcn"
 LAYERS_OF = {
