@@ -264,6 +264,13 @@ def test_micro_divergence_must_cost_little_and_full_divergence_everything():
   recovered = runs.assign(value=runs.value.where(runs.method != "naive", 0.7))
   assert verdict("F14", FakeLog({"methods": recovered})) == "not reproduced"
   assert verdict("F14", FakeLog({"methods": methods(method="naive")})) == "undecided"
+  without_micro = methods(method="naive")
+  without_micro.loc[without_micro.index[without_micro.method == "naive"][0], "value"] = 0.62
+  judgement = judge(ALL["F14"], FakeLog({"methods": without_micro}))
+  assert judgement.verdict == "not reproduced"
+  assert "end at AUC 50.0 to 62.0, 1 of them above 55" in judgement.evidence
+  none_lost = runs.assign(status=runs.status.where(runs.method != "naive", "ok"))
+  assert verdict("F14", FakeLog({"methods": none_lost})) == "undecided"
 
 
 def test_clippy_must_save_runs_of_adam_and_lose_none():

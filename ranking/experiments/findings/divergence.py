@@ -86,24 +86,23 @@ def _micro_divergence_is_harmless(log: Log) -> Judgement:
   micro = runs[runs.status == "micro_diverged"].join(calm, on=group, how="inner")
   gaps = (micro.value - micro.calm).to_numpy(float)
   full = runs[runs.status == "diverged"].value.to_numpy(float)
-  full_stay = len(full) >= SEEDS and bool(np.nanmax(full, initial=0.0) < NEVER_RECOVERED)
+  recovered = int((full > NEVER_RECOVERED).sum())
   told = (
     f"{len(full)} fully diverged runs, never stopped, end at AUC {100 * np.nanmin(full):.1f} to "
-    f"{100 * np.nanmax(full):.1f}"
-    if len(full)
-    else "no run diverged fully"
+    f"{100 * np.nanmax(full):.1f}, {recovered} of them above {100 * NEVER_RECOVERED:g}"
+    if np.isfinite(full).any()
+    else "no fully diverged run has an AUC"
   )
   told += f"; {len(gaps)} micro-diverged runs have calm fellows of the same setting"
-  if len(gaps) < SEEDS:
-    return Judgement("undecided", told)
-  gap = paired_difference(micro.value.to_numpy(float), micro.calm.to_numpy(float))
-  told += f", AUC {in_points(gap)} points against them"
-  if full_stay and gap.ci95[0] > -5 * NEGLIGIBLE:
-    verdict: Verdict = "reproduced"
-  elif not full_stay or gap.ci95[1] < -NEGLIGIBLE:
+  gap = None
+  if len(gaps) >= SEEDS:
+    gap = paired_difference(micro.value.to_numpy(float), micro.calm.to_numpy(float))
+    told += f", AUC {in_points(gap)} points against them"
+  verdict: Verdict = "undecided"
+  if recovered or (gap is not None and gap.ci95[1] < -NEGLIGIBLE):
     verdict = "not reproduced"
-  else:
-    verdict = "undecided"
+  elif gap is not None and gap.ci95[0] > -5 * NEGLIGIBLE and len(full) >= SEEDS:
+    verdict = "reproduced"
   return Judgement(verdict, told)
 
 

@@ -49,7 +49,10 @@ F9 = Rule(
   "reproduced if in none.",
   _clippys_factor_is_lowest,
   METHODS,
-  "What the clips would have done in runs that none of them steered, at the paper's thresholds.",
+  "What the clips would have done in runs that none of them steered. Adagrad divides a gradient by "
+  "the root of what has accumulated, itself included: however it explodes, no coordinate of the "
+  "direction is beyond 1, and Clippy's factor not below its absolute threshold ÷ η. GC's and AGC's "
+  "follow the gradient.",
 )
 
 
