@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import pandas as pd
 from ranking.experiments import series
 from ranking.experiments.search import FINISHED, SURVIVED
 from ranking.experiments.series import SeriesError
+from ranking.experiments.tables.points import Point
 
 
 class Speed(NamedTuple):
@@ -35,19 +37,14 @@ def steps_to(run_directory: Path, target_auc: float) -> int | None:
   return None
 
 
-def target(runs: pd.DataFrame) -> float | None:
-  """Naive's best AUC at any evaluation of its runs that survived; None if it has none.
+def target(grid: Sequence[Point]) -> float | None:
+  """Naive's best AUC: at the best of its points, what half of its seeds reach at some evaluation.
 
-  Args:
-    runs: rows with the columns of results.py; runs whose evaluations cannot be read are left out.
+  Of all its runs together the best would be luck, which no other method gets to but by luck. None
+  if at no point so many survive; a run whose evaluations cannot be read reaches nothing.
   """
-  naive = runs[(runs.method == "naive") & runs.status.isin(SURVIVED)]
-  best = -math.inf
-  for run in naive.run.unique():
-    try:
-      best = max([best, *(auc for _, auc in _aucs(Path(run)) if math.isfinite(auc))])
-    except SeriesError:
-      continue
+  typical = [_typical_best(point.runs) for point in grid if point.method == "naive"]
+  best = max(typical, default=-math.inf)
   return best if math.isfinite(best) else None
 
 
@@ -82,6 +79,18 @@ def _aucs(run_directory: Path) -> list[tuple[int, float]]:
     return []
   first = binary[binary.task == binary.task.iloc[0]]
   return list(zip(map(int, first.step), map(float, first.value), strict=True))
+
+
+def _typical_best(runs: pd.DataFrame) -> float:
+  """The median over the finished runs of a point of the best AUC of each, -inf for a lost one."""
+  bests = []
+  for run in runs[runs.status.isin(FINISHED)].drop_duplicates("trial").to_dict("records"):
+    try:
+      aucs = _aucs(Path(run["run"])) if run["status"] in SURVIVED else []
+    except SeriesError:
+      aucs = []
+    bests.append(max((auc for _, auc in aucs if math.isfinite(auc)), default=-math.inf))
+  return statistics.median_low(bests) if bests else -math.inf
 
 
 def _median(values: list[float]) -> float:

@@ -37,7 +37,7 @@ def summary(sweep: Sweep, table: pd.DataFrame) -> Document:
   tasks = rows.dropna(subset=["task"]).drop_duplicates("task")
   measures = dict(zip(tasks.task, tasks.measure, strict=True))
   headline = list(tasks.drop_duplicates("measure").task)
-  target = speed.target(rows)
+  target = speed.target(grid)
   outcomes = [
     _Outcome(point, speed.speed(point.runs, target) if target is not None else None)
     for point in grid
@@ -214,10 +214,10 @@ def _explained(tasks: list[str], target: float | None, edges: bool) -> list[str]
   if target is not None:
     paragraphs.append(
       f"Steps to {MEASURES['auc'].text(target)}: the first evaluation at which the AUC (%) of the "
-      "first binary task is as good as naive's best at any evaluation of any run of this sweep "
-      "that survived; as exact as evaluations are frequent. Median over seeds; never: fewer than "
-      "half got there, and a diverged run does not. Seconds are those steps at the run's own pace "
-      "of training, evaluations left out."
+      "first binary task is as good as naive's best: what half of its seeds reach at some "
+      "evaluation, at the best of its points on any model. As exact as evaluations are frequent. "
+      "Median over seeds; never: fewer than half got there, and a diverged run does not. Seconds "
+      "are those steps at the run's own pace of training, evaluations left out."
     )
   if edges:
     paragraphs.append(
