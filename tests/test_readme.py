@@ -97,6 +97,44 @@ def test_the_differences_that_the_readme_names_are_those_of_the_comparison() -> 
   assert spread in " ".join(README.split())
 
 
+def of_sweep(name: str) -> pd.DataFrame:
+  """The AUC of is_click in a sweep's summary.csv."""
+  rows = pd.read_csv(ROOT / "docs" / "results" / name / "summary.csv")
+  return rows[rows.task == "is_click"]
+
+
+def test_the_readme_says_where_naive_is_lost() -> None:
+  rows = of_sweep("naive_limits_kuairand")
+  lost = {
+    model: dict(zip(of_model.learning_rate, of_model.diverged, strict=True))
+    for model, of_model in rows.groupby("model")
+  }
+  assert set(rows.finished) == {3}
+  assert lost["large"] == {0.1: 0, 0.2: 0, 0.3: 3, 0.4: 3, 0.8: 3}
+  assert lost["small"] == {0.1: 0, 0.2: 0, 0.3: 0, 0.4: 2, 0.8: 3}
+  assert "Large at 0.3, Small at 0.4 (two of three; all at 0.8)" in README
+
+
+def test_the_readme_says_what_adam_does() -> None:
+  rows = of_sweep("adam_kuairand").set_index(["method", "learning_rate"])
+  assert set(rows.finished) == {5}
+  assert rows.diverged["clippy"].tolist() == [0, 0, 0, 0]
+  assert rows.diverged["naive"].tolist() == [0, 0, 4, 5]
+  text = MEASURES["auc"].text
+  for method in ("naive", "clippy"):
+    best = rows.loc[(method, 0.001)]
+    assert f"{text(best['mean'])} ± {text(best.deviation)}, with Clippy and without" in README
+  words = " ".join(README.split())
+  assert "at 0.05 Adam loses 4 of 5 runs and at 0.1 all 5, and with Clippy none" in words
+
+
+def test_the_readme_counts_the_findings_as_their_page_does() -> None:
+  (counts,) = re.findall(
+    r"^On kuairand, of 15 findings .*\.$", (ROOT / "docs" / "findings.md").read_text(), re.MULTILINE
+  )
+  assert counts in README
+
+
 @pytest.mark.parametrize("line", TRAINING, ids=lambda line: " ".join(line[1:5]))
 def test_a_training_command_of_the_readme_runs(
   line: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
