@@ -15,7 +15,7 @@ SWEEP ?=
 REFERENCE ?= Clippy
 JOBS ?=
 SHARD ?=
-TESTS ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile tests
+TESTS ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder tests
 
 # The first Python 3.10 to 3.12 there is; PYTHON=/path/to/python chooses another.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \

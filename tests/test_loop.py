@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ranking.training.loop import FREE_ON_RESUME, Speed
+from tests.conftest import FEW_FEATURES
 
 
 def test_speed_leaves_out_the_call_that_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,22 +32,13 @@ def test_only_settings_that_do_not_change_the_weights_may_change_on_resume() -> 
     assert not FREE_ON_RESUME.search(f"loop.train_and_evaluate.{name} = 5")
 
 
-# Replicas gather the gradient of each embedding, which takes TensorFlow longest to compile.
-WITHOUT = [
-  *("author_id", "music_id", "tab", "hour", "day_of_week", "upload_type", "duration_bucket"),
-  *("user_active_degree", "register_days_range"),
-  *(f"onehot_feat{k}" for k in (0, 1, 2, 4, 7, 8)),
-]
-
-
 def run(directory: Path, *settings: str) -> list[dict[str, float]]:
   """A whole run in a process of its own, because TensorFlow starts its devices once."""
   log = "Synthetic.days=3 Synthetic.rows_per_day=300 Synthetic.num_users=60 Synthetic.num_videos=90"
   loop = f"batch_size=64 store_directory='{directory.parent / 'stores'}'"
   loop = " ".join(f"train_and_evaluate.{setting}" for setting in loop.split())
   line = [sys.executable, "-m", "ranking.main", "--config=large_dcn_clippy.gin", "--scale=proxy"]
-  few = f"SharedBottom.without_features={WITHOUT}"
-  line += [f"--run={directory}", f"--set={' '.join([log, loop, few, *settings])}"]
+  line += [f"--run={directory}", f"--set={' '.join([log, loop, FEW_FEATURES, *settings])}"]
   subprocess.run(line, check=True, capture_output=True, cwd=directory.parent)
   return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 

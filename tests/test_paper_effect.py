@@ -49,12 +49,13 @@ def test_small_with_clippy_ranks_day_n_as_well_as_the_readme_says(
 
 
 def test_naive_large_dcn_diverges_where_clippy_does_not(stores: Path, tmp_path: Path) -> None:
-  code, naive = train("large_dcn_naive", stores, tmp_path / "naive")
-  assert (code, naive["status"]) == (3, "diverged")
+  short = "train_and_evaluate.max_steps=80"  # of 203: Clippy learns for the other 123
+  _, naive = train("large_dcn_naive", stores, tmp_path / "naive", short)
+  assert naive["status"] == "diverged"
   assert naive["metrics"]["is_click"]["auc"] < 0.65
-  code, clippy = train("large_dcn_clippy", stores, tmp_path / "clippy")
+  code, clippy = train("large_dcn_clippy", stores, tmp_path / "clippy", short)
   assert (code, clippy["status"]) == (0, "ok")
-  assert clippy["metrics"]["is_click"]["auc"] == pytest.approx(0.737, abs=0.005)
+  assert clippy["metrics"]["is_click"]["auc"] == pytest.approx(0.715, abs=0.015)
 
 
 @pytest.mark.skipif("RANKING_SLOW" not in os.environ, reason="takes minutes: RANKING_SLOW=1")

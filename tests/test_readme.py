@@ -128,6 +128,16 @@ def test_the_readme_says_what_adam_does() -> None:
   assert "at 0.05 Adam loses 4 of 5 runs and at 0.1 all 5, and with Clippy none" in words
 
 
+def test_the_readme_says_what_a_warm_up_and_a_window_save() -> None:
+  rows = of_sweep("mitigations_large_dcn_kuairand").set_index("ablation")
+  assert set(rows.finished) == {5}
+  lost = rows.diverged[["day_constant", "warmup_50", "warmup_150", "window_96h", "window_336h"]]
+  assert lost.tolist() == [5, 0, 0, 4, 5]
+  words = " ".join(README.split())
+  assert "warm-up alone saves five of five naive runs" in words
+  assert "window saves one of five (96 hours) or none (the whole log shuffled)" in words
+
+
 def test_the_readme_counts_the_findings_as_their_page_does() -> None:
   (counts,) = re.findall(
     r"^On kuairand, of 15 findings .*\.$", (ROOT / "docs" / "findings.md").read_text(), re.MULTILINE

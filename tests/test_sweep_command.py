@@ -12,6 +12,7 @@ import pytest
 from ranking.experiments.figures import style
 from ranking.experiments.sweep import Sweep
 from scripts import sweep as command
+from tests.conftest import FEW_FEATURES
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
@@ -314,7 +315,12 @@ def test_every_log_of_a_sweep_is_prepared_once():
 
 def test_the_real_trainer_runs_a_sweep_one_run_of_which_diverges(monkeypatch: pytest.MonkeyPatch):
   monkeypatch.setenv("PYTHONPATH", str(ROOT))
-  bindings = [*TINY_LOG, "train_and_evaluate.batch_size=16", "train_and_evaluate.max_steps=11"]
+  bindings = [
+    *TINY_LOG,
+    FEW_FEATURES,
+    "train_and_evaluate.batch_size=16",
+    "train_and_evaluate.max_steps=11",
+  ]
   bindings += ["train_and_evaluate.store_directory='a/b'"]
   file = write(f"sweep.Sweep.learning_rates = [0.05, 1e30]\nsweep.Sweep.bindings = {bindings}")
   assert command.main([f"--sweep={file}"]) == 0
