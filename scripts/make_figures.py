@@ -106,16 +106,23 @@ def figures_of_dynamics(runs: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
 
 
 def latest_to_diverge(runs: pd.DataFrame) -> tuple[Path, Moments]:
-  """The run that learned for longest before it diverged, and its steps a, b and c."""
-  found, why = {}, "none diverged"
+  """The run that learned for longest before it diverged, and its steps a, b and c.
+
+  One that was lost for `DivergenceMonitor.patience` steps comes before those that the log's end
+  cut short, which show no more than that they may be lost.
+  """
+  found, seen_out, why = {}, {}, "none diverged"
   for run in map(Path, runs.run[runs.status == "diverged"]):
     try:
-      found[run] = moments.find(series.steps(run))
+      steps = series.steps(run)
+      found[run] = moments.find(steps)
+      seen_out[run] = found[run].c + DivergenceMonitor.patience <= steps.step.max()
     except SeriesError as error:
       why = f"{run}: {error}"
   if not found:
     raise SeriesError(f"no run for Figures 1, 4 and 8 in sweep {runs.sweep.iloc[0]}: {why}")
-  return max(found.items(), key=lambda run_and_moments: run_and_moments[1].c)
+  chosen = max(found, key=lambda run: (seen_out[run], found[run].c))
+  return chosen, found[chosen]
 
 
 def highest_to_recover(runs: pd.DataFrame) -> Path | None:

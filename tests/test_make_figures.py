@@ -135,17 +135,18 @@ def test_without_a_micro_diverged_run_figure_1_says_so(capfd: pytest.CaptureFixt
   assert "no run micro-diverged" in capfd.readouterr().out
 
 
-def test_the_run_that_was_healthy_longest_is_shown():
+@pytest.mark.parametrize(("lost_steps", "shown"), [(60, 1), (30, 0)], ids=["seen out", "cut short"])
+def test_the_run_that_was_healthy_longest_is_shown_if_it_was_seen_out(lost_steps: int, shown: int):
   runs = finished_sweeps(("diverged", "diverged", "ok"))
   path = runs[1] / "metrics.jsonl"
   rows = [json.loads(line) for line in path.read_text().splitlines()]
-  late = [*rows[:90], *rows[50:90], *rows[100:160]]  # forty healthy steps more
+  late = [*rows[:90], *rows[50:90], *rows[100 : 100 + lost_steps]]  # forty healthy steps more
   late = [{**row, "step": step} for step, row in enumerate(late, 1)]
   path.write_text("".join(json.dumps(row) + "\n" for row in late))
   table = make_figures.read_runs(Path("runs/dynamics_toy"))
   run, marked = make_figures.latest_to_diverge(table)
-  assert run == runs[1]
-  assert marked.b == 131
+  assert run == runs[shown]
+  assert marked.b == (131 if shown else 101)
 
 
 @pytest.mark.parametrize(
