@@ -35,13 +35,15 @@ help:
 
 setup: .venv/ready
 
-# The lock is complete, so pip need not resolve anything (--no-deps).
+# The lock is complete, so pip need not resolve anything (--no-deps). All is compiled here, by all cores:
+# where PYTHONDONTWRITEBYTECODE is set, every process would otherwise compile TensorFlow again, 5 s each.
 .venv/ready: requirements.lock
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.10 to 3.12 found; give PYTHON=/path/to/python" >&2; exit 2; }
 	@echo "Setting up .venv with $$($(PYTHON) --version) (once, about two minutes)"
 	@$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null || true # some packages ship templates that are no Python
 	@touch $@
 
 train: setup
