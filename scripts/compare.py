@@ -20,11 +20,6 @@ from ranking.experiments.tables import arms
 from ranking.experiments.tables.comparison import comparison
 from scripts import sweep
 
-CHOSEN_BY_DAY_N = (
-  "The settings were chosen by the AUC of this very day N, which flatters a method the more the "
-  "larger its search; no test here corrects for that."
-)
-
 
 def main(arguments: Sequence[str], python: Sequence[str] = sweep.PYTHON) -> int:
   """Runs what is not finished and writes the comparison; arguments as of `sweep.main`."""
@@ -72,7 +67,8 @@ def of_search(given: argparse.Namespace) -> int:
       f"{root} has {given.reference} finished on no model; run: "
       f"python -m scripts.table2 --experiment={given.experiment}"
     )
-  document = comparison(search.name, of_columns, given.reference, table, [CHOSEN_BY_DAY_N])
+  remark = f"{search.choice} No test here corrects for the choice among settings."
+  document = comparison(search.name, of_columns, given.reference, table, [remark])
   return sweep.conclude(root, "comparison", document, table, {})
 
 

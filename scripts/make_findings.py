@@ -1,7 +1,9 @@
 """Writes docs/findings.md from finished runs: python -m scripts.make_findings
 
 Says of every finding of the paper whether each log reproduces it, by the rules of
-ranking/experiments/rules.py. What was not run is undecided, with the command that runs it.
+ranking/experiments/findings/. A finding whose runs are not on this machine keeps what was said of
+it before, in findings.json beside the page, unless its rule was changed since; what was never run
+is undecided.
 """
 
 import argparse
@@ -10,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ranking import quiet
+from ranking.experiments.findings.archive import Archive
 from ranking.experiments.findings.log import Log
 from ranking.experiments.findings.page import markdown
 from ranking.experiments.series import SeriesError
@@ -28,12 +31,19 @@ def main(arguments: Sequence[str]) -> int:
   parser.add_argument("--out", type=Path, default=Path("docs", "findings.md"), help="the page")
   given = parser.parse_args(arguments)
   try:
-    page = markdown(RULES, [Log(name, given.runs) for name in given.logs])
+    archive = Archive(given.out.with_suffix(".json"))
+    logs = [Log(name, given.runs) for name in given.logs]
+    judged = {rule: [archive.judge(rule, log) for log in logs] for rule in RULES}
+    page = markdown(given.logs, {rule: [each for each, _ in of] for rule, of in judged.items()})
     given.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(given.out, page)
+    archive.save()
   except (SweepError, SeriesError, ValueError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
+  kept = [rule.name for rule, of in judged.items() if any(is_kept for _, is_kept in of)]
+  if kept:
+    print(f"kept as judged before, their runs are not here: {', '.join(kept)}")
   print(given.out)
   return 0
 

@@ -1,5 +1,6 @@
 """The rules of the paper's findings: what each says of clear runs, opposite ones, and too few."""
 
+import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from ranking.experiments.findings import page, quality
+from ranking.experiments.findings.archive import Archive
 from ranking.experiments.findings.log import Log, NotRun, difference, lost
 from ranking.experiments.findings.rule import MODELS, Judgement, Rule, judge
 from ranking.experiments.findings.rules import RULES
@@ -297,11 +299,48 @@ def test_only_finished_runs_count_as_lost():
 def test_the_page_counts_verdicts_and_has_a_section_for_each(tmp_path: Path):
   rule = Rule("F1", "Fish swim", "Always.", lambda log: Judgement("reproduced", log.name), "x", "y")
   other = Rule("F2", "Pigs fly", "Never.", lambda log: Judgement("undecided", "z"), "{log}", "w")
-  text = page.markdown([rule, other], [Log("sea", tmp_path), Log("land", tmp_path)])
+  logs = [Log("sea", tmp_path), Log("land", tmp_path)]
+  judgements = {each: [judge(each, log) for log in logs] for each in (rule, other)}
+  text = page.markdown(["sea", "land"], judgements)
   assert "On sea, of 2 findings 1 reproduced, 0 not reproduced, 1 undecided." in text
   assert "| [F1](#f1) | Fish swim | reproduced | reproduced |" in text
   assert "- **land: undecided.** z. `land`" in text
   assert text.count("\n## F") == 2
+
+
+def test_a_finding_keeps_its_judgement_without_its_runs_until_its_rule_changes(tmp_path: Path):
+  path, rule = tmp_path / "findings.json", ALL["F1"]
+  here, gone = FakeLog({"methods": methods(method="naive")}), FakeLog({})
+  first = Archive(path)
+  judgement, kept = first.judge(rule, here)
+  assert (judgement.verdict, kept) == ("reproduced", False)
+  first.save()
+  assert Archive(path).judge(rule, gone) == (judgement, True)
+  changed = dataclasses.replace(rule, rule="Reproduced if it rains.")
+  assert Archive(path).judge(changed, gone) == (judge(rule, gone), False)
+  other = FakeLog({"methods": methods()})
+  assert Archive(path).judge(rule, other) == (judge(rule, other), False)  # what is here wins
+  assert Archive(path).judge(ALL["F2"], gone)[0].verdict == "undecided"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"kuairand": {"F1": {"verdict": "reproduced"}}}'])
+def test_a_damaged_archive_is_named_and_left_as_it_is(
+  text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+  out = tmp_path / "findings.md"
+  out.with_suffix(".json").write_text(text)
+  assert make_findings.main([f"--runs={tmp_path}", f"--out={out}"]) == 2
+  assert "findings.json is no archive of findings" in capsys.readouterr().err
+  assert out.with_suffix(".json").read_text() == text
+  assert not out.exists()
+
+
+def test_the_archive_of_the_repository_says_what_its_page_says():
+  docs = Path(__file__).parents[1] / "docs"
+  archive, page_text = Archive(docs / "findings.json"), (docs / "findings.md").read_text()
+  for rule in RULES:
+    judgement, _ = archive.judge(rule, Log("kuairand", Path("no runs here")))
+    assert f"- **kuairand: {judgement.verdict}.** {judgement.evidence}. `" in page_text, rule.name
 
 
 def test_the_command_writes_the_page_without_any_runs(tmp_path: Path):

@@ -1,5 +1,6 @@
 """The report: what its first screen says of the figures, what it shows, and what is missing."""
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
@@ -94,6 +95,18 @@ def test_the_first_screen_says_what_was_compared_what_won_by_how_much_and_how_su
     "72.00 GC, ± 0.10 over seeds",
     "−1.00 runner-up Clippy: behind, ± apart",
   ]
+
+
+def test_a_search_on_an_earlier_day_is_no_part_of_what_the_verdict_is_judged_by(tmp_path: Path):
+  search = dataclasses.replace(SEARCH, search_days_earlier=3)
+  for trial in search.trials():
+    status = "diverged" if trial.coordinates["method"] == "naive" else "ok"
+    early = {**finished(trial, 0.6, status=status), "eval_day": "2026-01-15", "steps": 9999}
+    hold(tmp_path, trial, result=early)
+  found = verdict_of(tmp_path, ENDS, search=search)
+  assert "38 runs of about 260,000 rows of synthetic" in found.compared
+  assert "day N, 2026-01-18, the day after" in found.compared
+  assert found.sure.endswith("Settings were chosen by an earlier day, not by these rows.")
 
 
 def test_a_changed_figure_changes_the_sentence(tmp_path: Path):

@@ -1,5 +1,6 @@
 """The search of Table 2: which setting is the best, and which runs follow from that."""
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,6 +108,23 @@ def test_every_candidate_and_its_repeats_differ_by_the_seed_alone():
       assert "rate=0.05" in trial.name
 
 
+def test_a_search_on_an_earlier_day_shares_no_run_with_the_repeats_and_changes_none_of_them():
+  columns = {"GC": [GC], "Clippy": [CLIPPY]}
+  late = Search("t", ["small"], columns, seeds=[0, 1])
+  early = dataclasses.replace(late, search_days_earlier=3)
+  assert {trial.bindings[-1] for trial in early.trials()} == {
+    "train_and_evaluate.without_last_days=3"
+  }
+  for was, now in zip(late.cells(), early.cells(), strict=True):
+    for before, after in zip(was.candidates, now.candidates, strict=True):
+      assert after.repeats == before.repeats
+      assert after.tried.bindings[:-1] == before.tried.bindings
+  repeats = {
+    trial.name for cell in early.cells() for each in cell.candidates for trial in each.repeats
+  }
+  assert repeats.isdisjoint(trial.name for trial in early.trials())
+
+
 def test_a_cell_keeps_its_place_among_the_repeats_while_another_one_waits(tmp_path: Path):
   search = Search("t", ["small"], {"Clippy": [CLIPPY], "GC": [GC]}, seeds=[1, 2])
   first, second = search.cells()
@@ -144,6 +162,8 @@ def test_columns_share_the_runs_of_a_method():
     ({"seeds": []}, r"^seeds: empty"),
     ({"seeds": [1, 1]}, r"^two trials are small-gc"),
     ({"learning_rate_multipliers": []}, r"^learning_rate_multipliers: empty"),
+    ({"search_days_earlier": -1}, r"^search_days_earlier is -1; make it a number of days, or 0$"),
+    ({"search_days_earlier": 1.5}, r"^search_days_earlier is 1.5; make it a number"),
   ],
 )
 def test_a_search_that_cannot_be_is_refused_before_its_first_run(

@@ -1,5 +1,6 @@
 """Tables 2 and 3: what a cell says, what is underlined, and that all formats say the same."""
 
+import dataclasses
 import io
 import math
 import re
@@ -193,6 +194,21 @@ def test_the_page_says_where_its_figures_come_from(tmp_path: Path):
     "synthetic at proxy scale, day N = 2026-01-18, 1x = 0.1. "
     "17 runs, 12 minutes of training in all."  # (8 + 9) · 42.5 s
   )
+
+
+def test_a_search_on_an_earlier_day_is_told_apart_from_the_figures(tmp_path: Path):
+  search = dataclasses.replace(SEARCH, search_days_earlier=3)
+  for trial in search.trials():  # of the same names as those that table_of would make
+    early = {**outcome(trial, 0.6, 1.5, "ok"), "eval_day": "2026-01-15"}
+    hold(tmp_path, trial, result=early)
+  results_of = table_of(tmp_path, {"Naive": LOST, "GC": GOOD, "LAMB": WORSE}, search)
+  first, choice, _ = table2.table2(search, results_of).paragraphs
+  assert first == (
+    "synthetic at proxy scale, day N = 2026-01-18, 1x = 0.1. 9 runs, 6 minutes of training in all. "
+    "The search before them: 8 runs, 6 minutes of training."
+  )
+  assert "on day N of the log without its last 3 days" in choice
+  assert choice.endswith("3 days earlier, by rows that no figure is of.")
 
 
 def test_columns_that_choose_the_same_setting_show_the_same(tmp_path: Path):

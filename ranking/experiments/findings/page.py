@@ -1,16 +1,18 @@
 """docs/findings.md: every finding with its verdict, evidence, command and caveat."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
-from ranking.experiments.findings.log import Log
-from ranking.experiments.findings.rule import Judgement, Rule, Verdict, judge
+from ranking.experiments.findings.rule import Judgement, Rule, Verdict
 
 
-def markdown(rules: Sequence[Rule], logs: Sequence[Log]) -> str:
-  """docs/findings.md: a table of all verdicts, then a section for each finding."""
-  judgements = {rule: [judge(rule, log) for log in logs] for rule in rules}
-  names = [log.name for log in logs]
+def markdown(names: Sequence[str], judgements: Mapping[Rule, Sequence[Judgement]]) -> str:
+  """docs/findings.md: a table of all verdicts, then a section for each finding.
+
+  Args:
+    names: of the logs.
+    judgements: of each finding, log by log.
+  """
   lines = [
     "# Do the paper's findings hold on public logs?",
     "",
@@ -28,9 +30,9 @@ def markdown(rules: Sequence[Rule], logs: Sequence[Log]) -> str:
     lines.append(f"| [{rule.name}](#{rule.name.lower()}) | {rule.finding} | {verdicts} |")
   for rule, of_rule in judgements.items():
     lines += ["", f"## {rule.name}", "", f"{rule.finding}.", "", f"- **Rule.** {rule.rule}"]
-    for log, each in zip(logs, of_rule, strict=True):
-      command = rule.command.format(log=log.name)
-      lines.append(f"- **{log.name}: {each.verdict}.** {each.evidence}. `{command}`")
+    for name, each in zip(names, of_rule, strict=True):
+      command = rule.command.format(log=name)
+      lines.append(f"- **{name}: {each.verdict}.** {each.evidence}. `{command}`")
     lines.append(f"- **Caveat.** {rule.caveat}")
   return "\n".join(lines) + "\n"
 

@@ -71,6 +71,8 @@ def verdict(
   """
   each = runs.drop_duplicates("trial")
   finished = each[each.status.isin(FINISHED)]
+  # The search may have had an earlier day N, which no figure is of.
+  judged = runs[runs.eval_day == finished.eval_day.max()]
   if figures.empty or finished.empty:
     return None
   aucs = figures[figures.measure == "auc"]
@@ -85,11 +87,11 @@ def verdict(
   }
   models = [_of_model(model, mine, pairs) for model, mine in by_model.items()]
   return Verdict(
-    compared=_compared(cells, finished, runs[runs.task == task], task),
+    compared=_compared(cells, len(finished), judged[judged.task == task], task),
     survived=_survived(cells),
     won=_won(models, task),
-    sure=_sure(cells, pairs),
-    reading=_reading(runs[runs.task == task]),
+    sure=_sure(cells, pairs, finished.eval_day.nunique() > 1),
+    reading=_reading(judged[judged.task == task]),
     models=models,
   )
 
@@ -120,16 +122,14 @@ def _signed(difference: float) -> str:
   return text if float(text) == 0 else f"{'−' if difference < 0 else '+'}{text}"
 
 
-def _compared(
-  cells: Sequence[Cell], finished: pd.DataFrame, of_task: pd.DataFrame, task: str
-) -> str:
+def _compared(cells: Sequence[Cell], finished: int, of_task: pd.DataFrame, task: str) -> str:
   columns = list(dict.fromkeys(map(_name, cells)))
   models = [title(model) for model in dict.fromkeys(cell["model"] for cell in cells)]
-  run = finished.iloc[0]
-  rows = float(f"{finished.steps.max() * finished.batch_size.max():.3g}")
+  run = of_task.iloc[0]
+  rows = float(f"{of_task.steps.max() * of_task.batch_size.max():.3g}")
   return (
     f"{_count(len(columns), 'method')} on {_count(len(models), 'model')} ({', '.join(models)}): "
-    f"{_count(len(finished), 'run')} of about {rows:,.0f} rows of {run.dataset}, at "
+    f"{_count(finished, 'run')} of about {rows:,.0f} rows of {run.dataset}, at "
     f"{SCALES.get(run.scale, f'{run.scale} scale')}. Judged by the AUC of {task} in percent (50 is "
     f"chance) on the {of_task.rows.max():,.0f} rows of day N, {run.eval_day}, the day after."
   )
@@ -273,7 +273,7 @@ def _models(chosen: Sequence[OfModel]) -> str:
   return enumeration([each.model for each in chosen])
 
 
-def _sure(cells: Sequence[Cell], pairs: Sequence[Cell]) -> str:
+def _sure(cells: Sequence[Cell], pairs: Sequence[Cell], chosen_before: bool) -> str:
   deviations = [c["deviation"] for c in cells if not math.isnan(c["deviation"])]
   if deviations:
     seeds = f"{max(cell['runs'] for cell in cells)} seeds"
@@ -293,7 +293,9 @@ def _sure(cells: Sequence[Cell], pairs: Sequence[Cell]) -> str:
       "Methods were not compared in pairs: a lead is a gap wider than both ± and no more than that."
     )
   sentences.append(
-    "Settings were chosen by these same rows, which flatters what was searched most."
+    "Settings were chosen by an earlier day, not by these rows."
+    if chosen_before
+    else "Settings were chosen by these same rows, which flatters what was searched most."
   )
   return " ".join(sentences)
 

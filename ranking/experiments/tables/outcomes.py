@@ -31,8 +31,15 @@ def cost(runs: pd.DataFrame) -> str:
   day = days[0] if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]} in turn"
   return (
     f"{one.dataset} at {one.scale} scale, day N = {day}, 1x = {one.learning_rate:g}. "
-    f"{len(finished)} runs, {finished.seconds.sum() / 60:.0f} minutes of training in all."
+    f"{effort(runs)} in all."
   )
+
+
+def effort(runs: pd.DataFrame) -> str:
+  """How many runs are finished, and what they cost."""
+  each = runs.drop_duplicates("trial")
+  finished = each[each.status.isin(FINISHED)]
+  return f"{len(finished)} runs, {finished.seconds.sum() / 60:.0f} minutes of training"
 
 
 def settings(thresholds: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from ranking.experiments.search import SURVIVED, Candidate, Cell, Search, choose
 from ranking.experiments.statistics.differences import spread
 from ranking.experiments.tables.document import MEASURES, NOTHING, Document, Entry, Table
-from ranking.experiments.tables.outcomes import Count, commands, cost, runs_table, settings
+from ranking.experiments.tables.outcomes import Count, commands, cost, effort, runs_table, settings
 
 
 def table2(search: Search, table: pd.DataFrame) -> Document:
@@ -188,20 +188,25 @@ def _search_table(search: Search, outcomes: Sequence[_Outcome], table: pd.DataFr
 
 
 def _about_table2(search: Search, outcomes: Sequence[_Outcome], table: pd.DataFrame) -> list[str]:
-  tried = [trial.name for trial in search.trials()]
+  tried = table[table.trial.isin([trial.name for trial in search.trials()])]
   repeated = [name for each in outcomes if each.chosen for name in each.runs.trial]
+  repeats = table[table.trial.isin(repeated)]
   sizes = ", ".join(
     f"{each.cell.column} {len(each.cell.candidates)}" for each in outcomes[: len(search.columns)]
   )
   seeds = ", ".join(map(str, search.seeds))
+  if search.search_days_earlier:
+    costs = f"{cost(repeats)} The search before them: {effort(tried)}."
+    day = f"day N of the log without its last {search.search_days_earlier} days"
+  else:
+    costs, day = cost(pd.concat([tried, repeats])), "day N"
   return [
-    cost(table[table.trial.isin([*tried, *repeated])]),
+    costs,
     f"Every threshold of a column's grid ran at every learning rate with seed {search.search_seed} "
-    f"(settings on each model: {sizes}). The one with the best AUC of the first binary task on day "
-    "N, among those that did not diverge, was run again with "
+    f"(settings on each model: {sizes}). The one with the best AUC of the first binary task on "
+    f"{day}, among those that did not diverge, was run again with "
     f"seed{'s' * (len(search.seeds) > 1)} {seeds}: these runs are the figures, mean ± standard "
-    "deviation over seeds. The choice is by day N itself, as in the paper, which flatters a column "
-    "the more the larger its search.",
+    f"deviation over seeds. {search.choice}",
     "The best of a row is underlined, with all that print alike. Diverged (k of n): k of its n "
     "repeats did; one is enough: the mean of the others would flatter the method that loses most "
     f"runs. Where the best threshold and rate are {NOTHING}, no setting survived the search, "
