@@ -167,6 +167,16 @@ def test_a_run_may_start_above_the_reference_and_learn_within_grace() -> None:
   assert set(watch(losses)[1]) == {"ok"}
 
 
+@pytest.mark.parametrize(("lost", "found"), [(PATIENCE - 20, []), (PATIENCE + 20, [8])])
+def test_a_run_that_blows_up_at_once_and_takes_long_to_come_back_has_micro_diverged(
+  lost: int, found: list[int]
+) -> None:
+  start = np.concatenate([np.full(4, 1.0), np.full(lost, 5.0)])  # the median of 8 is between
+  monitor, verdicts = watch(np.concatenate([start, np.full(200, 0.9)]))
+  assert monitor.micro_divergences == found
+  assert verdicts[-1] == ("micro_diverged" if found else "ok")
+
+
 def test_a_spike_before_learning_has_begun_is_no_micro_divergence() -> None:
   losses = np.concatenate([np.full(200, 1.0), learning()])
   losses[150] = 2.0

@@ -13,7 +13,9 @@ every unit has died.
   `patience`, is too soon to tell: such a run is ok.
 - Micro-diverged: the relative loss of a run that had been below jumps by more than `jump` robust
   deviations (and by 5 %) above its running median, and returns to within half of that before
-  `patience` steps have passed.
+  `patience` steps have passed; or a run that blew up before it had been below gets there after all,
+  but only when `patience` steps have passed since. (Fast runs overshoot in their first steps and are
+  back within thirty, and a run may start above 1: these are ok.)
 """
 
 import dataclasses
@@ -51,7 +53,7 @@ class DivergenceMonitor:
   micro_divergences: list[int] = dataclasses.field(default_factory=list)
   steps: int = 0
   been_below: bool = False
-  blown_up: bool = False
+  blown_up_at: int | None = None
   lost_since: int | None = None
   skipped_steps: int = 0
   skipped_since: int | None = None
@@ -81,8 +83,13 @@ class DivergenceMonitor:
     self.latest = [*self.latest[1 - SMOOTHED_OVER :], relative]
     smoothed = float(np.median(self.latest))
     lost = smoothed > 1.0 - self.margin or output_spread == 0.0
-    self.been_below = self.been_below or not lost
-    self.blown_up = self.blown_up or smoothed > BLOWN_UP or output_spread == 0.0
+    if self.blown_up_at is None and (smoothed > BLOWN_UP or output_spread == 0.0):
+      self.blown_up_at = step
+    if not lost and not self.been_below:
+      self.been_below = True
+      blown_up_at = self.blown_up_at or step
+      if blown_up_at > 1 and step - blown_up_at >= self.patience:
+        self.micro_divergences.append(blown_up_at)
     self.lost_since = (self.lost_since or step) if lost else None
     if self.lost_since is not None and self._is_over(step - self.lost_since + 1):
       return self.give_up(self.lost_since)
@@ -92,7 +99,7 @@ class DivergenceMonitor:
 
   def finish(self) -> Status:
     """The verdict at the end of training."""
-    least = 0 if self.been_below else self.patience if self.blown_up else self.grace
+    least = 0 if self.been_below else self.patience if self.blown_up_at is not None else self.grace
     if self.diverged_at_step is None and self.lost_since is not None and self.steps >= least:
       self.diverged_at_step = self.lost_since
     return self.status
@@ -117,7 +124,7 @@ class DivergenceMonitor:
   def _is_over(self, lost_steps: int) -> bool:
     if self.been_below:
       return lost_steps >= self.patience
-    return self.blown_up and lost_steps >= self.grace
+    return self.blown_up_at is not None and lost_steps >= self.grace
 
   def _watch_for_jumps(self, step: int, relative: float) -> None:
     if len(self.calm) < self.history:
