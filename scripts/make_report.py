@@ -1,7 +1,8 @@
 """Makes the report, one page of all results: python -m scripts.make_report --data=kuairand
 
-It trains nothing: it shows what other commands left below runs/ and in docs/, and names what is
-missing. The page needs no network. Exit codes: 0, or 2 with one line if there is nothing to report.
+It trains nothing: it shows what other commands left below runs/ and in docs/figures/, what is
+published in docs/results/ of experiments that this machine has not run, and names what is missing.
+The page needs no network. Exit codes: 0, or 2 with one line if there is nothing to report.
 """
 
 import argparse
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str]) -> int:
   parser = argparse.ArgumentParser(prog="scripts.make_report", allow_abbrev=False)
   for name, default, what in (
     ("runs", "runs", "folder of the experiments' folders"),
+    ("published", "docs/results", "folder of the published experiments' folders"),
     ("out", "runs/report.html", "the page"),
     ("findings", "docs/findings.md", "Markdown file"),
     ("figures", "docs/figures", "folder of the folders that scripts.make_figures writes"),

@@ -263,7 +263,7 @@ def project(folder: Path, ends: Ends = ENDS, search: Search = SEARCH) -> list[st
 
 def arguments(folder: Path) -> list[str]:
   places = {"runs": "runs", "out": "runs/report.html", "findings": "docs/findings.md"}
-  places |= {"figures": "docs/figures", "experiments": "experiments"}
+  places |= {"figures": "docs/figures", "experiments": "experiments", "published": "docs/results"}
   return [f"--{name}={folder / place}" for name, place in places.items()]
 
 
@@ -432,7 +432,7 @@ def test_the_same_files_give_the_same_page(tmp_path: Path):
   ("file", "content", "message"),
   [
     ("runs/table2_kuairand/table2.csv", "a,b\n1,2\n", "has no column 'model'; make it again"),
-    ("runs/table2_kuairand/table.csv", 'a\n"', "cannot be read (ParserError); make it again"),
+    ("runs/table2_kuairand/table.parquet", "a", "cannot be read (ArrowInvalid); make it again"),
     (
       "runs/days_kuairand/comparison.csv",
       "experiment\n1\n",

@@ -14,8 +14,8 @@ every unit has died.
 - Micro-diverged: the relative loss of a run that had been below jumps by more than `jump` robust
   deviations (and by 5 %) above its running median, and returns to within half of that before
   `patience` steps have passed; or a run that blew up before it had been below gets there after all,
-  but only when `patience` steps have passed since. (Fast runs overshoot in their first steps and are
-  back within thirty, and a run may start above 1: these are ok.)
+  but only when `patience` steps have passed since. (Fast runs overshoot in their first steps and
+  are back within thirty, and a run may start above 1: these are ok.)
 """
 
 import dataclasses

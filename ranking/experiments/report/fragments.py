@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 import markdown
 
+from ranking.experiments.tables import rendering
+
 PICTURES = {
   "survival_map": "Survival map: which method survives which learning rate, and how well",
   "survival_curves": "Survival curves: AUC and share of survivors over the learning rate",
@@ -33,16 +35,22 @@ class ReportError(ValueError):
   """There is nothing to report, or a file cannot be read; the message is one line."""
 
 
+def find(folder: Path, stem: str) -> Path | None:
+  """The document of that name in a folder: as HTML, or as Markdown where it is published."""
+  paths = (folder / f"{stem}.{ending}" for ending in ("html", "md"))
+  return next((path for path in paths if path.is_file()), None)
+
+
 def document(path: Path, start: Path, styles: list[str], drawn: Sequence[Path] = ()) -> str:
-  """A fragment as rendering.as_html writes it, with smaller headings and links to its files.
+  """A document as rendering.py writes it, with smaller headings and links to its files.
 
   Args:
-    path: of the fragment; its CSV and Markdown are beside it.
+    path: of `find`; its CSV is beside it.
     start: folder that the page will be in.
     styles: what the page has for all fragments; this one's is moved there.
     drawn: SVG files that stand before its first table.
   """
-  text = path.read_text()
+  text = path.read_text() if path.suffix == ".html" else _of_markdown(path)
   for style in re.findall(r"<style>\s*(.*?)\s*</style>", text, re.DOTALL):
     if style not in styles:
       styles.append(style)
@@ -89,6 +97,28 @@ def page_of(path: Path, start: Path) -> str:
     return f'href="{html.escape(_relative(here, start))}{"#" * bool(place)}{html.escape(place)}"'
 
   return _demoted(re.sub(r'\b(src|href)="([^"]*)"', found, text))
+
+
+def _of_markdown(path: Path) -> str:
+  """The Markdown of a document as its HTML would be, without hints; only its first table is open.
+
+  Raises ReportError if it does not begin with a title.
+  """
+  text = markdown.markdown(path.read_text(), extensions=["tables"])
+  title = re.match(r"<h1>(.*?)</h1>", text)
+  if title is None:
+    raise ReportError(f"{path} does not begin with a title; restore it")
+  about, *tables = text[title.end() :].split("<h2>")
+  parts = [f"<h2>{title[1]}</h2>", about]
+  for k, part in enumerate(tables):
+    caption, _, table = part.partition("</h2>")
+    if k == 0:
+      table = table.replace("<table>", f"<table><caption>{caption}</caption>", 1)
+    scrolling = f'<div class="scroll">{table}</div>'
+    if k > 0:
+      scrolling = f"<details><summary>{caption}</summary>{scrolling}</details>"
+    parts.append(scrolling)
+  return f'<section class="ranking-table"><style>{rendering.CSS}</style>{"".join(parts)}</section>'
 
 
 def link(path: Path, start: Path, text: str) -> str:

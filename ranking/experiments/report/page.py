@@ -1,7 +1,8 @@
 """One page of all that the experiments found: tables, pictures, findings, and every run.
 
-The page is made of what there is below runs/; what is missing is named with the command that makes
-it. It holds its pictures and its style, so that it works from disk, and its links are relative.
+The page is made of what there is below runs/, and of what was published below docs/results/ where
+this machine has no runs of it; what is missing is named with the command that makes it. It holds
+its pictures and its style, so that it works from disk, and its links are relative.
 """
 
 import dataclasses
@@ -53,6 +54,7 @@ class Sources:
 
   Attributes:
     runs: a folder per experiment, with its documents, pictures and run directories.
+    published: likewise, without run directories, what the repository holds of earlier runs.
     figures: a folder per log, with figure_*.svg.
     findings: a Markdown file.
     experiments: the *.gin files that describe the experiments.
@@ -61,6 +63,7 @@ class Sources:
   """
 
   runs: Path
+  published: Path
   figures: Path
   findings: Path
   experiments: Path
@@ -100,14 +103,26 @@ def page(sources: Sources) -> str:
   )
 
 
+def folders(sources: Sources) -> dict[str, Path]:
+  """Of each experiment that has a document or a picture: its folder here, or the published one."""
+  found: dict[str, Path] = {}
+  for root in (sources.published, sources.runs):
+    for folder in sorted(root.glob("*/")):
+      if any(fragments.find(folder, stem) for stem in DOCUMENTS) or any(folder.glob("*.svg")):
+        found[folder.name] = folder
+  return found
+
+
 def headline(sources: Sources) -> tuple[str, Verdict] | None:
   """The experiment that the first screen is about, and its verdict. Raises ReportError."""
   first = [f"table2_{data}" for data in dict.fromkeys((sources.data, *DATA))]
-  known = sorted(path.parent.name for path in sources.runs.glob("*/table2.csv"))
+  known = folders(sources)
   for name in dict.fromkeys((*first, *known)):
-    folder = sources.runs / name
+    if name not in known:
+      continue
+    folder = known[name]
     figures = _read(folder / "table2.csv", ("model", "column", "task", "measure", "outcome"))
-    runs = _read(folder / "table.csv", ("trial", "status", "task", "ci95_low", "ci95_high"))
+    runs = _read(folder / "table.parquet", ("trial", "status", "task", "ci95_low", "ci95_high"))
     if figures is None or runs is None:
       continue
     found = verdict(figures, runs, comparison(name, sources))
@@ -119,8 +134,11 @@ def headline(sources: Sources) -> tuple[str, Verdict] | None:
 def comparison(name: str, sources: Sources) -> pd.DataFrame | None:
   """The paired differences of an experiment's own runs. Raises ReportError."""
   tables = [
-    _read(path, ("experiment", "model", "reference", "method", "task", "difference", "detectable"))
-    for path in sorted(sources.runs.glob("*/comparison.csv"))
+    _read(
+      folder / "comparison.csv",
+      ("experiment", "model", "reference", "method", "task", "difference", "detectable"),
+    )
+    for folder in folders(sources).values()
   ]
   mine = [table[table.experiment == name] for table in tables if table is not None]
   found = pd.concat(mine) if mine else None
@@ -138,23 +156,23 @@ def parts(section: str, sources: Sources, styles: list[str]) -> Iterator[str]:
         name = html.escape(folder.name)
         yield f"<article><h3>{name}</h3>{fragments.pictures(pictures, start)}</article>"
   order = [f"{kind}_{data}" for kind in ("table2", "table3") for data in (sources.data, *DATA)]
-  for folder in sorted(
-    sources.runs.glob("*/"), key=lambda x: (order.index(x.name) if x.name in order else 99, x)
+  for name, folder in sorted(
+    folders(sources).items(), key=lambda x: (order.index(x[0]) if x[0] in order else 99, x)
   ):
     homes = {
-      stem: _home(folder, home)
+      stem: (_home(name, home), path)
       for stem, home in DOCUMENTS.items()
-      if (folder / f"{stem}.html").is_file()
+      if (path := fragments.find(folder, stem))
     }
     pictures = sorted(folder.glob("*.svg"), key=_picture_order)
     mine = []
-    for stem, home in homes.items():
+    for stem, (home, path) in homes.items():
       if home == section:
         # Pictures stand once, in the first document of their experiment.
         drawn = pictures if stem == next(iter(homes)) else ()
-        mine.append(fragments.document(folder / f"{stem}.html", start, styles, drawn))
-    if pictures and not homes and _home(folder, "beyond") == section:
-      mine = [f"<h3>{html.escape(folder.name)}</h3>{fragments.pictures(pictures, start)}"]
+        mine.append(fragments.document(path, start, styles, drawn))
+    if pictures and not homes and _home(name, "beyond") == section:
+      mine = [f"<h3>{html.escape(name)}</h3>{fragments.pictures(pictures, start)}"]
     if mine:
       yield f"<article>{''.join(mine)}</article>"
 
@@ -165,19 +183,22 @@ def missing(sources: Sources) -> list[tuple[str, str]]:
   core = [f"table2_{data}", f"table3_{data}", f"survival_{data}", f"dynamics_{data}"]
   described = sorted(path.stem for path in sources.experiments.glob("*.gin"))
   absent: dict[str, str] = {}
+  known = folders(sources)
+  there = {
+    (name, stem) for name in known for stem in DOCUMENTS if fragments.find(known[name], stem)
+  }
   for name in dict.fromkeys((*core, *described)):
     kind, _, of = name.partition("_")
-    folder = sources.runs / name
     if kind in ("table2", "table3"):
-      if not (folder / f"{kind}.html").is_file():
+      if (name, kind) not in there:
         absent[f"{kind.capitalize()[:-1]} {kind[-1]} of {of}"] = f"make {kind} DATA={of}"
     elif name.startswith(SAME_AS_DRAWN):
       if not any((sources.figures / of).glob("figure_*.svg")):
         absent[f"Figures of {of}"] = f"make figures DATA={of}"
-    elif not any((folder / f"{stem}.html").is_file() for stem in DOCUMENTS):
+    elif not any((name, stem) in there for stem in DOCUMENTS):
       what = f"Survival map of {of}" if kind == "survival" else name
       absent[what] = f"make sweep SWEEP=experiments/{name}.gin"
-  if not any(sources.runs.glob("*/comparison.html")):
+  if not any(stem == "comparison" for _, stem in there):
     absent["Statistics: methods compared in pairs"] = f"make compare DATA={data}"
   if not sources.findings.is_file():
     absent["Findings"] = "make findings"
@@ -223,9 +244,9 @@ def _status(directory: Path) -> str | None:
   return None
 
 
-def _home(folder: Path, section: str) -> str:
+def _home(experiment: str, section: str) -> str:
   """The section of a document: the survival map has one of its own."""
-  return "survival" if section == "beyond" and folder.name.startswith("survival_") else section
+  return "survival" if section == "beyond" and experiment.startswith("survival_") else section
 
 
 def _picture_order(path: Path) -> tuple[int, str]:
@@ -240,7 +261,10 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
     return None
   try:
     # "None" and the like are names here; an empty place is what is missing.
-    table = pd.read_csv(path, float_precision="round_trip")
+    if path.suffix == ".parquet":
+      table = pd.read_parquet(path)
+    else:
+      table = pd.read_csv(path, float_precision="round_trip")
   except pd.errors.EmptyDataError:
     return None
   except (OSError, ValueError) as error:

@@ -1,0 +1,73 @@
+"""What is published of experiments, and that the report shows it without their runs."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ranking.experiments import results
+from ranking.experiments.tables import rendering, table2
+from scripts import publish
+from tests.test_report import Page, draw, made, project
+from tests.test_sweep_results import hold
+from tests.test_tables import SEARCH, table_of
+
+
+def published(folder: Path, *names: str) -> int:
+  given = [str(folder / "runs" / name) for name in names]
+  return publish.main([*given, f"--out={folder / 'docs' / 'results'}"])
+
+
+def test_the_report_of_what_is_published_says_what_that_of_the_runs_said(tmp_path: Path):
+  project(tmp_path)
+  before = Page(made(tmp_path))
+  assert published(tmp_path, "table2_kuairand") == 0
+  shutil.rmtree(tmp_path / "runs" / "table2_kuairand")
+  text = made(tmp_path)
+  page = Page(text)
+  assert page.open == []
+  screens = [each.text.partition("How to read this")[0] for each in (before, page)]
+  assert screens[0] == screens[1]
+  assert "GC leads" in screens[1]
+  section = text.split('<section id="table2">')[1].split("</section>")[0]
+  assert section.count("<caption>") == 1
+  assert section.count("<details>") == 3  # all tasks, the search, the runs
+  assert "<u>72.00 ± 0.10</u>" in section
+  assert '<em class="lost">diverged (3 of 3)</em>' in section
+  assert "../docs/results/table2_kuairand/table2.csv" in page.all("a", "href")
+
+
+def test_what_is_published_is_all_that_is_worth_keeping_and_nothing_else(tmp_path: Path):
+  project(tmp_path)
+  draw(tmp_path / "runs" / "table2_kuairand" / "map")
+  old = tmp_path / "docs" / "results" / "table2_kuairand" / "old.md"
+  old.parent.mkdir(parents=True)
+  old.touch()
+  assert published(tmp_path, "table2_kuairand") == 0
+  assert sorted(path.name for path in old.parent.iterdir()) == [
+    *("map.svg", "table.parquet", "table2.csv", "table2.md")
+  ]
+  assert [path.name for path in old.parent.parent.iterdir()] == ["table2_kuairand"]
+
+
+def test_runs_on_this_machine_are_shown_rather_than_published_ones(tmp_path: Path):
+  project(tmp_path)
+  assert published(tmp_path, "table2_kuairand") == 0
+  assert "docs/results" not in made(tmp_path)
+
+
+def test_what_is_not_finished_is_not_published_nor_is_anything_with_it(
+  tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+  project(tmp_path)
+  root = tmp_path / "runs" / "half"
+  table_of(root, {}, SEARCH)
+  hold(root, SEARCH.cells()[0].candidates[0].repeats[0])
+  table = results.read([root])
+  rendering.write(table2.table2(SEARCH, table), root / "table2")
+  results.write(table, root / "table")
+  assert published(tmp_path, "table2_kuairand", "half") == 2
+  assert "half has 1 runs that are not finished" in capsys.readouterr().err
+  assert not (tmp_path / "docs" / "results").exists()
+  assert published(tmp_path, "nowhere") == 2
+  assert "nowhere has no table of an experiment" in capsys.readouterr().err
