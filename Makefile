@@ -107,4 +107,4 @@ lock:
 	  --no-emit-index-url -o requirements.lock
 
 clean:
-	rm -rf .venv runs data/store
+	rm -rf .venv

@@ -2,7 +2,8 @@
 
 Library modules do not know gin: the .gin files name the callables and bind their arguments. They
 are read in the order base, data, scale, CONFIG, bindings; a later one wins, so that the config.gin
-of a run directory makes the same run whatever DATA and SCALE say.
+of a run directory makes the same run whatever DATA and SCALE say. A file that describes a log of
+one's own is read after the scale: its learning rate is that of its log, at the scale it is used at.
 """
 
 import contextlib
@@ -58,14 +59,13 @@ def configure(config: str, data: str, scale: str, raw: str | None, bindings: Seq
     bindings: such as "train_and_evaluate.seed=3".
   """
   gin.clear_config()
+  log = _find_or_path("DATA", data, CONFIGS / "data")
+  width = _find("SCALE", scale, CONFIGS / "scale")
   files = [
     CONFIGS / "base.gin",
-    _find_or_path("DATA", data, CONFIGS / "data"),
-    _find("SCALE", scale, CONFIGS / "scale"),
+    *((log, width) if log.parent == CONFIGS / "data" else (width, log)),
     _find_or_path("CONFIG", config, CONFIGS),
   ]
-  if raw is not None:
-    bindings = [*bindings, _raw_binding(data, raw)]
   try:
     with inside(CONFIGS.parent):  # where includes are looked for
       for file in files:
@@ -73,10 +73,13 @@ def configure(config: str, data: str, scale: str, raw: str | None, bindings: Seq
         gin.parse_config_file(reading)
     reading = "SET"
     gin.parse_config([_IMPORTS, *(qualify(binding) for binding in bindings)])
+    if raw is not None:
+      gin.parse_config([_IMPORTS, qualify(_raw_binding(data, raw))])
   except GIN_ERRORS as error:
     where = f"{reading}: " if isinstance(error, tokenize.TokenError) else ""  # else gin says it
     raise ConfigError(where + explain(error)) from error
   _refuse_macros()
+  _require_all()
   gin.finalize()
 
 
@@ -170,15 +173,23 @@ def _find(kind: str, name: str, folder: Path) -> Path:
 
 
 def _raw_binding(data: str, raw: str) -> str:
-  module = SOURCES["table"] if Path(data).is_file() else SOURCES.get(data)
-  takes_raw = [
-    name
-    for name, (owner, value) in _callables().items()
-    if module is not None and module.__name__.endswith(f".{owner}") and "raw" in _parameters(value)
-  ]
-  if not takes_raw:
+  """RAW for the source that is configured, whatever the name of the file that did it."""
+  source = str(gin.query_parameter("loop.train_and_evaluate.source"))  # such as @table.Table()
+  name = source.strip("@()").rpartition(".")[2]
+  callables = _callables()
+  if name not in callables or "raw" not in _parameters(callables[name][1]):
     raise ConfigError(f"DATA {data!r} reads no raw folder; leave RAW out")
-  return f"{takes_raw[0]}.raw = {raw!r}"
+  return f"{name}.raw = {raw!r}"
+
+
+def _require_all() -> None:
+  """What has no default must be bound by some file, but for the run directory."""
+  for name, parameter in inspect.signature(loop.train_and_evaluate).parameters.items():
+    if parameter.default is parameter.empty and name != "run_directory":
+      try:
+        gin.query_parameter(f"loop.train_and_evaluate.{name}")
+      except ValueError as error:
+        raise ConfigError(f"nothing sets train_and_evaluate.{name}; bind it in DATA") from error
 
 
 def _refuse_macros() -> None:

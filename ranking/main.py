@@ -16,6 +16,7 @@ from ranking import quiet
 with quiet.native_stderr():
   from ranking import configuration
   from ranking.data.schema import DataError
+  from ranking.optimizers.clipping import ThresholdError
   from ranking.training import interrupt, loop
 
 _CONFIG = flags.DEFINE_string("config", None, "A file of configs/, or a path to a .gin file.")
@@ -45,9 +46,9 @@ def main(argv: list[str]) -> int:
     print(stop)
     return interrupt.EXIT_CODE
   except KeyboardInterrupt:
-    print("stopped before the first step; the next run goes on preparing where this one stopped")
+    print("stopped; the same command goes on from what is prepared and from the newest checkpoint")
     return interrupt.EXIT_CODE
-  except (configuration.ConfigError, DataError, loop.SettingError) as error:
+  except (configuration.ConfigError, DataError, loop.SettingError, ThresholdError) as error:
     print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)  # gin adds where it was called
     return 2
   except OSError as error:

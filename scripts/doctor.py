@@ -38,7 +38,7 @@ def _keras() -> Check:
       import tensorflow as tf
       import tensorflow_recommenders as tfrs
   except ImportError as error:
-    return "BAD", f"TensorFlow cannot be imported: {error}", "make clean setup"
+    return "BAD", f"TensorFlow cannot be imported: {error}", "make clean setup (finished runs stay)"
   legacy = tf.keras.Model.__module__.startswith("tf_keras.")
   mode = "legacy Keras 2" if legacy else "Keras 3"
   found = f"TensorFlow {tf.__version__}, {mode}, tensorflow-recommenders {tfrs.__version__}"
@@ -79,9 +79,9 @@ def _disk() -> Check:
 
 def _stores() -> Check:
   made = sorted(Path("data/store").glob("*/*/schema.json"))
-  broken = sorted(Path("data/store").glob("*/*.partial-*"))
-  if broken:
-    return "note", f"{len(broken)} day stores were left half-made", f"rm -r {broken[0]}"
+  begun = sorted(Path("data/store").glob("*/*.partial"))
+  if begun:
+    return "note", f"{len(begun)} day stores are half made", "the same command goes on with them"
   names = ", ".join(sorted({path.parts[-3] for path in made})) or "none yet"
   return "ok", f"{len(made)} day stores ({names})", "" if made else "made by the first training"
 

@@ -2,7 +2,9 @@
 
 import itertools
 import re
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import gin
 import pytest
@@ -157,6 +159,42 @@ def test_a_bracket_left_open_in_an_included_file_or_a_binding_is_refused(tmp_pat
     configure(outer, "synthetic", "proxy", None, [])
   with pytest.raises(ConfigError, match=r"^SET: a bracket or a quote is left open$"):
     configure("small_clippy", "synthetic", "proxy", None, ["SharedBottom.hidden_units=[1, 2"])
+
+
+OWN = """from __gin__ import dynamic_registration
+from ranking.data.sources import table
+from ranking.training import loop
+loop.train_and_evaluate.source = @table.Table()
+"""
+
+
+def test_the_learning_rate_of_ones_own_log_holds_at_every_scale(tmp_path: Path) -> None:
+  own = tmp_path / "mylog.gin"
+  own.write_text(OWN + "loop.train_and_evaluate.learning_rate = 0.01\n")
+  for scale, width in (("paper", 1.0), ("proxy", 0.125)):
+    configure("small_clippy", str(own), scale, None, ["train_and_evaluate.batch_size=8"])
+    assert bound("train_and_evaluate.learning_rate") == 0.01
+    assert bound("SharedBottom.width_scale") == width
+
+
+def test_a_log_that_leaves_out_what_has_no_default_is_refused_in_one_line(tmp_path: Path) -> None:
+  own = tmp_path / "mylog.gin"
+  own.write_text(OWN)
+  with pytest.raises(ConfigError, match=r"^nothing sets train_and_evaluate.learning_rate; bind it"):
+    configure("small_clippy", str(own), "proxy", None, [])
+
+
+def test_raw_goes_to_the_source_that_is_configured_whatever_its_file_is_called(
+  tmp_path: Path,
+) -> None:
+  copy = tmp_path / "again.gin"
+  shutil.copy(CONFIGS / "data" / "kuairand.gin", copy)
+  for data in ("kuairand.gin", str(copy), str(CONFIGS / "data" / "kuairand.gin")):
+    configure("small_clippy", data, "proxy", "some where", [])
+    assert bound("KuaiRand.raw") == "some where"
+  (tmp_path / "mylog.gin").write_text(OWN + "loop.train_and_evaluate.learning_rate = 0.01\n")
+  configure("small_clippy", str(tmp_path / "mylog.gin"), "proxy", "a", [])
+  assert bound("Table.raw") == "a"
 
 
 def test_raw_goes_to_the_source_that_data_names() -> None:

@@ -23,6 +23,15 @@ METRICS: dict[str, dict[str, Any]] = {
 }
 
 
+def test_a_value_that_looks_like_markup_is_printed_as_it_is(
+  capsys: pytest.CaptureFixture[str],
+) -> None:
+  Console().table("by [tab]", ["[x]", "rows"], [["[/x]", 3], ["[bold] y", 4]])
+  printed = capsys.readouterr().out
+  for text in ("by [tab]", "[x]", "[/x]", "[bold] y"):
+    assert text in printed
+
+
 def test_an_evaluation_is_one_line() -> None:
   line = evaluation_line(50, "2026-01-18", METRICS)
   assert line == "step 50, day N (2026-01-18): click AUC 0.7346, seconds RMSE n/a"

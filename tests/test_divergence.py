@@ -167,6 +167,24 @@ def test_a_run_may_start_above_the_reference_and_learn_within_grace() -> None:
   assert set(watch(losses)[1]) == {"ok"}
 
 
+@pytest.mark.parametrize(
+  ("during", "after", "found"),
+  [
+    (0.9, 0.9, []),  # a new level that still knows something
+    (5.0, 0.95, [201]),  # lost on the way to it
+    (5.0, 0.75, [201]),  # and back to the old one
+  ],
+)
+def test_a_jump_that_lost_the_run_on_its_way_has_micro_diverged_wherever_it_ends(
+  during: float, after: float, found: list[int]
+) -> None:
+  losses = learning()
+  losses[200:230], losses[230:] = during, after
+  monitor, verdicts = watch(losses)
+  assert monitor.micro_divergences == found
+  assert verdicts[-1] == ("micro_diverged" if found else "ok")
+
+
 @pytest.mark.parametrize(("lost", "found"), [(PATIENCE - 20, []), (PATIENCE + 20, [8])])
 def test_a_run_that_blows_up_at_once_and_takes_long_to_come_back_has_micro_diverged(
   lost: int, found: list[int]

@@ -1,14 +1,20 @@
 """The loop's own arithmetic, and that replicas change nothing."""
 
+import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
-from ranking.training.loop import FREE_ON_RESUME, Speed
+from ranking.data.schema import Array
+from ranking.training import loop
+from ranking.training.loop import FREE_ON_RESUME, SettingError, Speed, _check_same_run
+from ranking.training.pace import Pace
 from tests.conftest import FEW_FEATURES
 
 
@@ -30,6 +36,48 @@ def test_only_settings_that_do_not_change_the_weights_may_change_on_resume() -> 
   assert FREE_ON_RESUME.search("loop.train_and_evaluate.max_steps = 5")
   for name in ("seed", "batch_size", "learning_rate", "window_hours", "learning_rate_multiplier"):
     assert not FREE_ON_RESUME.search(f"loop.train_and_evaluate.{name} = 5")
+
+
+def test_a_long_path_that_gin_breaks_over_lines_may_change_on_resume_and_a_seed_not() -> None:
+  text = "# Parameters:\nloop.train_and_evaluate.run_directory = \\\n    '{}'\nx.seed = {}\n"
+  _check_same_run(Path("r"), text.format("a" * 90, 1), text.format("b" * 90, 1))
+  _check_same_run(Path("r"), text.format("a" * 90, 1), "x.seed = \\\n    1\n# Parameters:\n")
+  with pytest.raises(SettingError, match=r"another configuration \(x.seed = 1 differs\)"):
+    _check_same_run(Path("r"), text.format("a", 1), text.format("a", 2))
+
+
+def test_a_signal_at_an_evaluation_step_loses_no_evaluation(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  done: list[int] = []
+  run = object.__new__(loop._Run)
+  run.step, run.speed, run.console = 0, Speed(), Mock()
+  run.console.progress.return_value = contextlib.nullcontext(Mock())
+  run.batches, run.replicas = Mock(batch_size=4, failures=[]), Mock()
+  run.replicas.distribute_datasets_from_function.return_value = []
+  run.network = run.rule = run.store = Mock()
+  run.monitor = Mock(status="ok")
+  stopped: list[int] = []
+
+  def record(count: Array, *_: object) -> float:
+    run.step += int(count)
+    return 0.0
+
+  @contextlib.contextmanager
+  def signals() -> Iterator[Callable[[], bool]]:
+    yield lambda: run.step == 50 and not stopped
+
+  monkeypatch.setattr(run, "_record", record)
+  monkeypatch.setattr(run, "evaluate", lambda: done.append(run.step))
+  monkeypatch.setattr(run, "save", lambda: stopped.append(run.step))
+  monkeypatch.setattr(loop, "signals", signals)
+  monkeypatch.setattr(loop, "compile_steps", lambda *_: lambda data, count, seen: (count, True, []))
+  pace = Pace(last_step=100, steps_per_call=10, eval_every=50)
+  with pytest.raises(loop.Stopped, match="stopped by a signal after step 50; the same command"):
+    run.train(pace, {}, "stop")
+  run.train(pace, {}, "stop")
+  assert stopped == [50]
+  assert done == [50, 100]
 
 
 def run(directory: Path, *settings: str) -> list[dict[str, float]]:

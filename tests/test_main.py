@@ -343,6 +343,20 @@ def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
       ["--set=train_and_evaluate.shadows={'z': @ZClip()}"],
       "shadows names z, ZClip, which judges by",
     ),
+    (
+      ["--set=train_and_evaluate.window_hours=1e999"],
+      'window_hours is inf; make it finite, or "all"',
+    ),
+    (["--set=train_and_evaluate.seed=4294967296"], "seed is 4294967296; make it less than 2 ** 32"),
+    (["--set=Clippy.absolute_threshold=-1"], "Clippy.absolute_threshold is -1; make it a number"),
+    (
+      ["--set=GradientClipping.threshold='a'"],
+      "GradientClipping.threshold is 'a'; make it a number",
+    ),
+    (
+      ["--set=ClippedOptimizer.scope='global' train_and_evaluate.observe_every=5"],
+      "shadows names agc, which judges units, and scope='global' needs norms of whole variables",
+    ),
     (["--set=ClippedOptimizer.exclude='('"], "exclude is '(', which is no pattern"),
     (["--set=ClippedOptimizer.clip=@Clipy()"], "Clipy"),
     (["--set=ClippedOptimizer.scope='all'"], 'make it "layer" or "global"'),

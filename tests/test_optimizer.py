@@ -444,6 +444,12 @@ def test_under_clippy_no_coordinate_moves_more_than_its_limit(data: st.DataObjec
     assert int(optimizer.skipped_steps) == 0
 
 
+def test_an_empty_pattern_excludes_nothing() -> None:
+  variable = tf.Variable([1.0], name="embedding")
+  assert ClippedOptimizer(Adagrad(), Clippy(), RATE, exclude="").is_clipped(variable)
+  assert not ClippedOptimizer(Adagrad(), Clippy(), RATE).is_clipped(variable)
+
+
 def test_excluded_variables_get_the_direction_alone() -> None:
   optimizer = ClippedOptimizer(Adagrad(), Clippy(1e-3, 1e-3), RATE, exclude="embedding|_logit")
   names = ("embedding_user", "click_logit", "hidden_1")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ranking.data.schema import DataError
 from ranking.training.result import plain, surroundings, write_atomically
 from ranking.training.run_log import RunLog
 
@@ -45,6 +46,44 @@ def test_a_rewound_log_goes_on_from_its_step(tmp_path: Path) -> None:
     log.rewind(3)
     log.steps([{"step": 4, "loss": 2.0}])
   assert [row["loss"] for row in lines(tmp_path, "metrics")] == [1.0, 1.0, 1.0, 2.0]
+
+
+def test_rewinding_only_cuts_so_that_a_kill_in_it_loses_nothing(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  with RunLog(tmp_path) as log:
+    log.steps([{"step": step, "loss": 1.0} for step in range(1, 6)])
+  before = (tmp_path / "metrics.jsonl").read_bytes()
+  sizes = []
+  with RunLog(tmp_path) as log:
+    cut = log._files["metrics"].truncate
+
+    def truncate(size: int) -> int:
+      sizes.append(size)
+      return cut(size)
+
+    monkeypatch.setattr(log._files["metrics"], "truncate", truncate, raising=False)
+    log.rewind(5)
+  assert sizes == [len(before)]
+  assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_damaged_line_is_named_and_nothing_is_cut(tmp_path: Path) -> None:
+  text = '{"step": 1}\n{"st\n{"step": 3}\n'
+  (tmp_path / "metrics.jsonl").write_text(text)
+  with (
+    RunLog(tmp_path) as log,
+    pytest.raises(DataError, match=r"metrics.jsonl is damaged at byte 12"),
+  ):
+    log.rewind(3)
+  assert (tmp_path / "metrics.jsonl").read_text() == text
+
+
+def test_one_process_at_a_time_writes_in_a_run_directory(tmp_path: Path) -> None:
+  with RunLog(tmp_path), pytest.raises(BlockingIOError):
+    RunLog(tmp_path)
+  with RunLog(tmp_path):
+    pass
 
 
 def test_the_files_are_closed_when_a_run_fails(tmp_path: Path) -> None:

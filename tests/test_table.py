@@ -294,6 +294,7 @@ def test_a_label_that_is_neither_0_nor_1_is_refused_when_packed(shop: Path, tmp_
     ({"binary": (), "regression": ()}, "and one in binary or regression"),
     ({"dense": ("price",)}, "names column price twice; give it one role"),
     ({"time_unit": "h"}, "time_unit is 'h'; make it s, ms, us, ns or None"),
+    ({"time_zone": "Europe/Berln"}, "time_zone is 'Europe/Berln'; make it a name such as"),
     ({"entities": ("tags",)}, "Table.entities names tags, which is none of customer, article"),
     ({"rated_tasks": ("click",)}, "Table.rated_tasks names click, which is none of bought, stars"),
     ({"report_by": "price"}, "Table.report_by names price"),

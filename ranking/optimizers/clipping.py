@@ -18,11 +18,26 @@ Measures = dict[str, tf.Tensor]
 Memory = dict[str, tf.Tensor]
 
 
+class ThresholdError(ValueError):
+  """A threshold that is no threshold: one line with the cure."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Clip:
-  """Base of all clips: a frozen dataclass of thresholds with pure methods."""
+  """Base of all clips: a frozen dataclass of thresholds with pure methods.
+
+  Raises ThresholdError for a number that is negative or none: σ would turn the step around.
+  """
 
   acts_on: ClassVar[Literal["gradient", "direction"]]
+
+  def __post_init__(self) -> None:
+    for field in dataclasses.fields(self):
+      value = getattr(self, field.name)
+      is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+      if isinstance(field.default, (int, float)) and not (is_number and value >= 0):
+        name = f"{type(self).__name__}.{field.name}"
+        raise ThresholdError(f"{name} is {value!r}; make it a number that is not negative")
 
   def measure(
     self, weights: tf.Tensor, tensor: tf.Tensor, rate: tf.Tensor, of_rows: bool = False
@@ -129,6 +144,7 @@ class AdaptiveGradientClipping(Clip):
   acts_on: ClassVar[Literal["gradient", "direction"]] = "gradient"
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     if self.unit not in ("output", "layer"):
       raise ValueError(f'unit is {self.unit!r}; make it "output" or "layer"')
 

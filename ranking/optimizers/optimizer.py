@@ -50,7 +50,8 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     learning_rate: η, a float or a tf_keras schedule of the steps taken.
     accumulate: what the direction's slots see when the clip acts on gradients: the "clipped"
       gradient as in the methods' own papers, or the "original" one as in 4.3.1.
-    exclude: variables whose name this pattern finds get the direction alone, σ = 1 (5.1.3).
+    exclude: variables whose name this pattern finds get the direction alone, σ = 1 (5.1.3); "" for
+      none.
     scope: "layer" for one σ per variable, "global" for one σ for all that are clipped (4.3.2).
   """
 
@@ -115,7 +116,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
 
   def is_clipped(self, variable: tf.Variable) -> bool:
     """Whether the clip applies to a variable, or the direction alone."""
-    return re.search(self.exclude, variable.name) is None
+    return not self.exclude or re.search(self.exclude, variable.name) is None
 
   def clipping_factors(self) -> list[tf.Variable]:
     """Scalars, in the order of the built variables: the smallest σ of the last step taken."""

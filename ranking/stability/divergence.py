@@ -13,9 +13,10 @@ every unit has died.
   `patience`, is too soon to tell: such a run is ok.
 - Micro-diverged: the relative loss of a run that had been below jumps by more than `jump` robust
   deviations (and by 5 %) above its running median, and returns to within half of that before
-  `patience` steps have passed; or a run that blew up before it had been below gets there after all,
-  but only when `patience` steps have passed since. (Fast runs overshoot in their first steps and
-  are back within thirty, and a run may start above 1: these are ok.)
+  `patience` steps have passed, or was lost on its way to a new level. Or a run that blew up before
+  it had been below gets there after all, but only when `patience` steps have passed since. (Fast
+  runs overshoot in their first steps and are back within thirty, and a run may start above 1: these
+  are ok.)
 """
 
 import dataclasses
@@ -58,6 +59,7 @@ class DivergenceMonitor:
   skipped_steps: int = 0
   skipped_since: int | None = None
   jumped_at: int | None = None
+  lost_in_jump: bool = False
   latest: list[float] = dataclasses.field(default_factory=list)
   calm: list[float] = dataclasses.field(default_factory=list)
 
@@ -94,7 +96,7 @@ class DivergenceMonitor:
     if self.lost_since is not None and self._is_over(step - self.lost_since + 1):
       return self.give_up(self.lost_since)
     if self.been_below:
-      self._watch_for_jumps(step, relative)
+      self._watch_for_jumps(step, relative, lost)
     return self.status
 
   def finish(self) -> Status:
@@ -102,6 +104,8 @@ class DivergenceMonitor:
     least = 0 if self.been_below else self.patience if self.blown_up_at is not None else self.grace
     if self.diverged_at_step is None and self.lost_since is not None and self.steps >= least:
       self.diverged_at_step = self.lost_since
+    if self.diverged_at_step is None:
+      self._end_jump(returned=False)
     return self.status
 
   def give_up(self, step: int) -> Status:
@@ -126,7 +130,7 @@ class DivergenceMonitor:
       return lost_steps >= self.patience
     return self.blown_up_at is not None and lost_steps >= self.grace
 
-  def _watch_for_jumps(self, step: int, relative: float) -> None:
+  def _watch_for_jumps(self, step: int, relative: float, lost: bool) -> None:
     if len(self.calm) < self.history:
       self.calm.append(relative)
       return
@@ -136,10 +140,16 @@ class DivergenceMonitor:
     if self.jumped_at is None and relative > median + height:
       self.jumped_at = step
     elif self.jumped_at is not None and relative < median + 0.5 * height:
-      self.micro_divergences.append(self.jumped_at)
-      self.jumped_at = None
-    elif self.jumped_at is not None and step - self.jumped_at >= self.patience:
-      self.jumped_at = None  # it did not return: a new level, learnt from here
+      self._end_jump(returned=True)
+    elif self.jumped_at is not None and not lost and step - self.jumped_at >= self.patience:
+      self._end_jump(returned=False)  # a new level, learnt from here
       self.calm.clear()
+    self.lost_in_jump = self.jumped_at is not None and (self.lost_in_jump or lost)
     if self.jumped_at is None:
       self.calm = [*self.calm[1 - self.history :], relative]
+
+  def _end_jump(self, returned: bool) -> None:
+    """A jump that neither came back nor lost the run on its way is only a new level."""
+    if self.jumped_at is not None and (returned or self.lost_in_jump):
+      self.micro_divergences.append(self.jumped_at)
+    self.jumped_at = None

@@ -7,6 +7,7 @@ from typing import Any
 
 import rich.box
 import rich.console
+import rich.markup
 import rich.progress
 import rich.table
 
@@ -28,12 +29,14 @@ class Console:
 
   def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table whose first column is text and whose numbers are aligned right."""
-    table = rich.table.Table(title=title, title_justify="left", box=rich.box.SIMPLE)
+    plain = rich.markup.escape  # a value of the log may look like Rich's markup
+    table = rich.table.Table(title=plain(title), title_justify="left", box=rich.box.SIMPLE)
     for k, column in enumerate(columns):
       numeric = all(isinstance(row[k], int | float) for row in rows)
-      table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+      table.add_column(plain(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-      table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row))
+      cells = (f"{value:,}" if isinstance(value, int) else plain(str(value)) for value in row)
+      table.add_row(*cells)
     self._rich.print(table)
 
   @contextlib.contextmanager

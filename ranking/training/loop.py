@@ -20,7 +20,7 @@ from ranking.data.schema import Array, Schema, Source
 from ranking.data.store import DayStore
 from ranking.evaluation.evaluate import Evaluator
 from ranking.models.shared_bottom import SharedBottom, parameter_counts
-from ranking.optimizers.clipping import Clip
+from ranking.optimizers.clipping import AdaptiveGradientClipping, Clip
 from ranking.optimizers.observation import Observation
 from ranking.optimizers.optimizer import ClippedOptimizer
 from ranking.stability import health
@@ -42,7 +42,7 @@ from ranking.training.step import compile_steps
 # A resumed run may change these: they say how far and how closely it is followed, not what it is.
 FREE_ON_RESUME = re.compile(
   r"train_and_evaluate\.(run_directory|max_steps|eval_every|checkpoint_every|steps_per_call"
-  r"|observe_every|on_divergence|store_directory) ="
+  r"|observe_every|shadows|on_divergence|store_directory) ="
 )
 ONE_FOR = {"layer": "each variable", "global": "all that are clipped"}
 
@@ -71,7 +71,7 @@ def train_and_evaluate(
   learning_rate_multiplier: float = 1.0,
   schedule: Callable[[float], tf_keras.optimizers.schedules.LearningRateSchedule] | None = None,
   batch_size: int = 512,
-  window_hours: float = 24.0,
+  window_hours: float | Literal["all"] = 24.0,
   max_steps: int | None = None,
   eval_every: int | None = None,
   checkpoint_every: int | None = None,
@@ -101,7 +101,7 @@ def train_and_evaluate(
     learning_rate_multiplier: times the base rate; the paper compares 1 and 2.
     schedule: makes a schedule for a peak rate; None = a constant rate.
     batch_size: rows of a global batch, over all replicas.
-    window_hours: W of the moving window; `inf` shuffles everything.
+    window_hours: W of the moving window; "all" shuffles the whole log.
     max_steps: stop after so many steps; None = one pass over days 1..N-1.
     eval_every, checkpoint_every: in steps; None = at the end only.
     observe_every: in steps; after so many, the optimizer's view of every variable goes to
@@ -135,7 +135,8 @@ def train_and_evaluate(
       store = store.without_tasks(without_tasks)
     except ValueError as error:
       raise SettingError(f"train_and_evaluate.without_tasks: {error}") from error
-  batches = window.train_batches(store.train_days, batch_size, window_hours, seed)
+  width = math.inf if window_hours == "all" else window_hours
+  batches = window.train_batches(store.train_days, batch_size, width, seed)
   last_step = min(max_steps or len(batches), len(batches))
   for each in (batches, window.eval_batches(store.eval_day, batch_size)):
     each.batch(0)  # a damaged array that it meets leaves no run directory behind
@@ -165,10 +166,22 @@ def train_and_evaluate(
   parameters = parameter_counts(network)
   _print_variables(console, network, rule, parameters)
 
-  with RunLog(directory) as log:
+  _check_shadows(rule, shadows or {}, observe_every)
+  try:
+    opened = RunLog(directory)
+  except BlockingIOError as error:
+    raise SettingError(
+      f"another process trains in {directory}; wait for it, or give RUN another folder"
+    ) from error
+  with opened as log:
     run = _Run(log, console, store, batches, network, rule, replicas, describe_config())
     run.monitor.max_skipped = max_skipped_steps
     run.resume()
+    if run.step > last_step:
+      raise SettingError(
+        f"{directory} is at step {run.step} already; make train_and_evaluate.max_steps more than "
+        f"{last_step}"
+      )
     pace = Pace(last_step, steps_per_call, eval_every, checkpoint_every, observe_every)
     run.train(pace, shadows or {}, on_divergence)
     figures = run.finish()
@@ -187,7 +200,7 @@ def train_and_evaluate(
     "scale": scale_name,
     "train_days": list(store.schema.day_names[:-1]),
     "eval_day": store.eval_day.name,
-    "window_hours": window_hours,
+    "window_hours": width,
     "batch_size": batch_size,
     "steps": run.step,
     "parameters": parameters,
@@ -236,6 +249,13 @@ class _Run:
     if restored is not None:
       self.step, state = restored
       _check_same_run(self.directory, state["config"], self.config)
+      if "store" not in state:
+        raise SettingError(f"{self.directory} was begun by an earlier version; give RUN another")
+      if state["store"] != self.store.directory.name:
+        raise SettingError(
+          f"{self.directory} was begun on the day store {state['store']}, the log now makes "
+          f"{self.store.directory.name}; give RUN another folder, or bring that log back"
+        )
       self.monitor = DivergenceMonitor(**state["monitor"])
       self.console.say(f"going on from step {self.step} of {self.directory}")
     self.log.rewind(self.step)
@@ -266,11 +286,14 @@ class _Run:
         if self.monitor.status == "diverged" and on_divergence == "stop":
           self.console.say(f"diverged at step {self.monitor.diverged_at_step}; stopped at {end}")
           return
-        if asked_to_stop():
-          self.save()
-          raise Stopped(f"stopped by a signal after step {end}; the same command goes on")
         if pace.is_due(end, pace.eval_every):
           self.evaluate()
+        if asked_to_stop():
+          self.save()
+          lost = " without a checkpoint of it, for it has diverged" * (
+            self.monitor.status == "diverged"
+          )
+          raise Stopped(f"stopped by a signal after step {end}{lost}; the same command goes on")
         if pace.is_due(end, pace.checkpoint_every) and end < last:
           self.save()
 
@@ -317,15 +340,18 @@ class _Run:
     self.log.flush()
     if self.monitor.status == "diverged":
       return
-    state = {"monitor": self.monitor.state(), "config": self.config}
+    state = {
+      **{"monitor": self.monitor.state(), "config": self.config},
+      "store": self.store.directory.name,
+    }
     checkpoint.save(self.directory / "checkpoints", self.step, self._variables(), state)
 
   def finish(self) -> dict[str, Any]:
-    """The last verdict, evaluation, predictions and checkpoint; returns the result's figures."""
+    """The last verdict, checkpoint, evaluation and predictions; returns the result's figures."""
     status = self.monitor.finish()
+    self.save()  # first: what follows takes a while, and may be stopped
     outputs = self.evaluate()
     Predictions.of(outputs, self.store).save(self.directory)
-    self.save()
     metrics, by = self.evaluator.figures(outputs), self.evaluator.figures_by(outputs)
     day, headline = self.store.eval_day.name, self.store.schema.tasks[0].name
     if by:
@@ -406,11 +432,15 @@ def _check_settings(settings: dict[str, Any]) -> None:
   whole = ("batch_size", "steps_per_call", "max_skipped_steps", "seed", *optional)
   for name in (*positive, *optional, "window_hours", "seed"):
     value = settings[name]
-    if value is None and name in optional:
+    if (value is None and name in optional) or (name == "window_hours" and value == "all"):
       continue
     kind = int if name in whole else (int, float)
     if not isinstance(value, kind) or isinstance(value, bool):
       wanted = "a whole number" if name in whole else "a number"
+      raise SettingError(f"train_and_evaluate.{name} is {value!r}; make it {wanted}")
+    if not math.isfinite(value) or (name == "seed" and value >= 2**32):
+      wanted = "less than 2 ** 32" if name == "seed" else "finite"
+      wanted += ', or "all"' * (name == "window_hours")
       raise SettingError(f"train_and_evaluate.{name} is {value!r}; make it {wanted}")
     may_be_zero = name in ("window_hours", "seed")
     if not (value > 0 or (may_be_zero and value == 0)):
@@ -429,14 +459,31 @@ def _check_settings(settings: dict[str, Any]) -> None:
     )
 
 
+def _check_shadows(
+  rule: ClippedOptimizer, shadows: Mapping[str, Clip], observe_every: int | None
+) -> None:
+  """Raises SettingError for one that cannot be observed beside this optimizer."""
+  for name, clip in shadows.items():
+    of_units = isinstance(clip, AdaptiveGradientClipping) and clip.unit != "layer"
+    if observe_every and rule.scope == "global" and of_units:
+      raise SettingError(
+        f"train_and_evaluate.shadows names {name}, which judges units, and scope='global' needs "
+        "norms of whole variables; bind AdaptiveGradientClipping.unit='layer'"
+      )
+
+
 def _check_same_run(directory: Path, old: str, new: str) -> None:
   """Raises SettingError unless both configurations describe the same run."""
-  lines = [
-    {line for line in text.splitlines() if line.strip() and not FREE_ON_RESUME.search(line)}
+  bound = [
+    {  # a long value goes on in indented lines
+      re.sub(r"\s*\\?\n\s*", " ", binding).strip()
+      for binding in re.split(r"\n(?=\S)", text)
+      if binding.strip() and not FREE_ON_RESUME.search(binding)
+    }
     for text in (old, new)
   ]
-  if changed := sorted(lines[0] ^ lines[1]):
+  if changed := sorted(bound[0] ^ bound[1]):
     raise SettingError(
-      f"{directory} holds a checkpoint of another configuration ({changed[0].strip()} differs); "
+      f"{directory} holds a checkpoint of another configuration ({changed[0]} differs); "
       "give RUN another folder, or resume with the settings in its config.gin"
     )

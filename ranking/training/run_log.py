@@ -11,6 +11,8 @@ predictions.npz  at the end: what the run says of each row of day N, see predict
 result.json      written last and atomically; a folder that has one is finished
 """
 
+import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ranking.data.schema import DataError
 from ranking.training.result import plain
 
 SERIES = ("metrics", "evals", "health")
@@ -28,24 +31,43 @@ class RunLog:
   """Appends to the series of a run directory; after `rewind(step)` it goes on from that step.
 
   A context manager: the files are closed at the end, however it comes.
+
+  Raises BlockingIOError if another process writes there.
   """
 
   def __init__(self, directory: Path):
     self.directory = directory
     directory.mkdir(parents=True, exist_ok=True)
-    self._files = {  # line by line, for whoever follows the run
-      name: open(directory / f"{name}.jsonl", "a+", buffering=1)  # noqa: SIM115
-      for name in SERIES
-    }
+    with contextlib.ExitStack() as opened:
+      self._files = {  # line by line, for whoever follows the run
+        name: opened.enter_context(open(directory / f"{name}.jsonl", "a+", buffering=1))
+        for name in SERIES
+      }
+      # The lock goes with the file, however the process ends.
+      fcntl.flock(self._files["metrics"], fcntl.LOCK_EX | fcntl.LOCK_NB)
+      opened.pop_all()
     self._tensorboard = tf.summary.create_file_writer(str(directory / "tensorboard"))
 
   def rewind(self, step: int) -> None:
-    """Forgets what was written after `step`, so that a resumed run repeats nothing."""
-    for file in self._files.values():
+    """Forgets what was written after `step`, so that a resumed run repeats nothing.
+
+    Only cuts, so that a kill loses nothing. TensorBoard's files, which cannot be cut, repeat it.
+
+    Raises:
+      DataError: a line is damaged.
+    """
+    for name, file in self._files.items():
       file.seek(0)
-      kept = [line for line in file if line.endswith("\n") and json.loads(line)["step"] <= step]
-      file.truncate(0)
-      file.writelines(kept)
+      kept = 0
+      for line in iter(file.readline, ""):
+        try:
+          if not line.endswith("\n") or json.loads(line)["step"] > step:
+            break
+        except (ValueError, KeyError, TypeError) as error:
+          path = self.directory / f"{name}.jsonl"
+          raise DataError(f"{path} is damaged at byte {kept}; remove it to go on") from error
+        kept += len(line.encode())
+      file.truncate(kept)
 
   def steps(self, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes measured steps; the last of them also goes to TensorBoard."""

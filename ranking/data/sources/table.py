@@ -69,6 +69,12 @@ class Table:
     used += [*self.binary, *self.regression]
     if twice := sorted({column for column in used if used.count(column) > 1}):
       raise DataError(f"Table names column {twice[0]} twice; give it one role")
+    try:
+      pd.Timestamp(0, tz="UTC").tz_convert(self.time_zone)
+    except (KeyError, ValueError, TypeError) as error:
+      raise DataError(
+        f"Table.time_zone is {self.time_zone!r}; make it a name such as Europe/Berlin"
+      ) from error
     if self.time_unit is not None and self.time_unit not in MS_PER:
       raise DataError(f"Table.time_unit is {self.time_unit!r}; make it s, ms, us, ns or None")
     for role, names, within in (
