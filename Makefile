@@ -72,7 +72,7 @@ table2 table3: setup
 compare: setup
 	$(BIN)/python -m scripts.compare --reference=$(call quoted,$(REFERENCE)) \
 	  $(if $(SWEEP),--sweep=$(call quoted,$(SWEEP)),--experiment=$(call quoted,experiments/table2_$(DATA).gin)) \
-	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS))
+	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
 
 figures: setup
 	$(BIN)/python -m scripts.make_figures --data=$(call quoted,$(DATA)) \

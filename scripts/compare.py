@@ -44,31 +44,31 @@ def of_sweep(given: argparse.Namespace, python: Sequence[str]) -> int:
   """Runs what is not finished of a sweep, and compares its methods at each of their settings."""
   described = sweep.read(given.sweep, Sweep)
   of_methods = arms.of_sweep(described)
-  arms.check(arms.methods(of_methods), given.reference)  # before any run
+  reference = arms.named(arms.methods(of_methods), given.reference)  # before any run
   root = Path("runs", described.name)
   failures = sweep.run(shard(described.trials(), given.shard), root, given, python)
   table = results.read([root])
-  document = comparison(described.name, of_methods, given.reference, table)
+  document = comparison(described.name, of_methods, reference, table)
   return sweep.conclude(root, "comparison", document, table, failures)
 
 
 def of_search(given: argparse.Namespace) -> int:
   """Compares the columns of a Table 2 by the runs that it has."""
   search = sweep.read(given.experiment, Search)
-  arms.check(list(search.columns), given.reference)
+  reference = arms.named(list(search.columns), given.reference)
   root = Path("runs", search.name)
   table = results.read([root])
   repeats = [trial for trial in search.repeats(table) if trial is not None]
   runner.check_directories([*search.trials(), *repeats], root)
   of_columns = arms.of_search(search, table)
-  obstacles = [arms.obstacle(arm, table) for arm in of_columns if arm.method == given.reference]
+  obstacles = [arms.obstacle(arm, table) for arm in of_columns if arm.method == reference]
   if all(obstacle and obstacle.waits for obstacle in obstacles):
     raise SweepError(
-      f"{root} has {given.reference} finished on no model; run: "
+      f"{root} has {reference} finished on no model; run: "
       f"python -m scripts.table2 --experiment={given.experiment}"
     )
   remark = f"{search.choice} No test here corrects for the choice among settings."
-  document = comparison(search.name, of_columns, given.reference, table, [remark])
+  document = comparison(search.name, of_columns, reference, table, [remark])
   return sweep.conclude(root, "comparison", document, table, {})
 
 

@@ -16,8 +16,9 @@ from ranking.experiments.findings.archive import Archive
 from ranking.experiments.findings.log import Log
 from ranking.experiments.findings.page import markdown
 from ranking.experiments.series import SeriesError
-from ranking.experiments.sweep import SweepError
+from ranking.experiments.sweep import Sweep, SweepError
 from ranking.training.result import write_atomically
+from scripts import sweep
 
 with quiet.native_stderr():
   from ranking.experiments.findings.rules import RULES
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
   given = parser.parse_args(arguments)
   try:
     archive = Archive(given.out.with_suffix(".json"))
-    logs = [Log(name, given.runs) for name in given.logs]
+    logs = [Log(name, given.runs, trials) for name in given.logs]
     judged = {rule: [archive.judge(rule, log) for log in logs] for rule in RULES}
     page = markdown(given.logs, {rule: [each for each, _ in of] for rule, of in judged.items()})
     given.out.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +47,12 @@ def main(arguments: Sequence[str]) -> int:
     print(f"kept as judged before, their runs are not here: {', '.join(kept)}")
   print(given.out)
   return 0
+
+
+def trials(experiment: str) -> list[str]:
+  """The names of the trials of experiments/<experiment>.gin."""
+  described = sweep.read(f"experiments/{experiment}.gin", Sweep)
+  return [trial.name for trial in described.trials()]
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 Copies from each folder to docs/results/: its documents as Markdown and CSV, its pictures as SVG,
 and the figures of every run as table.parquet, in the place of what was there. `make report` shows
-them on machines that have no runs of the experiment. Only what is finished is published. Exit
-codes: 0, or 2 with one line, and nothing changed.
+them on machines that have no runs of the experiment. What is not finished as a whole is refused,
+and with it all the others. Exit codes: 0, or 2 with one line.
 """
 
 import argparse
@@ -26,9 +26,9 @@ def main(arguments: Sequence[str]) -> int:
   parser.add_argument("--out", type=Path, default=Path("docs", "results"), help="docs/results")
   given = parser.parse_args(arguments)
   try:
-    found = {folder: files(folder) for folder in given.folders}
-    for folder, paths in found.items():
-      target, partial = given.out / folder.name, given.out / f".{folder.name}.partial"
+    found = {folder.resolve().name: files(folder) for folder in given.folders}
+    for name, paths in found.items():
+      target, partial = given.out / name, given.out / f".{name}.partial"
       shutil.rmtree(partial, ignore_errors=True)
       partial.mkdir(parents=True)
       for path in paths:
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
       shutil.rmtree(target, ignore_errors=True)
       partial.rename(target)
       print(target)
-  except (SweepError, OSError) as error:
+  except (SweepError, ValueError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
   return 0
@@ -50,9 +50,17 @@ def files(folder: Path) -> list[Path]:
   if not table.is_file() or not documents:
     raise SweepError(f"{folder} has no table of an experiment; run its sweep first")
   status = pd.read_parquet(table).drop_duplicates("trial").status
-  if waiting := int((~status.isin(FINISHED)).sum()):
-    raise SweepError(f"{folder} has {waiting} runs that are not finished; run its sweep again")
+  tables = [pd.read_csv(path) for path in documents if path.suffix == ".csv"]
+  if not status.isin(FINISHED).all() or not all(map(_is_whole, tables)):
+    raise SweepError(f"{folder} is not finished; run its sweep again")
   return [table, *documents, *sorted(folder.glob("*.svg"))]
+
+
+def _is_whole(figures: pd.DataFrame) -> bool:
+  """Whether no row of a document waits for runs, of those that have not begun as well."""
+  if "outcome" in figures and figures.outcome.dropna().str.contains(r"\d+ of \d+ runs").any():
+    return False
+  return not {"finished", "runs"} <= set(figures) or bool((figures.finished >= figures.runs).all())
 
 
 if __name__ == "__main__":

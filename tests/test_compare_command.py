@@ -161,7 +161,7 @@ def one_line(capfd: pytest.CaptureFixture[str]) -> str:
     (make, METHODS + "sweep.Sweep.models = []", "gc", "models: empty, which leaves no trial"),
     (make, SEARCH, "Clippy", "mine.gin: it describes a Search, this needs a Sweep"),
     (make_search, METHODS, "gc", "mine.gin: it describes a Sweep, this needs a Search"),
-    (make_search, SEARCH, "clippy", "no method 'clippy' to compare with; the nearest is 'Clippy'"),
+    (make_search, SEARCH, "clipy", "no method 'clipy' to compare with; the nearest is 'Clippy'"),
     (make_search, SEARCH, "GC", "runs/mine holds no run of a sweep (no */trial.json)"),
   ],
 )

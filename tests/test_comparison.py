@@ -389,7 +389,7 @@ def test_an_unknown_reference_is_refused_with_the_nearest(
 
 def test_a_method_alone_has_nothing_to_be_compared_with():
   with pytest.raises(SweepError, match=r"^clippy is the only method; give the experiment one"):
-    arms.check(["clippy"], "clippy")
+    arms.named(["clippy"], "clippy")
 
 
 def lose_predictions(root: Path, stores: list[DayStore]) -> None:

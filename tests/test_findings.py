@@ -16,7 +16,10 @@ from ranking.experiments.findings.log import Log, NotRun, difference, lost
 from ranking.experiments.findings.rule import MODELS, Judgement, Rule, judge
 from ranking.experiments.findings.rules import RULES
 from ranking.experiments.statistics.differences import Difference
+from ranking.experiments.statistics.significance import students_t
+from ranking.experiments.sweep import Sweep
 from scripts import make_findings
+from tests.test_sweep_results import finished, hold
 
 ALL = {rule.name: rule for rule in RULES}
 Gaps = Callable[[pd.DataFrame, pd.DataFrame], Difference | None]
@@ -26,7 +29,7 @@ class FakeLog(Log):
   """Runs and files that are given."""
 
   def __init__(self, runs: dict[str, pd.DataFrame], files: dict[str, pd.DataFrame] | None = None):
-    super().__init__("toy", Path("runs"))
+    super().__init__("toy", Path("runs"), lambda _: [])
     self._runs, self._files = runs, files or {}
 
   def runs(self, what: str, **coordinates: Any) -> pd.DataFrame:
@@ -71,8 +74,9 @@ def lose(runs: pd.DataFrame, **where: Any) -> pd.DataFrame:
   return runs.assign(status=status, value=runs.value.where(~chosen, 0.5))
 
 
-def gap(value: float, half: float = 0.002) -> Difference:
-  return Difference(value, half / 1.96, (value - half, value + half), 0.5, 100)
+def gap(value: float, half: float = 0.002, degrees: float = np.inf) -> Difference:
+  error = half / students_t(degrees).ppf(0.975)
+  return Difference(value, error, (value - half, value + half), 0.5, 100, degrees)
 
 
 @pytest.fixture
@@ -122,33 +126,65 @@ def test_one_lost_run_of_clippy_at_2x_is_enough_and_one_seed_is_not():
   assert verdict("F2", at_1x) == "reproduced"
   one = methods(method="clippy", learning_rate_multiplier=2.0, model="large", seed=1)
   assert verdict("F2", FakeLog({"methods": one})) == "not reproduced"
-  single = methods()
-  assert verdict("F2", FakeLog({"methods": single[single.seed == 0]})) == "undecided"
 
 
-def compared(outcomes: dict[tuple[str, str], str]) -> pd.DataFrame:
-  rows = [
-    {
-      **{"model": model, "method": method, "measure": measure, "outcome": outcome},
-      **{"difference": -0.001, "ci95_low": -0.003, "ci95_high": 0.001},
-    }
-    for (model, method), outcome in outcomes.items()
-    for measure in ("auc", "rmse")
-  ]
+def test_an_experiment_is_judged_as_a_whole_and_with_two_seeds(tmp_path: Path):
+  trials = Sweep("methods_toy", ["small"], ["gc"], seeds=[0, 1]).trials()
+  names = [trial.name for trial in trials]
+  root = tmp_path / "methods_toy"
+  log = Log("toy", tmp_path, lambda _: names)
+  hold(root, trials[0], result=finished(trials[0]))
+  hold(root, Sweep("methods_toy", ["small"], ["agc"]).trials()[0])  # of an earlier grid
+  with pytest.raises(NotRun, match=r"^methods_toy: 1 of 2 runs$"):
+    log.runs("methods")
+  hold(root, trials[1], result=finished(trials[1]))
+  assert list(log.runs("methods").trial) == names
+  with pytest.raises(NotRun, match=r"^methods_toy with 2 seeds$"):
+    Log("toy", tmp_path, lambda _: names[:1]).runs("methods")
+  with pytest.raises(NotRun, match=r"^methods_toy$"):
+    log.runs("methods", model="large")
+
+
+SURE, UNSURE = 1e-4, 0.5
+
+
+def compared(gains: dict[tuple[str, str], tuple[float, float] | str], **more: Any) -> pd.DataFrame:
+  """Of each rival on a model: how much better it is than Clippy and p, or how it ended."""
+  rows = []
+  for (model, method), gain in gains.items():
+    for measure, sign in (("auc", 1), ("rmse", -1)):
+      value, p, outcome = (np.nan, np.nan, gain) if isinstance(gain, str) else (*gain, "")
+      value *= sign
+      rows.append(
+        {
+          **{"model": model, "method": method, "measure": measure, "outcome": outcome},
+          **{"reference": "Clippy", "difference": value, "p": p, **more},
+          **{"ci95_low": value - 0.002, "ci95_high": value + 0.002},
+        }
+      )
   return pd.DataFrame(rows)
 
 
 def test_clippy_is_best_only_if_none_is_better_and_all_are_worse_on_the_largest():
-  same = {(model, "GC"): "no difference seen" for model in MODELS}
+  same: dict[tuple[str, str], Any] = {(model, "GC"): (0.001, UNSURE) for model in MODELS}
   lost_naive = {("large_dcn", "Naive"): "diverged (3 of 3)"}
-  for outcomes, expected in (
+  worse = {("large_dcn", "GC"): (-0.01, SURE)}
+  for gains, expected in (
     ({**same, **lost_naive}, "undecided"),
-    ({**same, ("large_dcn", "GC"): "worse", **lost_naive}, "reproduced"),
-    ({**same, ("small", "GC"): "better"}, "not reproduced"),
+    ({**same, **worse, **lost_naive}, "reproduced"),
+    ({**same, **worse, ("small", "RmsClip"): (0.01, SURE)}, "reproduced"),  # not of the paper
+    ({**same, ("small", "GC"): (0.01, SURE)}, "not reproduced"),
+    # Sure for one model and figure, and not for three models and two figures.
+    ({**same, ("small", "GC"): (0.01, 0.02)}, "undecided"),
+    ({**same, **worse, ("small", "GC"): "Clippy: diverged (1 of 3)"}, "not reproduced"),
+    ({**same, **worse, ("small", "GC"): "2 of 3 runs"}, "undecided"),
+    ({**same, **worse, ("small", "GC"): "0 of 6 runs of the search"}, "undecided"),
   ):
-    assert verdict("F3", FakeLog({}, {"table2": compared(outcomes)})) == expected
-  told = judge(ALL["F3"], FakeLog({}, {"table2": compared({("small", "GC"): "better"})}))
-  assert "GC on Small (-0.10 ± 0.20 points of AUC)" in told.evidence
+    assert verdict("F3", FakeLog({}, {"table2": compared(gains)})) == expected
+  against_lamb = compared({**same, **worse, **lost_naive}, reference="LAMB")
+  assert verdict("F3", FakeLog({}, {"table2": against_lamb})) == "undecided"
+  told = judge(ALL["F3"], FakeLog({}, {"table2": compared({("small", "GC"): (0.001, SURE)})}))
+  assert "GC on Small (+0.10 ± 0.20 points of AUC)" in told.evidence
   assert "GC on Small (-0.0010 ± 0.0020 of RMSE)" in told.evidence
 
 
@@ -176,6 +212,17 @@ def test_agc_must_be_bad_where_it_is_hard_and_only_there(gaps: Callable[[Gaps], 
   assert verdict("F5", log) == "not reproduced"
   gaps(always(-0.01))
   assert verdict("F5", log) == "not reproduced"
+  gaps(always(None))  # as where GC is lost
+  assert verdict("F5", log) == "undecided"
+  lost_gc = FakeLog({"methods": methods(method="gc", model="large_dcn")})
+  judgement = judge(ALL["F5"], lost_gc)
+  assert judgement.verdict == "undecided"
+  assert "Large+DCN 2x GC diverged 3 of 3" in judgement.evidence
+  lost_agc = judge(ALL["F5"], FakeLog({"methods": methods(method="agc", model="small", seed=0)}))
+  assert (lost_agc.verdict, "Small 1x AGC diverged 1 of 3" in lost_agc.evidence) == (
+    "not reproduced",
+    True,
+  )
 
 
 def test_lamb_must_be_alive_and_below(gaps: Callable[[Gaps], None]):
@@ -205,6 +252,10 @@ def test_the_gap_to_gc_must_surely_grow(gaps: Callable[[Gaps], None]):
     assert verdict("F7", log) == expected
   gaps(always(None))
   assert verdict("F7", log) == "undecided"
+  gaps(lambda first, second: gap(-0.002, 0.004, degrees=2))
+  # Welch: two equal errors of two degrees each are one of √2 times that and of four.
+  half = 0.4 / students_t(2).ppf(0.975) * np.sqrt(2) * students_t(4).ppf(0.975)
+  assert judge(ALL["F7"], log).evidence.endswith(f"+0.00 ± {half:.2f}")
 
 
 def test_larger_models_must_surely_be_better(gaps: Callable[[Gaps], None]):
@@ -257,11 +308,11 @@ def test_mitigations_must_save_the_small_models_and_not_the_largest():
 def test_micro_divergence_must_cost_little_and_full_divergence_everything():
   runs = methods(method="naive")
   runs = runs.assign(value=runs.value + np.random.default_rng(0).normal(0, 1e-4, len(runs)))
-  micro = (runs.method == "gc") & (runs.seed == 0)
+  micro = (runs.method == "gc") & (runs.seed != 2)
   runs.loc[micro, "status"] = "micro_diverged"
   assert verdict("F14", FakeLog({"methods": runs})) == "reproduced"
   worse = runs.assign(value=runs.value.where(~micro, 0.6))
-  worse.loc[micro, "value"] += 0.001 * pd.Series(range(6), index=worse.index[micro])
+  worse.loc[micro, "value"] += 0.001 * pd.Series(range(12), index=worse.index[micro])
   assert verdict("F14", FakeLog({"methods": worse})) == "not reproduced"
   recovered = runs.assign(value=runs.value.where(runs.method != "naive", 0.7))
   assert verdict("F14", FakeLog({"methods": recovered})) == "not reproduced"
@@ -299,7 +350,7 @@ def test_only_finished_runs_count_as_lost():
 def test_the_page_counts_verdicts_and_has_a_section_for_each(tmp_path: Path):
   rule = Rule("F1", "Fish swim", "Always.", lambda log: Judgement("reproduced", log.name), "x", "y")
   other = Rule("F2", "Pigs fly", "Never.", lambda log: Judgement("undecided", "z"), "{log}", "w")
-  logs = [Log("sea", tmp_path), Log("land", tmp_path)]
+  logs = [Log(name, tmp_path, lambda _: []) for name in ("sea", "land")]
   judgements = {each: [judge(each, log) for log in logs] for each in (rule, other)}
   text = page.markdown(["sea", "land"], judgements)
   assert "On sea, of 2 findings 1 reproduced, 0 not reproduced, 1 undecided." in text
@@ -339,7 +390,7 @@ def test_the_archive_of_the_repository_says_what_its_page_says():
   docs = Path(__file__).parents[1] / "docs"
   archive, page_text = Archive(docs / "findings.json"), (docs / "findings.md").read_text()
   for rule in RULES:
-    judgement, _ = archive.judge(rule, Log("kuairand", Path("no runs here")))
+    judgement, _ = archive.judge(rule, Log("kuairand", Path("no runs here"), lambda _: []))
     assert f"- **kuairand: {judgement.verdict}.** {judgement.evidence}. `" in page_text, rule.name
 
 

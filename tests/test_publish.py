@@ -67,7 +67,14 @@ def test_what_is_not_finished_is_not_published_nor_is_anything_with_it(
   rendering.write(table2.table2(SEARCH, table), root / "table2")
   results.write(table, root / "table")
   assert published(tmp_path, "table2_kuairand", "half") == 2
-  assert "half has 1 runs that are not finished" in capsys.readouterr().err
+  assert "half is not finished" in capsys.readouterr().err
   assert not (tmp_path / "docs" / "results").exists()
+  shutil.rmtree(root)
+  table = table_of(root, {}, SEARCH)  # whose repeats have not begun
+  rendering.write(table2.table2(SEARCH, table), root / "table2")
+  results.write(table, root / "table")
+  assert published(tmp_path, "half") == 2
+  (tmp_path / "runs" / "table2_kuairand" / "table.parquet").write_text("a")
+  assert published(tmp_path, "table2_kuairand") == 2
   assert published(tmp_path, "nowhere") == 2
   assert "nowhere has no table of an experiment" in capsys.readouterr().err

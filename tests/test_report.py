@@ -104,7 +104,9 @@ def test_a_search_on_an_earlier_day_is_no_part_of_what_the_verdict_is_judged_by(
     early = {**finished(trial, 0.6, status=status), "eval_day": "2026-01-15", "steps": 9999}
     hold(tmp_path, trial, result=early)
   found = verdict_of(tmp_path, ENDS, search=search)
-  assert "38 runs of about 260,000 rows of synthetic" in found.compared
+  trials = len(search.trials())
+  runs = f"{38 - trials} runs of about 260,000 rows of synthetic"
+  assert f"{runs}, after a search of {trials} shorter runs, at proxy scale" in found.compared
   assert "day N, 2026-01-18, the day after" in found.compared
   assert found.sure.endswith("Settings were chosen by an earlier day, not by these rows.")
 
@@ -217,6 +219,15 @@ def test_one_run_each_says_nothing_of_chance(tmp_path: Path):
   assert found.models[0].heading == "GC is highest, too few runs to tell"
   assert lines(found)[1] == "−12.00 runner-up Clippy: one run each says nothing of chance"
   assert found.won == "Highest AUC of click: GC on Small. There is too little to tell on Small."
+
+
+def test_without_a_repeat_there_is_no_verdict(tmp_path: Path):
+  table = table_of(tmp_path, {}, SEARCH)
+  found = verdict(table2.table2(SEARCH, table).figures, table)
+  assert found is not None  # whose cells say that they wait for their repeats
+  begun = table[table.trial != SEARCH.trials()[0].name]
+  one = dataclasses.replace(SEARCH, models=["small"], columns={"Naive": ["naive"]})
+  assert verdict(table2.table2(one, begun).figures, begun) is None
 
 
 def test_without_a_finished_run_there_is_no_verdict(tmp_path: Path):
@@ -353,6 +364,17 @@ def test_links_are_relative_and_lead_somewhere(tmp_path: Path):
   runs = {str(path.parent.relative_to(tmp_path / "runs")) for path in tmp_path.rglob("trial.json")}
   assert runs <= {file.rstrip("/") for file in files}
   assert len(runs) > 60
+
+
+def test_every_link_within_the_page_leads_somewhere(tmp_path: Path):
+  project(tmp_path)
+  findings = tmp_path / "docs" / "findings.md"
+  findings.write_text("# All\n\n| |\n|---|\n| [F1](#f1) |\n\n## F1\n\nA.\n")
+  page = Page(made(tmp_path))
+  ids = {attrs["id"] for _, attrs in page.found if "id" in attrs}
+  inside = {link for link in page.all("a", "href") if link.startswith("#")}
+  assert "#f1" in inside
+  assert inside <= {f"#{name}" for name in ids}
 
 
 def test_links_start_from_where_the_page_is(tmp_path: Path):

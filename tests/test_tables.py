@@ -191,7 +191,7 @@ def test_the_appendix_has_all_tasks_the_whole_search_and_every_command(tmp_path:
 def test_the_page_says_where_its_figures_come_from(tmp_path: Path):
   results_of = table_of(tmp_path, {"Naive": LOST, "GC": GOOD, "LAMB": WORSE})
   assert table2.table2(SEARCH, results_of).paragraphs[0] == (
-    "synthetic at proxy scale, day N = 2026-01-18, 1x = 0.1. "
+    "synthetic at proxy scale, day N = 2026-01-18, base learning rate 0.1. "
     "17 runs, 12 minutes of training in all."  # (8 + 9) · 42.5 s
   )
 
@@ -204,7 +204,8 @@ def test_a_search_on_an_earlier_day_is_told_apart_from_the_figures(tmp_path: Pat
   results_of = table_of(tmp_path, {"Naive": LOST, "GC": GOOD, "LAMB": WORSE}, search)
   first, choice, _ = table2.table2(search, results_of).paragraphs
   assert first == (
-    "synthetic at proxy scale, day N = 2026-01-18, 1x = 0.1. 9 runs, 6 minutes of training in all. "
+    "synthetic at proxy scale, day N = 2026-01-18, base learning rate 0.1. "
+    "9 runs, 6 minutes of training in all. "
     "The search before them: 8 runs, 6 minutes of training."
   )
   assert "on day N of the log without its last 3 days" in choice

@@ -38,7 +38,7 @@ def _clippy_trains_all(log: Log) -> Judgement:
   }
   verdict: Verdict = "not reproduced"
   if all(ratio.diverged == 0 for ratio in ratios.values()):
-    verdict = "reproduced" if min(r.runs for r in ratios.values()) >= SEEDS else "undecided"
+    verdict = "reproduced"
   return Judgement(verdict, f"Clippy's runs at 2x that diverged: {by_model(ratios)}")
 
 
@@ -95,7 +95,7 @@ def _micro_divergence_is_harmless(log: Log) -> Judgement:
   )
   told += f"; {len(gaps)} micro-diverged runs have calm fellows of the same setting"
   gap = None
-  if len(gaps) >= SEEDS:
+  if micro.seed.nunique() >= SEEDS:
     gap = paired_difference(micro.value.to_numpy(float), micro.calm.to_numpy(float))
     told += f", AUC {in_points(gap)} points against them"
   verdict: Verdict = "undecided"

@@ -14,8 +14,9 @@ MUCH_LOWER = 0.1  # of a clipping factor: an order of magnitude
 
 
 def _clippys_factor_is_lowest(log: Log) -> Judgement:
-  ratios = []
-  for run in map(Path, log.runs("dynamics", status="diverged").run):
+  ratios, seeds = [], set()
+  diverged = log.runs("dynamics", status="diverged")
+  for run, seed in zip(map(Path, diverged.run), diverged.seed, strict=True):
     try:
       marked = moments.find(series.steps(run))
     except SeriesError:
@@ -25,8 +26,11 @@ def _clippys_factor_is_lowest(log: Log) -> Judgement:
     top = seen[seen.variable == layer["top hidden layer"]]
     least = top[top.step.between(marked.a, marked.c)][["gc", "agc", "clippy"]].min()
     ratios.append(float(least.clippy / min(least.gc, least.agc)))
-  if len(ratios) < SEEDS:
-    return Judgement("undecided", f"{len(ratios)} runs learned before they diverged")
+    seeds.add(seed)
+  if len(seeds) < SEEDS:
+    return Judgement(
+      "undecided", f"{len(ratios)} runs of {len(seeds)} seeds learned before they diverged"
+    )
   lower = sum(ratio <= MUCH_LOWER for ratio in ratios)
   verdict: Verdict = "undecided"
   if lower == len(ratios):

@@ -1,5 +1,6 @@
 """The finished runs of one log, as rules look at them."""
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from ranking.experiments.statistics.differences import Difference
 from ranking.experiments.statistics.ratios import Ratio, divergence_ratio
 from ranking.experiments.tables.outcomes import Count
 
-SEEDS = 2  # at least, on either side of a comparison
+SEEDS = 2  # at least, of an experiment and on either side of a comparison
+Trials = Callable[[str], Collection[str]]
 
 
 class NotRun(Exception):
-  """A rule needs runs that are not there: the experiment that has them."""
+  """A rule needs runs that are not there: the experiment that has them, and what it has."""
 
 
 class Log:
@@ -26,27 +28,35 @@ class Log:
   Args:
     name: of the log, as experiments are named: experiments/<what>_<name>.gin.
     root: the folder of all runs.
+    trials: of an experiment, by name, as it is described today.
   """
 
-  def __init__(self, name: str, root: Path):
-    self.name, self.root = name, root
+  def __init__(self, name: str, root: Path, trials: Trials):
+    self.name, self.root, self._trials = name, root, trials
 
   def runs(self, what: str, **coordinates: Any) -> pd.DataFrame:
-    """A row per finished run of an experiment, with the columns of results.py.
+    """A row per run of an experiment that is finished as a whole, with the columns of results.py.
+
+    One may not stop where it looks best, and no verdict rests on one seed.
 
     Args:
       what: such as "methods" for experiments/methods_<log>.gin.
       **coordinates: columns and the value that is wanted of each.
 
     Raises:
-      NotRun: the experiment has no finished run like that.
+      NotRun: the experiment is not finished, or has one seed, or no run like that.
     """
     experiment = f"{what}_{self.name}"
     folder = self.root / experiment
     if not any(folder.glob("*/result.json")):
       raise NotRun(experiment)
+    wanted = self._trials(experiment)
     runs = results.read([folder]).drop_duplicates("trial")
-    runs = runs[runs.status.isin(FINISHED)]
+    runs = runs[runs.status.isin(FINISHED) & runs.trial.isin(wanted)]
+    if len(runs) < len(wanted):
+      raise NotRun(f"{experiment}: {len(runs)} of {len(wanted)} runs")
+    if runs.seed.nunique() < SEEDS:
+      raise NotRun(f"{experiment} with {SEEDS} seeds")
     for column, value in coordinates.items():
       runs = runs[runs[column] == value]
     if runs.empty:

@@ -1,8 +1,8 @@
 """What a rule is: it says of the runs of a log whether they reproduce a finding of the paper.
 
 A rule sees the finished runs of one log and says "reproduced", "not reproduced" or "undecided"; it
-was written before its runs were looked at. No verdict rests on one seed: a comparison with fewer
-than SEEDS seeds on either side is undecided.
+was written before its runs were looked at. No verdict rests on one seed, and none on an experiment
+that is not finished as a whole.
 """
 
 import dataclasses

@@ -81,6 +81,8 @@ def page_of(path: Path, start: Path) -> str:
   """
   text = markdown.markdown(path.read_text(), extensions=["tables", "fenced_code"])
   text = re.sub(r"\A<h1>.*?</h1>", "", text.strip(), flags=re.DOTALL)  # the section has a heading
+  # Headings of one word can be linked to, as on GitHub.
+  text = re.sub(r"<h2>(\w+)</h2>", lambda h: f'<h2 id="{h[1].lower()}">{h[1]}</h2>', text)
   text = text.replace("<table>", '<div class="scroll"><table>')
   text = text.replace("</table>", "</table></div>")
 

@@ -195,6 +195,9 @@ def missing(sources: Sources) -> list[tuple[str, str]]:
     elif name.startswith(SAME_AS_DRAWN):
       if not any((sources.figures / of).glob("figure_*.svg")):
         absent[f"Figures of {of}"] = f"make figures DATA={of}"
+    elif kind == "days":
+      if (name, "comparison") not in there:
+        absent[name] = f"make compare SWEEP=experiments/{name}.gin"
     elif not any((name, stem) in there for stem in DOCUMENTS):
       what = f"Survival map of {of}" if kind == "survival" else name
       absent[what] = f"make sweep SWEEP=experiments/{name}.gin"
@@ -264,7 +267,7 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
     if path.suffix == ".parquet":
       table = pd.read_parquet(path)
     else:
-      table = pd.read_csv(path, float_precision="round_trip")
+      table = pd.read_csv(path, float_precision="round_trip", keep_default_na=False, na_values=[""])
   except pd.errors.EmptyDataError:
     return None
   except (OSError, ValueError) as error:

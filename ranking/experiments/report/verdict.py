@@ -71,10 +71,12 @@ def verdict(
   """
   each = runs.drop_duplicates("trial")
   finished = each[each.status.isin(FINISHED)]
-  # The search may have had an earlier day N, which no figure is of.
-  judged = runs[runs.eval_day == finished.eval_day.max()]
   if figures.empty or finished.empty:
     return None
+  if figures.outcome.astype(str).str.endswith("of the search").all():
+    return None  # no setting is chosen yet
+  # The search may have had an earlier day N, which no figure is of.
+  judged = runs[runs.eval_day == finished.eval_day.max()]
   aucs = figures[figures.measure == "auc"]
   if aucs.empty:
     return None
@@ -87,7 +89,7 @@ def verdict(
   }
   models = [_of_model(model, mine, pairs) for model, mine in by_model.items()]
   return Verdict(
-    compared=_compared(cells, len(finished), judged[judged.task == task], task),
+    compared=_compared(cells, finished, judged[judged.task == task], task),
     survived=_survived(cells),
     won=_won(models, task),
     sure=_sure(cells, pairs, finished.eval_day.nunique() > 1),
@@ -122,14 +124,18 @@ def _signed(difference: float) -> str:
   return text if float(text) == 0 else f"{'−' if difference < 0 else '+'}{text}"
 
 
-def _compared(cells: Sequence[Cell], finished: int, of_task: pd.DataFrame, task: str) -> str:
+def _compared(
+  cells: Sequence[Cell], finished: pd.DataFrame, of_task: pd.DataFrame, task: str
+) -> str:
   columns = list(dict.fromkeys(map(_name, cells)))
   models = [title(model) for model in dict.fromkeys(cell["model"] for cell in cells)]
-  run = of_task.iloc[0]
+  run, earlier = of_task.iloc[0], finished[finished.eval_day < of_task.eval_day.iloc[0]]
+  search = f", after a search of {_count(len(earlier), 'shorter run')}" if len(earlier) else ""
   rows = float(f"{of_task.steps.max() * of_task.batch_size.max():.3g}")
   return (
     f"{_count(len(columns), 'method')} on {_count(len(models), 'model')} ({', '.join(models)}): "
-    f"{_count(finished, 'run')} of about {rows:,.0f} rows of {run.dataset}, at "
+    f"{_count(len(finished) - len(earlier), 'run')} of about {rows:,.0f} rows of {run.dataset}"
+    f"{search}, at "
     f"{SCALES.get(run.scale, f'{run.scale} scale')}. Judged by the AUC of {task} in percent (50 is "
     f"chance) on the {of_task.rows.max():,.0f} rows of day N, {run.eval_day}, the day after."
   )
@@ -276,7 +282,8 @@ def _models(chosen: Sequence[OfModel]) -> str:
 def _sure(cells: Sequence[Cell], pairs: Sequence[Cell], chosen_before: bool) -> str:
   deviations = [c["deviation"] for c in cells if not math.isnan(c["deviation"])]
   if deviations:
-    seeds = f"{max(cell['runs'] for cell in cells)} seeds"
+    # A cell that is still searched counts runs of the search.
+    seeds = f"{max(c['runs'] for c in cells if not math.isnan(c['deviation']))} seeds"
     sentences = [f"Over {seeds}, an AUC varies by {_range(deviations)} points (±)."]
   else:
     sentences = ["Each AUC is of one run: how much it varies over seeds is not known."]

@@ -219,6 +219,21 @@ def paired_difference(first: npt.ArrayLike, second: npt.ArrayLike) -> Difference
   return _difference(float(differences.mean()), error, units, units - 1)
 
 
+def change(before: Difference, after: Difference) -> Difference:
+  """After minus before, of two differences whose errors count as independent, by Welch's t (1947).
+
+  Where the same rows judge both, their errors mostly go together, and the interval is too wide.
+  """
+  variances = [each.standard_error**2 for each in (before, after)]
+  doubt = sum(
+    variance**2 / max(each.degrees, 1)
+    for variance, each in zip(variances, (before, after), strict=True)
+  )
+  degrees = sum(variances) ** 2 / doubt if doubt else math.inf
+  error, units = math.sqrt(sum(variances)), min(before.units, after.units)
+  return _difference(after.value - before.value, error, units, degrees)
+
+
 def _labelled(*columns: npt.ArrayLike) -> list[Array]:
   """Of the rows that have a label: labels, both predictions as [seeds, rows], and users."""
   arrays = [np.asarray(column) for column in columns]

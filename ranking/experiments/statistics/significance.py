@@ -12,7 +12,8 @@ POWER = 0.8  # of the design, at that level
 
 def students_t(degrees: float) -> Any:
   """SciPy's distribution, degrees rounded down to be on the safe side; inf = normal."""
-  return stats.t(degrees if math.isinf(degrees) else math.floor(degrees))
+  # A whole number may come out of its formula a rounding below itself.
+  return stats.t(degrees if math.isinf(degrees) else math.floor(degrees + 1e-9))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -104,12 +104,17 @@ def methods(arms: Sequence[Arm]) -> list[str]:
   return list(dict.fromkeys(arm.method for arm in arms))
 
 
-def check(methods: Sequence[str], reference: str) -> None:
-  """Raises SweepError unless the reference is one of these methods, and not the only one."""
-  if reference not in methods:
+def named(methods: Sequence[str], reference: str) -> str:
+  """The one of these methods that is called so, in capitals or not.
+
+  Raises SweepError if none is, or if it is the only one.
+  """
+  found = next((each for each in methods if each.lower() == reference.lower()), None)
+  if found is None:
     raise SweepError(f"no method {reference!r} to compare with{nearest(reference, methods)}")
   if len(methods) < 2:
-    raise SweepError(f"{reference} is the only method; give the experiment one to compare with it")
+    raise SweepError(f"{found} is the only method; give the experiment one to compare with it")
+  return found
 
 
 def obstacle(arm: Arm, table: pd.DataFrame) -> Obstacle | None:

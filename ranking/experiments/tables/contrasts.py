@@ -12,7 +12,7 @@ from ranking.experiments.statistics import paired
 from ranking.experiments.statistics.differences import Difference, paired_difference
 from ranking.experiments.statistics.significance import LEVEL, detectable_difference, holm
 from ranking.experiments.sweep import SweepError
-from ranking.experiments.tables.arms import Arm, Obstacle, check, methods, obstacle
+from ranking.experiments.tables.arms import Arm, Obstacle, methods, named, obstacle
 from ranking.experiments.tables.document import MEASURES
 from ranking.experiments.tables.outcomes import commands
 
@@ -46,7 +46,7 @@ def contrasts(arms: Sequence[Arm], reference: str, table: pd.DataFrame) -> pd.Da
   Raises:
     SweepError: an unknown reference, or runs that cannot be compared row by row.
   """
-  check(methods(arms), reference)
+  reference = named(methods(arms), reference)
   tasks = table.dropna(subset=["task"]).drop_duplicates("measure")
   families: dict[tuple[Any, ...], list[_Contrast]] = {}
   for arm in arms:

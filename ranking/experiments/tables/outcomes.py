@@ -28,9 +28,10 @@ def cost(runs: pd.DataFrame) -> str:
   if finished.empty:
     return "No run is finished."
   one, days = finished.iloc[0], sorted(finished.eval_day.unique())
+  rates = ", ".join(f"{rate:g}" for rate in sorted(finished.learning_rate.unique()))
   day = days[0] if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]} in turn"
   return (
-    f"{one.dataset} at {one.scale} scale, day N = {day}, 1x = {one.learning_rate:g}. "
+    f"{one.dataset} at {one.scale} scale, day N = {day}, base learning rate {rates}. "
     f"{effort(runs)} in all."
   )
 

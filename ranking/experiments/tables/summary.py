@@ -37,7 +37,10 @@ def summary(sweep: Sweep, table: pd.DataFrame) -> Document:
   tasks = rows.dropna(subset=["task"]).drop_duplicates("task")
   measures = dict(zip(tasks.task, tasks.measure, strict=True))
   headline = list(tasks.drop_duplicates("measure").task)
-  target = speed.target(grid)
+  # Where runs are judged by other rows or labels, one AUC is no target for all of them.
+  first_task = rows[rows.task == headline[0]] if headline else rows
+  same_day = len(first_task[["eval_day", "rows", "positives"]].drop_duplicates()) == 1
+  target = speed.target(grid) if same_day else None
   outcomes = [
     _Outcome(point, speed.speed(point.runs, target) if target is not None else None)
     for point in grid

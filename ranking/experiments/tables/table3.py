@@ -7,12 +7,10 @@ from typing import Any
 import pandas as pd
 
 from ranking.experiments.statistics.ratios import Ratio, divergence_ratio, fisher_test
-from ranking.experiments.statistics.significance import holm
+from ranking.experiments.statistics.significance import LEVEL, holm
 from ranking.experiments.sweep import Sweep, SweepError
 from ranking.experiments.tables.document import NOTHING, Document, Entry, Table
 from ranking.experiments.tables.outcomes import Count, commands, cost, runs_table
-
-LEVEL = 0.05  # of the tests
 
 
 def table3(sweep: Sweep, table: pd.DataFrame) -> Document:
