@@ -135,7 +135,7 @@ def test_the_readme_says_what_a_warm_up_and_a_window_save() -> None:
   assert lost.tolist() == [5, 0, 0, 4, 5]
   words = " ".join(README.split())
   assert "warm-up alone saves five of five naive runs" in words
-  assert "window saves one of five (96 hours) or none (the whole log shuffled)" in words
+  assert "window saves one of five (96 hours) or none (336 hours, as long as the log)" in words
 
 
 def test_the_readme_counts_the_findings_as_their_page_does() -> None:

@@ -28,7 +28,8 @@ def save(
   """Writes `variables` and the JSON `state` as the checkpoint of `step`, and removes old ones."""
   target = directory / f"step-{step:08d}"
   partial = directory / f".partial-{os.getpid()}"
-  shutil.rmtree(partial, ignore_errors=True)
+  for left in directory.glob(".partial-*"):  # by a process that was killed: only one writes here
+    shutil.rmtree(left, ignore_errors=True)
   try:
     partial.mkdir(parents=True)
     _checkpoint(variables).write(str(partial / "variables"))
