@@ -26,7 +26,7 @@ from ranking.experiments import results, series
 from ranking.experiments.figures import comparison, dynamics, moments, style
 from ranking.experiments.figures.moments import Moments
 from ranking.experiments.series import SeriesError
-from ranking.experiments.sweep import SweepError
+from ranking.experiments.sweep import Sweep, SweepError
 from ranking.stability.divergence import DivergenceMonitor
 from scripts import sweep
 
@@ -56,15 +56,15 @@ def main(arguments: Sequence[str], python: Sequence[str] = (sys.executable, "-m"
   passed_on = [
     f"--{name}={getattr(given, name)}" for name in ("raw", "jobs") if getattr(given, name)
   ]
-  roots = []
+  files = []
   for kind in ("dynamics", "methods"):
     file = Path("experiments", f"{kind}_{given.data}.gin")
     if code := sweep.main([f"--sweep={file}", *passed_on], python):
       return code
-    roots.append(Path("runs", file.stem))
+    files.append(file)
   out = given.out or Path("docs", "figures", given.data)
   try:
-    of_dynamics, of_methods = map(read_runs, roots)
+    of_dynamics, of_methods = map(read_runs, files)
     for name, figure in (
       *figures_of_dynamics(of_dynamics),
       ("figure_3", stability.on_the_quadratic(quadratic.descents())),
@@ -77,9 +77,11 @@ def main(arguments: Sequence[str], python: Sequence[str] = (sys.executable, "-m"
   return 0
 
 
-def read_runs(root: Path) -> pd.DataFrame:
-  """The table of a sweep's folder, a row per run."""
-  return results.read([root]).drop_duplicates("trial")
+def read_runs(file: Path) -> pd.DataFrame:
+  """The runs of a sweep that is described in a file, a row each; none of an earlier grid."""
+  described = sweep.read(str(file), Sweep)
+  runs = results.read([Path("runs", described.name)]).drop_duplicates("trial")
+  return runs[runs.trial.isin([trial.name for trial in described.trials()])]
 
 
 def figures_of_dynamics(runs: pd.DataFrame) -> Iterator[tuple[str, Figure]]:

@@ -128,7 +128,7 @@ def test_every_figure_is_drawn_and_no_finished_run_is_started_again(
 
 def test_without_a_micro_diverged_run_figure_1_says_so(capfd: pytest.CaptureFixture[str]):
   finished_sweeps(("ok", "diverged", "ok"))
-  runs = make_figures.read_runs(Path("runs/dynamics_toy"))
+  runs = make_figures.read_runs(Path("experiments/dynamics_toy.gin"))
   name, figure = next(make_figures.figures_of_dynamics(runs))
   assert name == "figure_1"
   assert figure.legends == []
@@ -143,7 +143,7 @@ def test_the_run_that_was_healthy_longest_is_shown_if_it_was_seen_out(lost_steps
   late = [*rows[:90], *rows[50:90], *rows[100 : 100 + lost_steps]]  # forty healthy steps more
   late = [{**row, "step": step} for step, row in enumerate(late, 1)]
   path.write_text("".join(json.dumps(row) + "\n" for row in late))
-  table = make_figures.read_runs(Path("runs/dynamics_toy"))
+  table = make_figures.read_runs(Path("experiments/dynamics_toy.gin"))
   run, marked = make_figures.latest_to_diverge(table)
   assert run == runs[shown]
   assert marked.b == (131 if shown else 101)
