@@ -7,7 +7,7 @@ import pytest
 
 from ranking.experiments import results
 from ranking.experiments.tables import rendering, table2
-from scripts import publish
+from scripts import make_report, publish
 from tests.test_report import Page, draw, made, project
 from tests.test_sweep_results import hold
 from tests.test_tables import SEARCH, table_of
@@ -78,3 +78,17 @@ def test_what_is_not_finished_is_not_published_nor_is_anything_with_it(
   assert published(tmp_path, "table2_kuairand") == 2
   assert published(tmp_path, "nowhere") == 2
   assert "nowhere has no table of an experiment" in capsys.readouterr().err
+
+
+def test_a_fresh_clone_shows_what_the_repository_publishes(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+  monkeypatch.chdir(Path(__file__).parents[1])
+  out = tmp_path / "report.html"
+  assert make_report.main([f"--runs={tmp_path / 'runs'}", f"--out={out}"]) == 0
+  page = Page(out.read_text())
+  assert page.open == []
+  assert "10 methods on 3 models (Small, Large, Large+DCN): 201 runs" in page.text
+  assert "Naive diverged on Large+DCN (2 of 3 runs)." in page.text
+  ids = {attrs["id"] for _, attrs in page.found if "id" in attrs}
+  assert {"findings", "table2", "table3", "figures", "statistics", "beyond", "f15"} <= ids
