@@ -185,6 +185,14 @@ def test_a_jump_that_lost_the_run_on_its_way_has_micro_diverged_wherever_it_ends
   assert verdicts[-1] == ("micro_diverged" if found else "ok")
 
 
+def test_a_run_that_learned_for_a_moment_blew_up_and_came_back_has_micro_diverged() -> None:
+  losses = np.concatenate([np.full(12, 0.9), np.full(30, 5.0), np.full(300, 0.85)])
+  monitor, verdicts = watch(losses)
+  (blown_up_at,) = monitor.micro_divergences
+  assert 13 <= blown_up_at <= 20
+  assert verdicts[-1] == "micro_diverged"
+
+
 @pytest.mark.parametrize(("lost", "found"), [(PATIENCE - 20, []), (PATIENCE + 20, [8])])
 def test_a_run_that_blows_up_at_once_and_takes_long_to_come_back_has_micro_diverged(
   lost: int, found: list[int]

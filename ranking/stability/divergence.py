@@ -13,10 +13,10 @@ every unit has died.
   `patience`, is too soon to tell: such a run is ok.
 - Micro-diverged: the relative loss of a run that had been below jumps by more than `jump` robust
   deviations (and by 5 %) above its running median, and returns to within half of that before
-  `patience` steps have passed, or was lost on its way to a new level. Or a run that blew up before
-  it had been below gets there after all, but only when `patience` steps have passed since. (Fast
-  runs overshoot in their first steps and are back within thirty, and a run may start above 1: these
-  are ok.)
+  `patience` steps have passed, or was lost on its way to a new level. Or, before there is a running
+  median to judge by, the smoothed relative loss blew up and came back; of a run that had not been
+  below, only if that took `patience` steps. (Fast runs overshoot in their first steps and are back
+  within thirty, and a run may start above 1: these are ok.)
 """
 
 import dataclasses
@@ -87,11 +87,8 @@ class DivergenceMonitor:
     lost = smoothed > 1.0 - self.margin or output_spread == 0.0
     if self.blown_up_at is None and (smoothed > BLOWN_UP or output_spread == 0.0):
       self.blown_up_at = step
-    if not lost and not self.been_below:
-      self.been_below = True
-      blown_up_at = self.blown_up_at or step
-      if blown_up_at > 1 and step - blown_up_at >= self.patience:
-        self.micro_divergences.append(blown_up_at)
+    if not lost:
+      self._come_back(step)
     self.lost_since = (self.lost_since or step) if lost else None
     if self.lost_since is not None and self._is_over(step - self.lost_since + 1):
       return self.give_up(self.lost_since)
@@ -129,6 +126,17 @@ class DivergenceMonitor:
     if self.been_below:
       return lost_steps >= self.patience
     return self.blown_up_at is not None and lost_steps >= self.grace
+
+  def _come_back(self, step: int) -> None:
+    """A step that is not lost ends a blow-up, which counts unless the run was only starting."""
+    blown_up_at, had_been_below = self.blown_up_at, self.been_below
+    self.been_below, self.blown_up_at = True, None
+    if blown_up_at is None or self.jumped_at is not None:  # a jump says itself how it ended
+      return
+    slow = 1 < blown_up_at <= step - self.patience
+    latest = max(self.micro_divergences, default=-SMOOTHED_OVER)
+    if (had_been_below or slow) and blown_up_at > latest + SMOOTHED_OVER:  # else it is that one
+      self.micro_divergences.append(blown_up_at)
 
   def _watch_for_jumps(self, step: int, relative: float, lost: bool) -> None:
     if len(self.calm) < self.history:
