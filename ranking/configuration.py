@@ -59,11 +59,11 @@ def configure(config: str, data: str, scale: str, raw: str | None, bindings: Seq
     bindings: such as "train_and_evaluate.seed=3".
   """
   gin.clear_config()
-  log = _find_or_path("DATA", data, CONFIGS / "data")
-  width = _find("SCALE", scale, CONFIGS / "scale")
+  of_data = _find_or_path("DATA", data, CONFIGS / "data")
+  of_scale = _find("SCALE", scale, CONFIGS / "scale")
   files = [
     CONFIGS / "base.gin",
-    *((log, width) if log.parent == CONFIGS / "data" else (width, log)),
+    *((of_data, of_scale) if of_data.parent == CONFIGS / "data" else (of_scale, of_data)),
     _find_or_path("CONFIG", config, CONFIGS),
   ]
   try:

@@ -135,8 +135,8 @@ def train_and_evaluate(
       store = store.without_tasks(without_tasks)
     except ValueError as error:
       raise SettingError(f"train_and_evaluate.without_tasks: {error}") from error
-  width = math.inf if window_hours == "all" else window_hours
-  batches = window.train_batches(store.train_days, batch_size, width, seed)
+  hours = math.inf if window_hours == "all" else window_hours
+  batches = window.train_batches(store.train_days, batch_size, hours, seed)
   last_step = min(max_steps or len(batches), len(batches))
   for each in (batches, window.eval_batches(store.eval_day, batch_size)):
     each.batch(0)  # a damaged array that it meets leaves no run directory behind
@@ -200,7 +200,7 @@ def train_and_evaluate(
     "scale": scale_name,
     "train_days": list(store.schema.day_names[:-1]),
     "eval_day": store.eval_day.name,
-    "window_hours": width,
+    "window_hours": hours,
     "batch_size": batch_size,
     "steps": run.step,
     "parameters": parameters,
