@@ -368,7 +368,8 @@ def test_a_finding_keeps_its_judgement_without_its_runs_until_its_rule_changes(t
   first.save()
   assert Archive(path).judge(rule, gone) == (judgement, True)
   changed = dataclasses.replace(rule, rule="Reproduced if it rains.")
-  assert Archive(path).judge(changed, gone) == (judge(rule, gone), False)
+  told = "judged by an earlier rule, and not run since: methods_toy"
+  assert Archive(path).judge(changed, gone) == (Judgement("undecided", told), False)
   other = FakeLog({"methods": methods()})
   assert Archive(path).judge(rule, other) == (judge(rule, other), False)  # what is here wins
   assert Archive(path).judge(ALL["F2"], gone)[0].verdict == "undecided"

@@ -39,10 +39,12 @@ class Archive:
     entry = of_log.get(rule.name)
     try:
       judgement = rule.judge(log)
-    except NotRun:
-      if entry is None or entry["rule"] != rule.rule:
-        of_log.pop(rule.name, None)
+    except NotRun as missing:
+      if entry is None:
         return judge(rule, log), False
+      if entry["rule"] != rule.rule:
+        told = f"judged by an earlier rule, and not run since: {missing}"
+        return Judgement("undecided", told), False
       return Judgement(entry["verdict"], entry["evidence"]), True  # type: ignore[arg-type]
     of_log[rule.name] = {"rule": rule.rule, **judgement._asdict()}
     return judgement, False
