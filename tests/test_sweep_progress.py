@@ -24,7 +24,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_every_run_that_ends_is_a_line_with_the_time_left(
   clock: Clock, capsys: pytest.CaptureFixture[str]
 ):
-  with SweepProgress(total=6, done=1, jobs=2) as progress:
+  with SweepProgress(dict.fromkeys("abcde", "small"), done=1, jobs=2) as progress:
     progress.began("a")
     progress.began("b")
     clock.now += 40
@@ -39,8 +39,23 @@ def test_every_run_that_ends_is_a_line_with_the_time_left(
   ]
 
 
+def test_runs_to_come_are_expected_to_take_as_long_as_their_kind(
+  clock: Clock, capsys: pytest.CaptureFixture[str]
+):
+  kinds = {"a": "small", "b": "small", "c": "large", "d": "large"}
+  with SweepProgress(kinds, done=0, jobs=1) as progress:
+    for name, seconds in (("a", 10), ("c", 60)):
+      progress.began(name)
+      clock.now += seconds
+      progress.ended(name, "ok", for_good=True)
+  assert capsys.readouterr().out.splitlines() == [
+    "1/4 a: ok after 10 s; at least 30 s left",  # nothing large has ended yet
+    "2/4 c: ok after 60 s; 70 s left",
+  ]
+
+
 def test_long_times_are_minutes_and_hours(clock: Clock, capsys: pytest.CaptureFixture[str]):
-  with SweepProgress(total=22, done=0, jobs=1) as progress:
+  with SweepProgress(dict.fromkeys("abcdefghijklmnopqrstuv", "small"), done=0, jobs=1) as progress:
     progress.began("a")
     clock.now += 600
     progress.ended("a", "ok", for_good=True)
@@ -52,7 +67,7 @@ def test_a_terminal_has_a_bar_below_the_lines(
 ):
   monkeypatch.setenv("FORCE_COLOR", "1")
   monkeypatch.setenv("COLUMNS", "120")
-  with SweepProgress(total=2, done=0, jobs=1) as progress:
+  with SweepProgress(dict.fromkeys("ab", "small"), done=0, jobs=1) as progress:
     progress.began("a")
     progress.draw()
     progress.ended("a", "ok", for_good=True)

@@ -97,7 +97,8 @@ def run(
     for line in prepare:
       _prepare(line, root, asked_to_stop)
     done = len(trials) - len(queue)
-    with SweepProgress(len(trials), done, jobs) as progress:
+    models = {attempt.trial.name: str(attempt.trial.coordinates["model"]) for attempt in queue}
+    with SweepProgress(models, done, jobs) as progress:
       progress.say(
         f"{len(trials)} runs in {root}: {done} finished before, {len(queue)} to run, {jobs} at once"
       )
