@@ -43,7 +43,7 @@ def lines_that_run() -> list[list[str]]:
 
 LINES = lines_that_run()
 TRAINING = [line for line in LINES if line[1] in ("ranking.main", "scripts.bench_training")]
-LOGS_WITH_TABLE_2 = [("kuairand", "is_click")]  # in the order of the page
+LOGS_WITH_TABLE_2 = [("kuairand", "is_click"), ("synthetic", "click")]  # in the order of the page
 SCRIPTS = sorted({line[1] for line in LINES} - {"ranking.main", "pytest"})
 
 
@@ -105,6 +105,24 @@ def test_the_differences_that_the_readme_names_are_those_of_the_comparison() -> 
   tested = rows[rows.detectable.notna()].detectable
   spread = f"{100 * tested.min():.2f} to {100 * tested.max():.2f} points could have been"
   assert spread in " ".join(README.split())
+
+
+def test_the_readme_says_what_separates_methods_on_the_generated_log() -> None:
+  rows = pd.read_csv(ROOT / "docs" / "results" / "table2_synthetic" / "comparison.csv")
+  rows = rows[rows.task == "click"].set_index(["model", "method"])
+  words = " ".join(README.split())
+  for before, place in (
+    ("GC is ahead of it by", ("large", "GC")),
+    ("Clippy with a searched threshold by", ("large_dcn", "Clippy, searched")),
+    ("LayerClippy, without a search, by", ("large_dcn", "LayerClippy")),
+  ):
+    row = rows.loc[place]
+    assert row.outcome == "better"
+    assert f"{before} {100 * row.difference:.2f} (p = {row.p_holm:.3f})" in words
+  behind = rows.loc[[("small", name) for name in ("Naive", "GC", "AGC", "LayerClippy")]]
+  assert set(behind.outcome) == {"worse"}
+  least, most = (f"{100 * x:.2f}" for x in (-behind.difference.max(), -behind.difference.min()))
+  assert f"by {least} to {most} points (p at most {behind.p_holm.max():.3f} after" in words
 
 
 def of_sweep(name: str) -> pd.DataFrame:
