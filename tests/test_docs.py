@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
+
 from ranking import optimizers
 from ranking.optimizers.clipping import Clip
 
-PAGE = (Path(__file__).parent.parent / "docs" / "optimizers.md").read_text()
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "optimizers.md").read_text()
 
 
 def test_the_code_of_the_page_runs_and_trains(tmp_path: Path) -> None:
@@ -41,3 +44,17 @@ def test_the_page_gives_the_defaults_of_every_clip() -> None:
   for name, arguments in rows.items():
     for argument, default in re.findall(r"(\w+)=([0-9.]+)", arguments):
       assert getattr(clips[name](), argument) == float(default), name
+
+
+def test_the_figures_over_widths_are_those_of_the_sweep() -> None:
+  rows = pd.read_csv(DOCS / "results" / "widths_kuairand" / "summary.csv")
+  rows = rows[rows.task == "is_click"]
+  assert (rows.finished == 2).all()
+  table = re.findall(r"^  \| (1e-\d|LayerClippy)[^|]* \| (.*) \|$", PAGE, re.MULTILINE)
+  assert len(table) == 4
+  for name, cells in table:
+    thresholds = "default"
+    if name != "LayerClippy":
+      thresholds = f"relative_threshold=0.5 absolute_threshold={float(name)}"
+    of_row = rows[rows.thresholds == thresholds].sort_values("ablation")
+    assert cells.split(" | ") == [f"{100 * mean:.2f}" for mean in of_row["mean"]], name
