@@ -303,6 +303,25 @@ def test_it_stops_after_as_many_skipped_steps_in_a_row_as_it_is_told(
   assert said in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_run_does_not_go_on_behind_its_checkpoint_or_on_another_day_store(
+  tmp_path: Path, settings: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+  run = tmp_path / "run"
+  assert command(f"--run={run}", f"--set={settings} train_and_evaluate.max_steps=4") == 0
+  (run / "result.json").unlink()
+  assert command(f"--run={run}", f"--set={settings} train_and_evaluate.max_steps=2") == 2
+  assert f"{run} is at step 4 already; make train_and_evaluate.max_steps more than 2" in (
+    capsys.readouterr().err
+  )
+  manifest = run / "checkpoints" / "step-00000004" / "manifest.json"
+  content = json.loads(manifest.read_text())
+  content["state"]["store"] = "another"
+  manifest.write_text(json.dumps(content))
+  assert command(f"--run={run}", f"--set={settings} train_and_evaluate.max_steps=6") == 2
+  assert f"{run} was begun on the day store another" in capsys.readouterr().err
+  assert not (run / "result.json").exists()
+
+
 def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
   tmp_path: Path, settings: str
 ) -> None:
