@@ -310,6 +310,13 @@ def test_steps_and_seconds_to_naives_best_are_medians_over_seeds(tmp_path: Path)
   assert figures.seconds_to_target[figures.method == "gc"].tolist() == [seconds, math.inf]
 
 
+def test_runs_that_are_judged_by_other_rows_have_no_common_target(tmp_path: Path):
+  table = risen(tmp_path)
+  for column, other in (("eval_day", "2026-01-17"), ("positives", 41)):
+    changed = table.assign(**{column: table[column].where(table.method == "naive", other)})
+    assert "seconds" not in summary.summary(SWEEP, changed).tables[0].header
+
+
 def test_where_half_of_the_seeds_get_there_it_is_as_late_as_the_slowest_of_these(tmp_path: Path):
   runs = risen(tmp_path)
   gc = runs[runs.trial.str.contains("gc-rate=0.1") & (runs.seed != 2)]
