@@ -80,6 +80,24 @@ def test_a_signal_at_an_evaluation_step_loses_no_evaluation(
   assert done == [50, 100]
 
 
+def test_a_run_that_fails_in_its_last_evaluation_has_its_last_checkpoint(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  done: list[str] = []
+  run = object.__new__(loop._Run)
+  run.monitor = Mock()
+
+  def evaluate() -> None:
+    done.append("evaluate")
+    raise OSError("no space left")
+
+  monkeypatch.setattr(run, "save", lambda: done.append("save"))
+  monkeypatch.setattr(run, "evaluate", evaluate)
+  with pytest.raises(OSError, match="no space left"):
+    run.finish()
+  assert done == ["save", "evaluate"]
+
+
 def run(directory: Path, *settings: str) -> list[dict[str, float]]:
   """A whole run in a process of its own, because TensorFlow starts its devices once."""
   log = "Synthetic.days=3 Synthetic.rows_per_day=300 Synthetic.num_users=60 Synthetic.num_videos=90"
