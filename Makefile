@@ -29,11 +29,11 @@ export TFDS_DATA_DIR ?= data/raw/tensorflow_datasets
 .PHONY: help setup train prepare data-report sweep table2 table3 compare figures findings report test lint doctor bench lock clean
 .DEFAULT_GOAL := help
 
-help:
+help: ## this list
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
-	@echo "Targets: setup train prepare data-report sweep table2 table3 compare figures findings report test lint doctor bench lock clean"
+	@sed -n 's/^\([a-z][a-z0-9 -]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
-setup: .venv/ready
+setup: .venv/ready ## .venv with the locked versions; the others do it themselves
 
 # The lock is complete, so pip need not resolve anything (--no-deps). All is compiled here, by all cores:
 # where PYTHONDONTWRITEBYTECODE is set, every process would otherwise compile TensorFlow again, 5 s each.
@@ -46,65 +46,65 @@ setup: .venv/ready
 	@$(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null || true # some packages ship templates that are no Python
 	@touch $@
 
-train: setup
+train: setup ## one run: CONFIG, and DATA, SCALE, RAW, RUN, SET
 	$(BIN)/python -m ranking.main --config=$(call quoted,$(CONFIG)) --data=$(call quoted,$(DATA)) \
 	  --scale=$(call quoted,$(SCALE)) $(if $(RAW),--raw=$(call quoted,$(RAW))) \
 	  $(if $(RUN),--run=$(call quoted,$(RUN))) $(if $(SET),--set=$(call quoted,$(SET)))
 
-prepare: setup
+prepare: setup ## the day store of a log, which train makes itself: DATA, RAW, SET
 	$(BIN)/python -m scripts.prepare_data --data=$(call quoted,$(DATA)) \
 	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(SET),--set=$(call quoted,$(SET)))
 
-data-report: setup
+data-report: setup ## what a log holds day by day: DATA, RAW
 	@set -e; made=$$($(MAKE) --no-print-directory prepare) || { echo "$$made"; exit 2; }; \
 	store=$$(echo "$$made" | tail -n 1); \
 	echo "$(BIN)/python -m scripts.data_report --store=$$store"; \
 	$(BIN)/python -m scripts.data_report --store="$$store"
 
-sweep: setup
+sweep: setup ## a grid of runs: SWEEP, and RAW, JOBS, SHARD=1/2
 	$(BIN)/python -m scripts.sweep --sweep=$(call quoted,$(SWEEP)) \
 	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
 
-table2 table3: setup
+table2 table3: setup ## the tables of the paper: DATA, RAW, JOBS, SHARD
 	$(BIN)/python -m scripts.$@ --experiment=$(call quoted,experiments/$@_$(DATA).gin) \
 	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
 
-compare: setup
+compare: setup ## every method against REFERENCE, paired: DATA, or SWEEP; RAW, JOBS, SHARD
 	$(BIN)/python -m scripts.compare --reference=$(call quoted,$(REFERENCE)) \
 	  $(if $(SWEEP),--sweep=$(call quoted,$(SWEEP)),--experiment=$(call quoted,experiments/table2_$(DATA).gin)) \
 	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
 
-figures: setup
+figures: setup ## the figures of the paper: DATA, RAW, JOBS
 	$(BIN)/python -m scripts.make_figures --data=$(call quoted,$(DATA)) \
 	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS))
 
-findings: setup
+findings: setup ## docs/findings.md from the finished runs
 	$(BIN)/python -m scripts.make_findings
 
-report: setup
+report: setup ## runs/report.html, all that was run on one page
 	$(BIN)/python -m scripts.make_report $(if $(filter-out file,$(origin DATA)),--data=$(call quoted,$(DATA)))
 
 # A thread each: processes that all want every core get in each other's way.
 test: export OMP_NUM_THREADS ?= 1
 test: export TF_NUM_INTRAOP_THREADS ?= 1
-test: setup
+test: setup ## all tests, or TESTS=tests/test_window.py
 	$(BIN)/python -m pytest $(TESTS)
 
-lint: setup
+lint: setup ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-doctor: setup
+doctor: setup ## checks Python, Keras, devices, memory, disk and data
 	$(BIN)/python -m scripts.doctor
 
-bench: setup
+bench: setup ## speed of metrics and optimizers, as ratios
 	$(BIN)/python -m scripts.bench_metrics
 	$(BIN)/python -m scripts.bench_optimizers --quick
 
-lock:
+lock: ## requirements.lock from pyproject.toml; needs uv
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.10 \
 	  --no-emit-index-url -o requirements.lock
 
-clean:
+clean: ## removes .venv
 	rm -rf .venv

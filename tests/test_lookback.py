@@ -121,8 +121,10 @@ def test_a_log_that_cannot_have_a_history_is_refused(
 @pytest.mark.parametrize(
   ("setting", "message"),
   [
-    ({"feedback_delay_hours": -1.0}, "feedback_delay_hours is -1.0; make it 0 or more"),
-    ({"feedback_delay_hours": math.inf}, "feedback_delay_hours is inf; make it 0 or more"),
+    ({"feedback_delay_hours": -1.0}, "feedback_delay_hours is -1.0; make it a number, 0"),
+    ({"feedback_delay_hours": math.inf}, "feedback_delay_hours is inf; make it a number, 0"),
+    ({"feedback_delay_hours": "2h"}, "feedback_delay_hours is '2h'; make it a number, 0"),
+    ({"history": "3"}, "history is '3'; make it a whole number, 0 or more"),
     ({"history": 1.5}, "history is 1.5; make it a whole number, 0 or more"),
     ({"history": -1}, "history is -1; make it a whole number, 0 or more"),
   ],

@@ -1,6 +1,7 @@
 """The loop's own arithmetic, and that replicas change nothing."""
 
 import contextlib
+import dataclasses
 import json
 import subprocess
 import sys
@@ -30,6 +31,23 @@ def test_speed_leaves_out_the_call_that_compiles(monkeypatch: pytest.MonkeyPatch
     with speed.of(1000):
       pass
   assert speed.examples_per_second == 500.0
+
+
+def test_speed_goes_on_over_a_resume_without_the_call_that_compiles_again(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  clock = iter([0.0, 100.0, 100.0, 102.0, 200.0, 300.0, 300.0, 304.0])
+  monkeypatch.setattr("time.monotonic", lambda: next(clock))
+  before = Speed()
+  for _ in range(2):
+    with before.of(1000):
+      pass
+  after = Speed(**json.loads(json.dumps(dataclasses.asdict(before))))
+  assert after.examples_per_second == 500.0  # of a run that is stopped at its last step as well
+  for _ in range(2):
+    with after.of(1000):
+      pass
+  assert after.examples_per_second == 2000 / 6
 
 
 def test_only_settings_that_do_not_change_the_weights_may_change_on_resume() -> None:

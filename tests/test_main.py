@@ -237,6 +237,10 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
   content = bytearray(damaged.read_bytes())
   content[100] ^= 1
   damaged.write_bytes(content)
+  manifest = run / "checkpoints" / "step-00000008" / "manifest.json"
+  long_ago = json.loads(manifest.read_text())
+  long_ago["state"]["seconds"] += 1000
+  manifest.write_text(json.dumps(long_ago))
   capsys.readouterr()
   assert command(f"--run={run}", f"--set={settings}") == 0
   output = capsys.readouterr().out
@@ -244,6 +248,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
   assert "does not match its CRC" in output
   assert "going on from step 8" in output
   assert read(run, "metrics") == whole
+  assert json.loads((run / "result.json").read_text())["seconds"] > 1000  # of both processes
 
 
 def test_a_finished_run_is_not_overwritten(
@@ -378,6 +383,12 @@ def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
     ),
     (["--set=ClippedOptimizer.exclude='('"], "exclude is '(', which is no pattern"),
     (["--set=ClippedOptimizer.clip=@Clipy()"], "Clipy"),
+    (
+      ["--set=AdaptiveGradientClipping.unit='row'"],
+      "AdaptiveGradientClipping.unit is 'row'; make it",
+    ),
+    (["--set=Lookback.feedback_delay_hours='2h'"], "feedback_delay_hours is '2h'; make it"),
+    (["--data=movielens", "--raw=x", "--set=MovieLens.slices='x'"], "slices is 'x'; make it a"),
     (["--set=ClippedOptimizer.scope='all'"], 'make it "layer" or "global"'),
     (["--set=ClippedOptimizer.accumulate='both'"], 'make it "clipped" or "original"'),
     (["--set=Synthetic.days=1"], "days"),

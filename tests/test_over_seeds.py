@@ -47,6 +47,19 @@ def sample(
   return labels, methods[0], methods[1], user
 
 
+@BOTH
+def test_one_user_is_too_few_however_many_seeds(compare: Callable[..., Difference]) -> None:
+  labels, first, second, user = sample(np.random.default_rng(0), users=20)
+  if compare is auc_difference:  # all positives are of one user
+    labels = np.where(user == 0, 1.0, 0.0)
+  else:
+    user = np.zeros_like(user)
+  for seeds in (1, 3):
+    found = compare(labels, first[:seeds], second[:seeds], user)
+    assert math.isnan(found.standard_error), seeds
+    assert math.isnan(found.p), seeds
+
+
 def auc_covariance(labels: Array, first: Array, second: Array, users: Array) -> Array:
   """[seeds, seeds], as Obuchowski (1997) has it for two figures of the same clusters, in loops."""
   positive, negative = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)

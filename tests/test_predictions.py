@@ -56,6 +56,18 @@ def test_a_run_without_predictions_is_named(tmp_path: Path) -> None:
     load(tmp_path)
 
 
+@pytest.mark.parametrize("keep", [0, 100, -40])
+def test_a_damaged_file_is_named(tiny_store: DayStore, tmp_path: Path, keep: int) -> None:
+  Predictions.of(outputs(tiny_store), tiny_store).save(tmp_path)
+  path = tmp_path / "predictions.npz"
+  path.write_bytes(path.read_bytes()[:keep])
+  with pytest.raises(ValueError, match=r"^\S+/predictions.npz is damaged; copy it again, or"):
+    load(tmp_path)
+  np.savez(path, outputs=np.zeros(3))
+  with pytest.raises(ValueError, match=r"^\S+/predictions.npz is damaged"):
+    load(tmp_path)
+
+
 def test_other_features_of_the_same_rows_have_the_same_crcs(tiny_log: Log, tmp_path: Path) -> None:
   one, other = (predictions(tiny_log, tmp_path, lookback) for lookback in (None, Lookback(5.0, 3)))
   assert one.time_crc32 == other.time_crc32

@@ -14,7 +14,7 @@ from absl import flags
 
 from ranking import main
 from ranking.experiments.figures import style
-from ranking.experiments.tables.document import MEASURES
+from ranking.experiments.tables.document import MEASURES, p_text
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -94,17 +94,30 @@ def test_the_differences_that_the_readme_names_are_those_of_the_comparison() -> 
   assert said is not None
   numbers = [100 * ours.difference, 100 * ours.ci95_low, 100 * ours.ci95_high]
   assert list(said.groups()) == [*(f"{number:.2f}" for number in numbers), f"{ours.p_holm:.3f}"]
-  here = f"here it is {100 * agc.difference:.2f} with p = {agc.p_holm:.3f}"
+  here = f"Here AGC is ahead by {100 * agc.difference:.2f} with p = {agc.p_holm:.3f}"
   assert here in " ".join(README.split())
   other = rows.loc[("large_dcn", "AdaGC")]
   numbers = [f"{100 * x:.2f}" for x in (other.difference, other.ci95_low, other.ci95_high)]
-  there = f"AdaGC by {numbers[0]} ({numbers[1]} to {numbers[2]}; p = {other.p_holm:.3f})"
+  there = f"AdaGC by {numbers[0]} ({numbers[1]} to {numbers[2]}; p {p_text(other.p_holm)})"
   assert there in " ".join(README.split())
   sure = rows[rows.outcome.isin(["better", "worse"])]
   assert list(sure.index) == [("large_dcn", "LayerClippy"), ("large_dcn", "AdaGC")]
-  tested = rows[rows.detectable.notna()].detectable
-  spread = f"{100 * tested.min():.2f} to {100 * tested.max():.2f} points could have been"
-  assert spread in " ".join(README.split())
+  smaller = rows.loc[["small", "large"]].detectable.median()
+  half = f"half of the comparisons there could have shown {100 * smaller:.2f} points or less"
+  assert half in " ".join(README.split())
+
+
+def test_the_readme_says_what_became_of_the_survivors() -> None:
+  runs = pd.read_parquet(ROOT / "docs" / "results" / "table2_kuairand" / "table.parquet")
+  runs = runs[(runs.task == "is_click") & (runs.model == "large_dcn") & (runs.seed > 0)]
+  ends = {
+    method: [MEASURES["auc"].text(value)[:-1] for value in of.value]
+    for method, of in runs[runs.status != "diverged"].groupby("method")
+    if method in ("naive", "z_clip")
+  }
+  words = " ".join(README.split())
+  (naive,), (first, second) = ends["naive"], ends["z_clip"]
+  assert f"is left ends at {naive}, and the two of ZClip at {first} and {second}" in words
 
 
 def test_the_readme_says_what_separates_methods_on_the_generated_log() -> None:
@@ -112,9 +125,10 @@ def test_the_readme_says_what_separates_methods_on_the_generated_log() -> None:
   rows = rows[rows.task == "click"].set_index(["model", "method"])
   words = " ".join(README.split())
   for before, place in (
-    ("GC is ahead of it by", ("large", "GC")),
-    ("Clippy with a searched threshold by", ("large_dcn", "Clippy, searched")),
-    ("LayerClippy, without a search, by", ("large_dcn", "LayerClippy")),
+    ("and GC on Large by", ("large", "GC")),
+    ("is ahead of it on Large by", ("large", "Clippy, searched")),
+    ("and on Large+DCN by", ("large_dcn", "Clippy, searched")),
+    ("LayerClippy, without a search, on Large+DCN by", ("large_dcn", "LayerClippy")),
   ):
     row = rows.loc[place]
     assert row.outcome == "better"
@@ -152,8 +166,12 @@ def test_the_readme_says_what_adam_does() -> None:
   for method in ("naive", "clippy"):
     best = rows.loc[(method, 0.001)]
     assert f"{text(best['mean'])} ± {text(best.deviation)}, with Clippy and without" in README
+  highest = pd.read_csv(ROOT / "docs" / "results" / "table2_kuairand" / "table2.csv")
+  highest = highest[(highest.task == "is_click") & (highest.model == "large_dcn") & highest.best]
+  (cell,) = highest.to_dict("records")
+  assert f"has {text(cell['mean'])} ± {text(cell['deviation'])} with three other" in README
   words = " ".join(README.split())
-  assert "at 0.05 Adam loses 4 of 5 runs and at 0.1 all 5, and with Clippy none" in words
+  assert "At 0.05 Adam loses 4 of 5 runs and at 0.1 all 5, and with Clippy none" in words
 
 
 def test_the_readme_says_what_a_warm_up_and_a_window_save() -> None:
@@ -163,7 +181,8 @@ def test_the_readme_says_what_a_warm_up_and_a_window_save() -> None:
   assert lost.tolist() == [5, 0, 0, 4, 5]
   words = " ".join(README.split())
   assert "warm-up alone saves five of five naive runs" in words
-  assert "window saves one of five (96 hours) or none (336 hours, as long as the log)" in words
+  assert "leaves one of five alive (96 hours), at an AUC of 61.3, or none (336 hours" in words
+  assert MEASURES["auc"].text(rows["mean"]["window_96h"])[:4] == "61.3"
 
 
 def test_the_readme_counts_the_findings_as_their_page_does() -> None:

@@ -48,6 +48,21 @@ def test_a_rewound_log_goes_on_from_its_step(tmp_path: Path) -> None:
   assert [row["loss"] for row in lines(tmp_path, "metrics")] == [1.0, 1.0, 1.0, 2.0]
 
 
+def test_an_evaluation_that_a_resumed_run_makes_again_is_not_written_again(tmp_path: Path) -> None:
+  metrics = {"click": {"kind": "binary", "auc": 0.7}}
+  with RunLog(tmp_path) as log:
+    for step in (2, 4):
+      log.evaluation(step, "2026-01-18", metrics)
+  with RunLog(tmp_path) as log:  # stopped by a signal after its evaluation at its last step
+    log.rewind(4)
+    log.evaluation(4, "2026-01-18", metrics)
+  assert [row["step"] for row in lines(tmp_path, "evals")] == [2, 4]
+  with RunLog(tmp_path) as log:
+    log.rewind(3)
+    log.evaluation(4, "2026-01-18", metrics)
+  assert [row["step"] for row in lines(tmp_path, "evals")] == [2, 4]
+
+
 def test_rewinding_only_cuts_so_that_a_kill_in_it_loses_nothing(
   tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -259,11 +259,19 @@ def test_the_grid_has_a_row_of_its_table_for_each_trial_with_its_searched_settin
 def test_the_step_is_that_of_the_first_evaluation_at_or_above_the_target(tmp_path: Path):
   evaluated(tmp_path, {50: 0.6, 100: 0.7, 150: 0.65, 200: 0.72})
   targets = [0.5, 0.6, 0.61, 0.7, 0.71, 0.73]
-  assert [speed.steps_to(tmp_path, auc) for auc in targets] == [50, 50, 100, 100, 200, None]
+  assert [speed.steps_to(tmp_path, "click", auc) for auc in targets] == [
+    50,
+    50,
+    100,
+    100,
+    200,
+    None,
+  ]
   evaluated(tmp_path, {50: None, 100: "nan", 150: 0.6})
-  assert speed.steps_to(tmp_path, 0.6) == 150
+  assert speed.steps_to(tmp_path, "click", 0.6) == 150
+  assert speed.steps_to(tmp_path, "follow", 0.6) is None
   with pytest.raises(SeriesError, match="is not a run directory"):
-    speed.steps_to(tmp_path / "elsewhere", 0.6)
+    speed.steps_to(tmp_path / "elsewhere", "click", 0.6)
 
 
 RISES = {
@@ -290,7 +298,7 @@ def risen(folder: Path, rises: Mapping[str, Sequence[Mapping[int, Any]]] = RISES
 
 
 def target(table: pd.DataFrame) -> float | None:
-  return speed.target(points.points(SWEEP, points.whole(SWEEP, table)))
+  return speed.target(points.points(SWEEP, points.whole(SWEEP, table)), "click")
 
 
 def test_steps_and_seconds_to_naives_best_are_medians_over_seeds(tmp_path: Path):
@@ -320,9 +328,9 @@ def test_runs_that_are_judged_by_other_rows_have_no_common_target(tmp_path: Path
 def test_where_half_of_the_seeds_get_there_it_is_as_late_as_the_slowest_of_these(tmp_path: Path):
   runs = risen(tmp_path)
   gc = runs[runs.trial.str.contains("gc-rate=0.1") & (runs.seed != 2)]
-  assert speed.speed(gc, 0.72).steps == 75  # (50 + 100) / 2
-  assert speed.speed(gc, 0.73).steps == 100  # seed 1 alone, of two
-  assert speed.speed(gc, 0.74).steps == math.inf
+  assert speed.speed(gc, "click", 0.72).steps == 75  # (50 + 100) / 2
+  assert speed.speed(gc, "click", 0.73).steps == 100  # seed 1 alone, of two
+  assert speed.speed(gc, "click", 0.74).steps == math.inf
 
 
 def test_without_a_naive_run_that_survived_there_is_no_target(tmp_path: Path):
@@ -331,6 +339,24 @@ def test_without_a_naive_run_that_survived_there_is_no_target(tmp_path: Path):
   for table in (lost, none, lost[lost.method == "gc"]):
     assert target(table) is None
     assert "seconds" not in summary.summary(SWEEP, table).tables[0].header
+
+
+def test_a_point_of_which_one_lucky_seed_is_finished_sets_no_target(tmp_path: Path):
+  table = risen(tmp_path)
+  waiting = table.trial.isin(
+    ["large-naive-rate=0.1-times=1-seed=0", "large-naive-rate=0.1-times=1-seed=2"]
+  )
+  assert waiting.any()
+  assert target(table[~waiting]) is None
+
+
+def test_a_run_without_the_task_never_gets_to_its_target(tmp_path: Path):
+  table = risen(tmp_path)
+  evals = tmp_path / "large-gc-rate=0.1-times=1-seed=0" / "evals.jsonl"
+  row = {"step": 50, "metrics": {"like": {"kind": "binary", "auc": 0.99}}}
+  evals.write_text(json.dumps(row) + "\n")
+  gc = table[table.trial == evals.parent.name]
+  assert speed.speed(gc, "click", 0.72).steps == math.inf
 
 
 def test_a_run_without_its_evaluations_leaves_the_speed_of_its_point_open(tmp_path: Path):

@@ -19,7 +19,7 @@ from ranking.experiments.statistics.ratios import divergence_ratio, fisher_test
 from ranking.experiments.statistics.significance import holm
 from ranking.experiments.sweep import Method, Sweep, SweepError, Trial
 from ranking.experiments.tables import rendering, table2, table3
-from ranking.experiments.tables.document import Document, Entry, Table
+from ranking.experiments.tables.document import NOTHING, Document, Entry, Table, p_text
 from tests.test_sweep_results import finished, hold
 
 GC = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])
@@ -101,6 +101,12 @@ def test_what_prints_alike_is_equally_good(tmp_path: Path):
   assert styles(table)["small seconds RMSE ↓"][1:] == ["best", "best"]
 
 
+def test_no_p_value_is_shown_as_zero():
+  assert [p_text(p) for p in (0.0, 4e-4, 6e-4, 0.05, math.nan)] == [
+    *("< 0.001", "< 0.001", "0.001", "0.050", NOTHING)
+  ]
+
+
 def test_each_model_has_a_best_of_its_own(tmp_path: Path):
   search = Search("t", ["small", "large"], {"GC": [GC]})
   table = table2.table2(search, table_of(tmp_path, {"GC": GOOD}, search)).tables[0]
@@ -128,6 +134,17 @@ def test_a_figure_that_is_not_finite_is_said_and_is_never_the_best(auc: Any, tmp
   assert texts(table)["small click AUC (%) ↑"][1] == "not finite"
   assert styles(table)["small click AUC (%) ↑"][1:] == ["remark", "best"]
   assert texts(table)["small seconds RMSE ↓"][1] == "1.400 ± 0.000"
+
+
+def test_a_column_that_lacks_a_task_says_so_and_the_others_have_it(tmp_path: Path):
+  table = table_of(tmp_path, {"Naive": LOST, "GC": GOOD, "LAMB": WORSE})
+  table = table[(table.method != "gc") | (table.task != "like")]
+  (row,) = [
+    cells
+    for name, cells in texts(table2.table2(SEARCH, table).tables[1]).items()
+    if name.startswith("small like")
+  ]
+  assert row == ["diverged (3 of 3)", "no such task", "60.00 ± 0.00"]
 
 
 def test_what_is_not_finished_has_no_figure_yet(tmp_path: Path):
@@ -192,7 +209,7 @@ def test_the_page_says_where_its_figures_come_from(tmp_path: Path):
   results_of = table_of(tmp_path, {"Naive": LOST, "GC": GOOD, "LAMB": WORSE})
   assert table2.table2(SEARCH, results_of).paragraphs[0] == (
     "synthetic at proxy scale, day N = 2026-01-18, base learning rate 0.1. "
-    "17 runs, 12 minutes of training in all."  # (8 + 9) · 42.5 s
+    "17 runs, 12 minutes of training, added up over runs."  # (8 + 9) · 42.5 s
   )
 
 
@@ -205,7 +222,7 @@ def test_a_search_on_an_earlier_day_is_told_apart_from_the_figures(tmp_path: Pat
   first, choice, _ = table2.table2(search, results_of).paragraphs
   assert first == (
     "synthetic at proxy scale, day N = 2026-01-18, base learning rate 0.1. "
-    "9 runs, 6 minutes of training in all. "
+    "9 runs, 6 minutes of training, added up over runs. "
     "The search before them: 8 runs, 6 minutes of training."
   )
   assert "on day N of the log without its last 3 days" in choice

@@ -32,12 +32,11 @@ class Lookback:
   history: int = 0
 
   def __post_init__(self) -> None:
-    if not 0 <= self.feedback_delay_hours < math.inf:
-      raise DataError(
-        f"Lookback.feedback_delay_hours is {self.feedback_delay_hours}; make it 0 or more"
-      )
+    hours = self.feedback_delay_hours
+    if not isinstance(hours, (int, float)) or not 0 <= hours < math.inf:
+      raise DataError(f"Lookback.feedback_delay_hours is {hours!r}; make it a number, 0 or more")
     if not isinstance(self.history, int) or self.history < 0:
-      raise DataError(f"Lookback.history is {self.history}; make it a whole number, 0 or more")
+      raise DataError(f"Lookback.history is {self.history!r}; make it a whole number, 0 or more")
 
   @property
   def delay(self) -> int:

@@ -146,7 +146,9 @@ class AdaptiveGradientClipping(Clip):
   def __post_init__(self) -> None:
     super().__post_init__()
     if self.unit not in ("output", "layer"):
-      raise ValueError(f'unit is {self.unit!r}; make it "output" or "layer"')
+      raise ThresholdError(
+        f'{type(self).__name__}.unit is {self.unit!r}; make it "output" or "layer"'
+      )
 
   def measure(
     self, weights: tf.Tensor, tensor: tf.Tensor, rate: tf.Tensor, of_rows: bool = False

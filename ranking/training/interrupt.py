@@ -1,23 +1,30 @@
 """SIGTERM and SIGINT as a wish to stop: the first is granted after the current call, with a
-checkpoint; the second ends the process at once."""
+checkpoint; the second ends the process at once.
+
+Two that come together are one wish, as where a scheduler asks every process of a job to stop and a
+sweep then asks its runs as well.
+"""
 
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 
 EXIT_CODE = 143
+ONE_WISH_SECONDS = 1.0
 
 
 @contextlib.contextmanager
 def signals() -> Iterator[Callable[[], bool]]:
   """Gives a function that tells whether a signal has come; puts the old handlers back after."""
-  received: list[int] = []
+  received: list[float] = []
 
-  def handle(number: int, _frame: object) -> None:
-    if received:
+  def handle(_number: int, _frame: object) -> None:
+    now = time.monotonic()
+    if received and now - received[0] > ONE_WISH_SECONDS:
       os._exit(EXIT_CODE)
-    received.append(number)
+    received.append(now)
 
   old = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
   try:

@@ -174,7 +174,7 @@ def train_and_evaluate(
       f"another process trains in {directory}; wait for it, or give RUN another folder"
     ) from error
   with opened as log:
-    run = _Run(log, console, store, batches, network, rule, replicas, describe_config())
+    run = _Run(log, console, store, batches, network, rule, replicas, describe_config(), started)
     run.monitor.max_skipped = max_skipped_steps
     run.resume()
     if run.step > last_step:
@@ -206,7 +206,7 @@ def train_and_evaluate(
     "parameters": parameters,
     **figures,
     "examples_per_second": round(run.speed.examples_per_second, 1),
-    "seconds": round(time.monotonic() - started, 1),
+    "seconds": round(run.seconds, 1),
     **surroundings(),
   }
   text = json.dumps(plain(result), indent=1, allow_nan=False)
@@ -231,12 +231,14 @@ class _Run:
     rule: ClippedOptimizer,
     replicas: tf.distribute.Strategy,
     config: str,
+    started: float,
   ):
     self.log, self.console, self.store, self.batches = log, console, store, batches
     self.network, self.rule, self.replicas, self.config = network, rule, replicas, config
     self.step = 0
     self.monitor = DivergenceMonitor()
     self.speed = Speed()
+    self.started = started  # by the monotonic clock; earlier than it was, after a resume
     self.outputs: Array | None = None  # the predictions of day N at this step, once made
     self.directory = log.directory
     self.evaluator = Evaluator(network, store.schema, store.eval_day, batches.batch_size, replicas)
@@ -249,7 +251,7 @@ class _Run:
     if restored is not None:
       self.step, state = restored
       _check_same_run(self.directory, state["config"], self.config)
-      if "store" not in state:
+      if not {"store", "speed"} <= state.keys():
         raise SettingError(f"{self.directory} was begun by an earlier version; give RUN another")
       if state["store"] != self.store.directory.name:
         raise SettingError(
@@ -257,6 +259,8 @@ class _Run:
           f"{self.store.directory.name}; give RUN another folder, or bring that log back"
         )
       self.monitor = DivergenceMonitor(**state["monitor"])
+      self.speed = Speed(**state["speed"])
+      self.started -= state["seconds"]
       self.console.say(f"going on from step {self.step} of {self.directory}")
     self.log.rewind(self.step)
     write_atomically(self.directory / "config.gin", self.config)
@@ -335,6 +339,11 @@ class _Run:
       self.console.say(evaluation_line(self.step, day, metrics))
     return self.outputs
 
+  @property
+  def seconds(self) -> float:
+    """Since the start, with what earlier processes took up to the checkpoint gone on from."""
+    return time.monotonic() - self.started
+
   def save(self) -> None:
     """Writes a checkpoint from which `resume` goes on exactly; never of a diverged state."""
     self.log.flush()
@@ -342,6 +351,7 @@ class _Run:
       return
     state = {
       **{"monitor": self.monitor.state(), "config": self.config},
+      **{"speed": dataclasses.asdict(self.speed), "seconds": self.seconds},
       "store": self.store.directory.name,
     }
     checkpoint.save(self.directory / "checkpoints", self.step, self._variables(), state)
@@ -370,27 +380,39 @@ class _Run:
 
 @dataclasses.dataclass
 class Speed:
-  """Examples per second of training calls; the first call, which compiles, only counts if alone."""
+  """Examples per second of training calls; those that compile only count if there are no others.
+
+  Its attributes are its whole state; which call compiles is a matter of the process.
+  """
 
   examples: int = 0
   seconds: float = 0.0
-  calls: int = 0
+  compiling_examples: int = 0
+  compiling_seconds: float = 0.0
+
+  def __post_init__(self) -> None:
+    self._compiled = False
 
   @contextlib.contextmanager
   def of(self, examples: int) -> Iterator[None]:
     """Times the body as one call over so many examples."""
     started = time.monotonic()
     yield
-    self.calls += 1
-    if self.calls == 2:
-      self.examples, self.seconds = 0, 0.0
-    self.examples += examples
-    self.seconds += time.monotonic() - started
+    seconds = time.monotonic() - started
+    if self._compiled:
+      self.examples += examples
+      self.seconds += seconds
+    else:
+      self.compiling_examples += examples
+      self.compiling_seconds += seconds
+    self._compiled = True
 
   @property
   def examples_per_second(self) -> float:
     """0 before the first call."""
-    return self.examples / self.seconds if self.seconds else 0.0
+    if self.seconds:
+      return self.examples / self.seconds
+    return self.compiling_examples / self.compiling_seconds if self.compiling_seconds else 0.0
 
 
 def _plain_observation(observation: Observation) -> dict[str, Any]:

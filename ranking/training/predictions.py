@@ -1,6 +1,7 @@
 """predictions.npz: what a run says of each row of day N, to compare runs row by row."""
 
 import dataclasses
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -52,20 +53,21 @@ class Predictions:
 
 
 def load(run_directory: Path) -> Predictions:
-  """The predictions of a run. Raises ValueError if it left none."""
+  """The predictions of a run. Raises ValueError if it left none, or if they are damaged."""
   path = run_directory / FILE
   try:
-    file = np.load(path)
+    with open(path, "rb") as opened, np.load(opened) as file:
+      return Predictions(
+        file["outputs"],
+        tuple(file["tasks"].tolist()),
+        str(file["day"]),
+        int(file["time_crc32"]),
+        tuple(file["labels_crc32"].tolist()),
+      )
   except FileNotFoundError as error:
     raise ValueError(f"{path} is not there; finish the run, or make it again") from error
-  with file:
-    return Predictions(
-      file["outputs"],
-      tuple(file["tasks"].tolist()),
-      str(file["day"]),
-      int(file["time_crc32"]),
-      tuple(file["labels_crc32"].tolist()),
-    )
+  except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    raise ValueError(f"{path} is damaged; copy it again, or make the run again") from error
 
 
 def _crc32(column: Array) -> int:

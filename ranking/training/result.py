@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import platform
 import resource
 import shlex
@@ -37,7 +38,8 @@ def plain(value: Any) -> Any:
 @contextlib.contextmanager
 def atomically(path: Path) -> Iterator[Path]:
   """Where to write a file that is then either whole or not there."""
-  partial = path.with_name(f".{path.name}.partial")
+  # Processes may write the same file, as the shards of a sweep that end together do.
+  partial = path.with_name(f".{path.name}.partial-{platform.node()}-{os.getpid()}")
   try:
     yield partial
     partial.replace(path)

@@ -14,6 +14,7 @@ result.json      written last and atomically; a folder that has one is finished
 import contextlib
 import fcntl
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ class RunLog:
       # The lock goes with the file, however the process ends.
       fcntl.flock(self._files["metrics"], fcntl.LOCK_EX | fcntl.LOCK_NB)
       opened.pop_all()
+    self._evaluated_at: float = 0  # step
     self._tensorboard = tf.summary.create_file_writer(str(directory / "tensorboard"))
 
   def rewind(self, step: int) -> None:
@@ -61,12 +63,14 @@ class RunLog:
       kept = 0
       for line in iter(file.readline, ""):
         try:
-          if not line.endswith("\n") or json.loads(line)["step"] > step:
+          at = json.loads(line)["step"] if line.endswith("\n") else math.inf
+          if at > step:
             break
         except (ValueError, KeyError, TypeError) as error:
           path = self.directory / f"{name}.jsonl"
           raise DataError(f"{path} is damaged at byte {kept}; remove it to go on") from error
         kept += len(line.encode())
+        self._evaluated_at = at if name == "evals" else self._evaluated_at
       file.truncate(kept)
 
   def steps(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -92,7 +96,10 @@ class RunLog:
         tf.summary.scalar(f"clipping_factor/{name}", value, step=step)
 
   def evaluation(self, step: int, day: str, metrics: Mapping[str, Mapping[str, Any]]) -> None:
-    """Writes one evaluation of day N."""
+    """Writes one evaluation of day N; of a step once, though a resumed run may make it again."""
+    if step == self._evaluated_at:
+      return
+    self._evaluated_at = step
     self._append("evals", {"step": step, "day": day, "metrics": metrics})
     with self._tensorboard.as_default():
       for task, entry in metrics.items():

@@ -132,8 +132,10 @@ class MovieLens:
     if self.version not in TFDS_VERSIONS:
       valid = ", ".join(TFDS_VERSIONS)
       raise DataError(f"MovieLens.version is {self.version!r}; choose one of {valid}, or set raw")
-    if self.slices < 2:
-      raise DataError(f"MovieLens.slices is {self.slices}; at least 2 leave one to evaluate on")
+    if not isinstance(self.slices, int) or self.slices < 2:
+      raise DataError(
+        f"MovieLens.slices is {self.slices!r}; make it a whole number, 2 or more; one is evaluated"
+      )
 
   def identity(self) -> dict[str, Any]:
     """Reader version, options, and the sha256 of each file used or the TFDS name and version."""

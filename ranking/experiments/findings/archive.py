@@ -43,7 +43,7 @@ class Archive:
       if entry is None:
         return judge(rule, log), False
       if entry["rule"] != rule.rule:
-        told = f"judged by an earlier rule, and not run since: {missing}"
+        told = f"{entry['verdict']} by an earlier rule, and not run since: {missing}"
         return Judgement("undecided", told), False
       return Judgement(entry["verdict"], entry["evidence"]), True  # type: ignore[arg-type]
     of_log[rule.name] = {"rule": rule.rule, **judgement._asdict()}

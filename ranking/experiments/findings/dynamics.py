@@ -15,7 +15,8 @@ MUCH_LOWER = 0.1  # of a clipping factor: an order of magnitude
 
 def _clippys_factor_is_lowest(log: Log) -> Judgement:
   ratios, seeds = [], set()
-  diverged = log.runs("dynamics", status="diverged")
+  runs = log.runs("dynamics")
+  diverged = runs[runs.status == "diverged"]
   for run, seed in zip(map(Path, diverged.run), diverged.seed, strict=True):
     try:
       marked = moments.find(series.steps(run))
@@ -40,8 +41,8 @@ def _clippys_factor_is_lowest(log: Log) -> Judgement:
   listed = ", ".join(f"{ratio:.2g}" for ratio in sorted(ratios))
   return Judgement(
     verdict,
-    "lowest factor of Clippy from step a to step c ÷ the lowest of GC and AGC, top hidden layer, "
-    f"of {len(ratios)} runs: {listed}",
+    "lowest factor of Clippy from step a, the last healthy one, to step c, where the run is lost, "
+    f"÷ the lowest of GC and AGC, top hidden layer, of {len(ratios)} runs: {listed}",
   )
 
 
@@ -55,8 +56,8 @@ F9 = Rule(
   METHODS,
   "What the clips would have done in runs that none of them steered. Adagrad divides a gradient by "
   "the root of what has accumulated, itself included: however it explodes, no coordinate of the "
-  "direction is beyond 1, and Clippy's factor not below its absolute threshold ÷ η. GC's and AGC's "
-  "follow the gradient.",
+  "direction is beyond 1, so Clippy's factor cannot fall below its absolute threshold ÷ η. GC's "
+  "and AGC's follow the gradient.",
 )
 
 

@@ -64,10 +64,21 @@ class Log:
     return runs
 
   def file(self, what: str, name: str) -> pd.DataFrame:
-    """A CSV that an experiment wrote. Raises NotRun."""
-    path = self.root / f"{what}_{self.name}" / name
+    """A CSV that an experiment wrote when it was finished as a whole.
+
+    Raises:
+      NotRun: it is not there, or the experiment has other trials today, or newer runs.
+    """
+    experiment = f"{what}_{self.name}"
+    path = self.root / experiment / name
     if not path.is_file():
-      raise NotRun(f"{what}_{self.name}")
+      raise NotRun(experiment)
+    ended = {result.parent.name: result for result in path.parent.glob("*/result.json")}
+    wanted = set(self._trials(experiment))
+    if missing := wanted - ended.keys():
+      raise NotRun(f"{experiment}: {len(wanted) - len(missing)} of {len(wanted)} runs")
+    if any(result.stat().st_mtime > path.stat().st_mtime for result in ended.values()):
+      raise NotRun(f"{experiment}, whose {name} is older than its runs")
     return pd.read_csv(path)
 
 

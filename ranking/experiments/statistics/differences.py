@@ -170,7 +170,8 @@ def rmse_difference(
   drawn = _rmse_first_minus_second(np.stack([sums @ times for times in draws], axis=-1))
   values = _rmse_first_minus_second(sums.sum(axis=-1))
   if len(values) > 1:
-    return _over_seeds(values, np.cov(drawn), count, math.inf)
+    alone = np.full((len(values), len(values)), math.nan)  # one user: each draw is the same
+    return _over_seeds(values, np.cov(drawn) if count > 1 else alone, count, math.inf)
   value, of_one = float(values[0]), drawn[0]
   standard_error = _unless_constant(value, float(of_one.std(ddof=1)))
   if math.isnan(standard_error):
@@ -319,7 +320,10 @@ def _over_seeds(values: Array, covariance: Array, users: int, degrees: float) ->
   if seeds == 1:
     return _difference(value, math.sqrt(float(covariance[0, 0])), users, degrees)
   of_seeds = float(values.var(ddof=1)) / seeds
-  shared = max(0.0, float(covariance[~np.eye(seeds, dtype=bool)].mean()))
+  between = float(covariance[~np.eye(seeds, dtype=bool)].mean())
+  if math.isnan(between):  # too few users, which several seeds do not make up for
+    return _difference(value, math.nan, users, degrees)
+  shared = max(0.0, between)
   variance = of_seeds + shared
   doubt = of_seeds**2 / (seeds - 1) + shared**2 / max(degrees, 1)
   # Beyond 10,000, Student's t is the normal distribution to four digits.

@@ -8,7 +8,14 @@ import pandas as pd
 
 from ranking.experiments.tables.arms import Arm
 from ranking.experiments.tables.contrasts import DAYS, USERS, contrasts
-from ranking.experiments.tables.document import MEASURES, NOTHING, Document, Entry, Table
+from ranking.experiments.tables.document import (
+  MEASURES,
+  NOTHING,
+  Document,
+  Entry,
+  Table,
+  p_text,
+)
 from ranking.experiments.tables.outcomes import cost, runs_table
 
 HEADER = ("figure", "method", "difference", "95 % interval", "p", "p after Holm")
@@ -77,7 +84,7 @@ def _entries(figure: Mapping[Any, Any]) -> list[Entry]:
     *names,
     Entry(_signed(figure["measure"], figure["difference"]), hint=hint),
     Entry(NOTHING if math.isnan(figure["p"]) else f"{low} … {high}"),
-    *(Entry(NOTHING if math.isnan(p) else f"{p:.3f}") for p in (figure["p"], figure["p_holm"])),
+    *(Entry(p_text(p)) for p in (figure["p"], figure["p_holm"])),
     Entry(NOTHING if math.isnan(figure["p"]) else measure.text(figure["detectable"])),
     Entry(figure["outcome"]),
   ]

@@ -1,6 +1,7 @@
 """Documents: a title, paragraphs and tables of entries to be printed; rendering.py writes them."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -20,6 +21,11 @@ class Measure(NamedTuple):
   def text(self, value: float) -> str:
     """Without its unit."""
     return f"{value / self.unit:.{self.digits}f}"
+
+
+def p_text(p: float) -> str:
+  """Of a p-value; NOTHING of nan."""
+  return NOTHING if math.isnan(p) else "< 0.001" if p < 0.0005 else f"{p:.3f}"
 
 
 MEASURES = {"auc": Measure("AUC (%) ↑", 0.01, 2, 1), "rmse": Measure("RMSE ↓", 1.0, 3, -1)}

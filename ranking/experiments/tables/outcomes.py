@@ -32,7 +32,7 @@ def cost(runs: pd.DataFrame) -> str:
   day = days[0] if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]} in turn"
   return (
     f"{one.dataset} at {one.scale} scale, day N = {day}, base learning rate {rates}. "
-    f"{effort(runs)} in all."
+    f"{effort(runs)}, added up over runs."
   )
 
 

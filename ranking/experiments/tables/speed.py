@@ -21,38 +21,45 @@ class Speed(NamedTuple):
   seconds: float
 
 
-def steps_to(run_directory: Path, target_auc: float) -> int | None:
+def steps_to(run_directory: Path, task: str, target_auc: float) -> int | None:
   """The step of the first evaluation at or above the target; None if there is none.
 
   Args:
-    run_directory: with an evals.jsonl, of whose first binary task the AUC is looked at.
+    run_directory: with an evals.jsonl.
+    task: whose AUC is looked at.
     target_auc: as a fraction.
 
   Raises:
     SeriesError: evals.jsonl cannot be read.
   """
-  for step, auc in _aucs(run_directory):
+  for step, auc in _aucs(run_directory, task):
     if auc >= target_auc:
       return step
   return None
 
 
-def target(grid: Sequence[Point]) -> float | None:
+def target(grid: Sequence[Point], task: str) -> float | None:
   """Naive's best AUC: at the best of its points, what half of its seeds reach at some evaluation.
 
   Of all its runs together the best would be luck, which no other method gets to but by luck. None
-  if at no point so many survive; a run whose evaluations cannot be read reaches nothing.
+  if at no finished point so many survive; a run whose evaluations cannot be read reaches nothing.
+
+  Args:
+    grid: all points.
+    task: whose AUC it is.
   """
-  typical = [_typical_best(point.runs) for point in grid if point.method == "naive"]
+  naive = [point for point in grid if point.method == "naive" and point.finished]
+  typical = [_typical_best(point.runs, task) for point in naive]
   best = max(typical, default=-math.inf)
   return best if math.isfinite(best) else None
 
 
-def speed(runs: pd.DataFrame, target_auc: float) -> Speed:
+def speed(runs: pd.DataFrame, task: str, target_auc: float) -> Speed:
   """Of the finished runs of one point, of which those that diverged never get there.
 
   Args:
     runs: rows with the columns of results.py.
+    task: whose AUC is looked at; a run without it never gets there.
     target_auc: as a fraction.
   """
   each = runs[runs.status.isin(FINISHED)].drop_duplicates("trial")
@@ -61,7 +68,7 @@ def speed(runs: pd.DataFrame, target_auc: float) -> Speed:
     step: float = math.inf
     if run["status"] in SURVIVED:
       try:
-        reached = steps_to(Path(run["run"]), target_auc)
+        reached = steps_to(Path(run["run"]), task, target_auc)
       except SeriesError:
         return Speed(math.nan, math.nan)
       step = math.inf if reached is None else reached
@@ -71,22 +78,19 @@ def speed(runs: pd.DataFrame, target_auc: float) -> Speed:
   return Speed(_median(steps), _median(seconds))
 
 
-def _aucs(run_directory: Path) -> list[tuple[int, float]]:
-  """(step, AUC) of every evaluation of the first binary task, in their order."""
+def _aucs(run_directory: Path, task: str) -> list[tuple[int, float]]:
+  """(step, AUC) of every evaluation of a task, in their order; none if the run has no such task."""
   evaluations = series.evaluations(run_directory)
-  binary = evaluations[evaluations.kind == "binary"]
-  if binary.empty:
-    return []
-  first = binary[binary.task == binary.task.iloc[0]]
-  return list(zip(map(int, first.step), map(float, first.value), strict=True))
+  of_task = evaluations[evaluations.task == task]
+  return list(zip(map(int, of_task.step), map(float, of_task.value), strict=True))
 
 
-def _typical_best(runs: pd.DataFrame) -> float:
+def _typical_best(runs: pd.DataFrame, task: str) -> float:
   """The median over the finished runs of a point of the best AUC of each, -inf for a lost one."""
   bests = []
   for run in runs[runs.status.isin(FINISHED)].drop_duplicates("trial").to_dict("records"):
     try:
-      aucs = _aucs(Path(run["run"])) if run["status"] in SURVIVED else []
+      aucs = _aucs(Path(run["run"]), task) if run["status"] in SURVIVED else []
     except SeriesError:
       aucs = []
     bests.append(max((auc for _, auc in aucs if math.isfinite(auc)), default=-math.inf))

@@ -37,12 +37,13 @@ def summary(sweep: Sweep, table: pd.DataFrame) -> Document:
   tasks = rows.dropna(subset=["task"]).drop_duplicates("task")
   measures = dict(zip(tasks.task, tasks.measure, strict=True))
   headline = list(tasks.drop_duplicates("measure").task)
+  first = next((task for task in headline if measures[task] == "auc"), "")
   # Where runs are judged by other rows or labels, one AUC is no target for all of them.
-  first_task = rows[rows.task == headline[0]] if headline else rows
-  same_day = len(first_task[["eval_day", "rows", "positives"]].drop_duplicates()) == 1
-  target = speed.target(grid) if same_day else None
+  of_first = rows[rows.task == first]
+  same_day = len(of_first[["eval_day", "rows", "positives"]].drop_duplicates()) == 1
+  target = speed.target(grid, first) if same_day else None
   outcomes = [
-    _Outcome(point, speed.speed(point.runs, target) if target is not None else None)
+    _Outcome(point, speed.speed(point.runs, first, target) if target is not None else None)
     for point in grid
   ]
   reached = edges.edges(grid)
@@ -58,11 +59,11 @@ def summary(sweep: Sweep, table: pd.DataFrame) -> Document:
     titles = [f"{task} {MEASURES[measures[task]].title}" for task in of]
     return [*shown, "runs", "diverged", "95 % interval", "micro-diverged", *titles]
 
-  first, to_target = with_figures(headline), []
+  main, to_target = with_figures(headline), []
   if target is not None:
     to_target = [f"steps to {MEASURES['auc'].text(target)}", "seconds"]
-    first = [[*row, *outcome.to_target()] for row, outcome in zip(first, outcomes, strict=True)]
-  tables = [Table("Every point of the grid", [*header(headline), *to_target], first)]
+    main = [[*row, *outcome.to_target()] for row, outcome in zip(main, outcomes, strict=True)]
+  tables = [Table("Every point of the grid", [*header(headline), *to_target], main)]
   if reached:
     tables.append(edges.edges_table(reached))
   tables.append(Table("All tasks", header(list(measures)), with_figures(list(measures)), True))
@@ -216,16 +217,17 @@ def _explained(tasks: list[str], target: float | None, edges: bool) -> list[str]
   ]
   if target is not None:
     paragraphs.append(
-      f"Steps to {MEASURES['auc'].text(target)}: the first evaluation at which the AUC (%) of the "
-      "first binary task is as good as naive's best: what half of its seeds reach at some "
-      "evaluation, at the best of its points on any model. As exact as evaluations are frequent. "
-      "Median over seeds; never: fewer than half got there, and a diverged run does not. Seconds "
-      "are those steps at the run's own pace of training, evaluations left out."
+      f"Steps to {MEASURES['auc'].text(target)}: how soon a run reaches this AUC (%) of the first "
+      "binary task, the highest that at least half of naive's seeds reached at any evaluation, at "
+      "naive's best setting. As exact as evaluations are frequent. Median over seeds; never: fewer "
+      "than half got there, and a diverged run does not. Seconds are those steps at the run's own "
+      "pace of training, evaluations left out."
     )
   if edges:
     paragraphs.append(
       "The highest rate survived is the last that all seeds survived before the first rate at "
-      "which one was lost, among those tried; ≥ where none was lost. In times naive's, of the same "
-      "model and ablation, > stands where naive survived no rate tried."
+      "which one was lost, among those tried. ≥ 0.2: none was lost, so the limit may be higher. "
+      "Times naive's: of the same model and ablation; > 2x where naive was lost at every rate "
+      "tried, so that its limit is below them."
     )
   return paragraphs

@@ -102,6 +102,8 @@ class _Outcome:
       outcome = f"{count.finished} of {self.wanted} runs"
     elif count.diverged:
       outcome = f"diverged ({count.diverged} of {self.wanted})"
+    elif values.empty:
+      outcome = "no such task"
     elif not values.map(math.isfinite).all():
       outcome = "not finite"
     else:

@@ -9,7 +9,7 @@ import pandas as pd
 from ranking.experiments.statistics.ratios import Ratio, divergence_ratio, fisher_test
 from ranking.experiments.statistics.significance import LEVEL, holm
 from ranking.experiments.sweep import Sweep, SweepError
-from ranking.experiments.tables.document import NOTHING, Document, Entry, Table
+from ranking.experiments.tables.document import NOTHING, Document, Entry, Table, p_text
 from ranking.experiments.tables.outcomes import Count, commands, cost, runs_table
 
 
@@ -93,7 +93,7 @@ def _row_of_table3(figure: Mapping[str, Any]) -> list[Entry]:
   return [
     *(name, Entry(str(figure["diverged"]), hint=hint), Entry(str(figure["runs"]))),
     *(Entry(f"{figure['ratio']:.0%}"), Entry(f"{low:.0%} … {high:.0%}")),
-    *(Entry(NOTHING if math.isnan(p) else f"{p:.3f}") for p in (figure["p"], figure["p_holm"])),
+    *(Entry(p_text(p)) for p in (figure["p"], figure["p_holm"])),
   ]
 
 
