@@ -126,8 +126,8 @@ def test_what_is_the_same_everywhere_is_said_once(tmp_path: Path):
   sweep = Sweep("s", ["large"], ["gc"], learning_rates=[0.3], bindings=["Lamb.multiplier=1.0"])
   document = summary.summary(sweep, table_of(tmp_path, sweep, {"": [OK]}))
   assert document.paragraphs[:2] == [
-    "synthetic at proxy scale, day N = 2026-01-18. 1 of 1 runs finished, 1 minutes of training "
-    "in all.",
+    "synthetic at proxy scale, day N = 2026-01-18. 1 of 1 runs finished, 1 minutes of training, "
+    "added up over runs; commit abc.",
     "The same everywhere: model large; method gc; learning rate 0.3; seed 0; bindings "
     "Lamb.multiplier=1.0.",
   ]
@@ -172,7 +172,9 @@ def test_a_sweep_of_which_all_runs_failed_is_a_document_that_says_so(tmp_path: P
   for trial in SWEEP.trials():
     hold(tmp_path / "s", trial, failed={"error": "it broke", "exit_code": 1})
   document = summary.summary(SWEEP, results.read([tmp_path / "s"]))
-  assert document.paragraphs[0].endswith("0 of 12 runs finished, 0 minutes of training in all.")
+  assert document.paragraphs[0].endswith(
+    "0 of 12 runs finished, 0 minutes of training, added up over runs."
+  )
   assert column(document, "runs") == ["0 of 3 runs, 3 failed"] * 4
   for path in rendering.write(document, tmp_path / "out" / "summary"):
     assert path.is_file()

@@ -209,7 +209,7 @@ def test_the_page_says_where_its_figures_come_from(tmp_path: Path):
   results_of = table_of(tmp_path, {"Naive": LOST, "GC": GOOD, "LAMB": WORSE})
   assert table2.table2(SEARCH, results_of).paragraphs[0] == (
     "synthetic at proxy scale, day N = 2026-01-18, base learning rate 0.1. "
-    "17 runs, 12 minutes of training, added up over runs."  # (8 + 9) · 42.5 s
+    "17 runs, 12 minutes of training, added up over runs; commit abc."  # (8 + 9) · 42.5 s
   )
 
 
@@ -222,7 +222,7 @@ def test_a_search_on_an_earlier_day_is_told_apart_from_the_figures(tmp_path: Pat
   first, choice, _ = table2.table2(search, results_of).paragraphs
   assert first == (
     "synthetic at proxy scale, day N = 2026-01-18, base learning rate 0.1. "
-    "9 runs, 6 minutes of training, added up over runs. "
+    "9 runs, 6 minutes of training, added up over runs; commit abc. "
     "The search before them: 8 runs, 6 minutes of training."
   )
   assert "on day N of the log without its last 3 days" in choice

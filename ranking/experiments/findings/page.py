@@ -20,7 +20,8 @@ def markdown(names: Sequence[str], judgements: Mapping[Rule, Sequence[Judgement]
     "Every verdict follows from finished runs by a rule that is written down in "
     "`ranking/experiments/findings/`; `make findings` writes this page. Undecided is what too few "
     "runs, too wide an interval, or no runs at all cannot tell. Differences of AUC are in points "
-    "(hundredths), with half their 95 % interval.",
+    "(hundredths), with half their 95 % interval. A run has diverged when its loss is that of a "
+    "constant (`ranking/stability/divergence.py`): one that has not may still be of no use.",
     "",
     f"| | finding of the paper | {' | '.join(names)} |",
     f"|---|---|{'---|' * len(names)}",

@@ -32,7 +32,7 @@ def cost(runs: pd.DataFrame) -> str:
   day = days[0] if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]} in turn"
   return (
     f"{one.dataset} at {one.scale} scale, day N = {day}, base learning rate {rates}. "
-    f"{effort(runs)}, added up over runs."
+    f"{effort(runs)}, added up over runs{commits(runs)}."
   )
 
 
@@ -41,6 +41,13 @@ def effort(runs: pd.DataFrame) -> str:
   each = runs.drop_duplicates("trial")
   finished = each[each.status.isin(FINISHED)]
   return f"{len(finished)} runs, {finished.seconds.sum() / 60:.0f} minutes of training"
+
+
+def commits(runs: pd.DataFrame) -> str:
+  """Such as "; commit a28db83ab" of the code that the runs were made by, "" where none is known."""
+  known = runs.git_commit.dropna().map(lambda name: name.replace(name[9:40], ""))
+  short = sorted(set(known) - {""})
+  return f"; commit{'s' * (len(short) > 1)} {', '.join(short)}" if short else ""
 
 
 def settings(thresholds: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from ranking.experiments.sweep import Sweep
 from ranking.experiments.tables import edges, speed
 from ranking.experiments.tables.document import MEASURES, NOTHING, Document, Entry, Table
 from ranking.experiments.tables.edges import Edge
-from ranking.experiments.tables.outcomes import Count, runs_table
+from ranking.experiments.tables.outcomes import Count, commits, runs_table
 from ranking.experiments.tables.points import LINE, Point, points, whole
 from ranking.experiments.tables.speed import Speed
 
@@ -192,8 +192,8 @@ def _ended(sweep: Sweep, rows: pd.DataFrame) -> str:
   days, minutes = ", ".join(dict.fromkeys(each.eval_day.dropna())), each.seconds.sum() / 60
   return (
     f"{Path(sweep.data).stem} at {sweep.scale} scale{f', day N = {days}' if days else ''}. "
-    f"{Count.of(rows).finished} of {len(each)} runs finished, {minutes:.0f} minutes of training in "
-    "all."
+    f"{Count.of(rows).finished} of {len(each)} runs finished, {minutes:.0f} minutes of training, "
+    f"added up over runs{commits(rows)}."
   )
 
 
