@@ -15,6 +15,7 @@ from ranking import quiet
 from ranking.experiments.findings.archive import Archive
 from ranking.experiments.findings.log import Log
 from ranking.experiments.findings.page import markdown
+from ranking.experiments.search import Search
 from ranking.experiments.series import SeriesError
 from ranking.experiments.sweep import Sweep, SweepError
 from ranking.training.result import write_atomically
@@ -50,9 +51,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def trials(experiment: str) -> list[str]:
-  """The names of the trials of experiments/<experiment>.gin."""
-  described = sweep.read(f"experiments/{experiment}.gin", Sweep)
-  return [trial.name for trial in described.trials()]
+  """The names of the trials of experiments/<experiment>.gin; of a search, of those alone."""
+  file = f"experiments/{experiment}.gin"
+  is_search = experiment.startswith("table2_")
+  found = sweep.read(file, Search).trials() if is_search else sweep.read(file, Sweep).trials()
+  return [trial.name for trial in found]
 
 
 if __name__ == "__main__":

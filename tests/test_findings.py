@@ -439,6 +439,11 @@ def test_the_archive_of_the_repository_says_what_its_page_says():
     assert f"- **kuairand: {judgement.verdict}.** {judgement.evidence}. `" in page_text, rule.name
 
 
+def test_the_command_knows_the_trials_of_tables_and_of_sweeps():
+  assert "small-naive-times=1-seed=0" in make_findings.trials("table2_kuairand")
+  assert len(make_findings.trials("table3_kuairand")) == 60
+
+
 def test_the_command_writes_the_page_without_any_runs(tmp_path: Path):
   out = tmp_path / "findings.md"
   assert make_findings.main([f"--runs={tmp_path}", f"--out={out}"]) == 0
