@@ -145,6 +145,25 @@ def of_sweep(name: str) -> pd.DataFrame:
   return rows[rows.task == "is_click"]
 
 
+def test_the_readme_has_the_figures_at_the_papers_widths() -> None:
+  rows = of_sweep("paper_scale_kuairand").set_index(["learning_rate_multiplier", "method"])
+  found = re.search(r"^\| Large\+DCN \| (.*) \|\n\|[-|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
+  assert found is not None
+  by_name = {name.lower(): method for method, name in style.NAMES.items()}
+  methods = [by_name[name.lower()] for name in found.group(1).split(" | ")]
+  for line in found.group(2).splitlines():
+    times, *cells = line[2:-2].split(" | ")
+    for method, cell in zip(methods, cells, strict=True):
+      row = rows.loc[(float(times[:-1]), method)]
+      assert cell == ("diverged" if row.diverged else MEASURES["auc"].text(row["mean"])), method
+  gaps = pd.read_csv(ROOT / "docs" / "results" / "paper_scale_kuairand" / "comparison.csv")
+  gaps = gaps[(gaps.measure == "auc") & gaps.p.notna()]
+  assert set(gaps.outcome) == {"better"}
+  assert gaps.p_holm.max() < 0.001
+  least, most = (f"{100 * gap:.1f}" for gap in (gaps.difference.min(), gaps.difference.max()))
+  assert f"loses {least} to {most} points to everything else" in README
+
+
 def test_the_readme_says_where_naive_is_lost() -> None:
   rows = of_sweep("naive_limits_kuairand")
   lost = {
