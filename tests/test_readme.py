@@ -145,6 +145,26 @@ def of_sweep(name: str) -> pd.DataFrame:
   return rows[rows.task == "is_click"]
 
 
+def test_the_readme_says_what_holds_on_other_days() -> None:
+  rows = pd.read_csv(ROOT / "docs" / "results" / "days_kuairand" / "comparison.csv")
+  rows = rows[(rows.task == "is_click") & (rows.unit_name == "days")].set_index("method")
+  assert set(rows.units) == {7}
+  assert rows.outcome.tolist() == ["no difference seen", "better", *["no difference seen"] * 2]
+  points = {name: f"{100 * abs(value):.2f}" for name, value in rows.difference.items()}
+  ends = {
+    name: f"{100 * row.ci95_low:.2f} to {100 * row.ci95_high:.2f}" for name, row in rows.iterrows()
+  }
+  p = {name: f"p = {value:.3f}" for name, value in rows.p_holm.items()}
+  least, most = (f"{100 * value:.2f}" for value in (rows.detectable.min(), rows.detectable.max()))
+  said = (
+    f"AGC is ahead of Clippy by {points['agc']} points of is_click AUC ({ends['agc']}, {p['agc']} "
+    f"after Holm's correction), LayerClippy by {points['layer_clippy']} ({ends['layer_clippy']}, "
+    f"{p['layer_clippy']}), GC by {points['gc']} ({p['gc']}), LAMB behind by {points['lamb']} "
+    f"({p['lamb']}): {least} to {most} points could have been seen"
+  )
+  assert said in " ".join(README.split())
+
+
 def test_the_readme_has_the_figures_at_the_papers_widths() -> None:
   rows = of_sweep("paper_scale_kuairand").set_index(["learning_rate_multiplier", "method"])
   found = re.search(r"^\| Large\+DCN \| (.*) \|\n\|[-|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
