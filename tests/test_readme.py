@@ -145,6 +145,42 @@ def of_sweep(name: str) -> pd.DataFrame:
   return rows[rows.task == "is_click"]
 
 
+def test_the_readme_says_how_far_up_each_method_goes() -> None:
+  rows = of_sweep("survival_kuairand").set_index(["method", "learning_rate"])
+  assert set(rows.finished) == {2}
+  found = re.search(r"^\| \| (0\.05 .*) \|\n\|[-|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
+  assert found is not None
+  rates = [float(rate) for rate in found.group(1).split(" | ")]
+  by_name = {name.lower(): method for method, name in style.NAMES.items()}
+  by_name |= {"clippy, the paper's 1e-2": "clippy", "clippy, 1e-3": "clippy_tighter"}
+  shown = {}
+  for line in found.group(2).splitlines():
+    name, *cells = line[2:-2].split(" | ")
+    method = shown[name] = by_name[name.lower()]
+    for rate, cell in zip(rates, cells, strict=True):
+      row = rows.loc[(method, rate)]
+      lost = f"lost {row.diverged} of 2" if row.diverged else MEASURES["auc"].text(row["mean"])
+      assert cell == lost, (method, rate)
+  assert set(shown.values()) == set(rows.index.levels[0])
+  edges = (rows.groupby("method").edge.first() / rows.edge["naive", 0.05]).round().to_dict()
+  assert [name for name, times in edges.items() if times == 128] == [
+    *("clippy_tighter", "layer_clippy")
+  ]
+  assert (edges["lamb"], edges["rms_clip"], edges["z_clip"]) == (32, 2, 2)
+  assert {edges[name] for name in ("gc", "agc", "ada_gc", "clippy")} == {8}
+  (target,) = set(rows.target_auc)
+  slow, fast = rows.steps_to_target["naive", 0.05], rows.steps_to_target["layer_clippy", 1.6]
+  said = f"{MEASURES['auc'].text(target)}, takes naive {slow:.0f} steps, LayerClippy at 1.6 takes"
+  assert f"{said} {fast:.0f}" in " ".join(README.split())
+  ours = ["clippy_tighter", "layer_clippy"]
+  best = rows["mean"][~rows.index.isin(ours, level="method")].max()
+  assert rows["mean"].loc[[(name, rate) for name in ours for rate in (0.4, 1.6)]].min() >= best
+  runs = pd.read_parquet(ROOT / "docs" / "results" / "survival_kuairand" / "table.parquet")
+  runs = runs[(runs.task == "is_click") & (runs.method == "clippy") & (runs.learning_rate == 6.4)]
+  first, second = map(MEASURES["auc"].text, runs.sort_values("seed").value)
+  assert f"the click AUC still was {first} and {second}" in " ".join(README.split())
+
+
 def test_the_readme_says_what_holds_on_other_days() -> None:
   rows = pd.read_csv(ROOT / "docs" / "results" / "days_kuairand" / "comparison.csv")
   rows = rows[(rows.task == "is_click") & (rows.unit_name == "days")].set_index("method")
