@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from ranking import optimizers
 from ranking.optimizers.clipping import Clip
@@ -58,3 +59,48 @@ def test_the_figures_over_widths_are_those_of_the_sweep() -> None:
       thresholds = f"relative_threshold=0.5 absolute_threshold={float(name)}"
     of_row = rows[rows.thresholds == thresholds].sort_values("ablation")
     assert cells.split(" | ") == [f"{100 * mean:.2f}" for mean in of_row["mean"]], name
+
+
+def test_the_list_of_results_has_every_experiment_and_every_folder() -> None:
+  page = (DOCS / "results" / "README.md").read_text()
+  experiments = {path.stem for path in (DOCS.parent / "experiments").glob("*.gin")}
+  assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == experiments
+  linked = re.findall(r"\]\((\w+)/([\w.]+)\)", page)
+  folders = {path.name for path in (DOCS / "results").iterdir() if path.is_dir()}
+  assert {folder for folder, _ in linked} == folders
+  assert all((DOCS / "results" / folder / file).is_file() for folder, file in linked)
+
+
+@pytest.mark.parametrize(
+  ("experiment", "option"), [("accumulators", "accumulate"), ("scope", "scope")]
+)
+def test_the_figures_of_the_two_choices_are_those_of_their_sweeps(
+  experiment: str, option: str
+) -> None:
+  rows = pd.read_csv(DOCS / "results" / f"{experiment}_kuairand" / "summary.csv")
+  rows = rows[rows.task == "is_click"]
+  assert (rows.finished == 2).all()
+  assert (rows.diverged == 0).all()
+  table = re.findall(rf'^\| (\w+), `{option}="(\w+)"` \| (.*) \|$', PAGE, re.MULTILINE)
+  assert len(table) == len(rows.groupby(["method", "ablation"])) == 4
+  for method, value, cells in table:
+    of_row = rows[(rows.method == method.lower()) & (rows.ablation == value)]
+    shown = [
+      f"{100 * row['mean']:.2f} ± {100 * row.deviation:.2f}"
+      for _, row in of_row.sort_values("learning_rate").iterrows()
+    ]
+    assert cells.split(" | ") == shown, (method, value)
+
+
+def test_the_map_of_thresholds_is_that_of_its_sweep() -> None:
+  rows = pd.read_csv(DOCS / "results" / "thresholds_kuairand" / "summary.csv")
+  rows = rows[rows.task == "is_click"].set_index("thresholds")
+  table = re.findall(r"^\| relative (0\.\d+) \| (.*) \|$", PAGE, re.MULTILINE)
+  assert len(table) * 3 == len(rows) == 9
+  assert (rows.finished == 2).all()
+  for relative, cells in table:
+    for absolute, cell in zip((1e-2, 1e-3, 1e-4), cells.split(" | "), strict=True):
+      row = rows.loc[f"relative_threshold={relative} absolute_threshold={absolute}"]
+      lost = f"lost {row.diverged} of 2" if row.diverged else ""
+      mean = f"{100 * row['mean']:.2f} ± {100 * row.deviation:.2f}"
+      assert cell == (lost or mean), (relative, absolute)
