@@ -557,7 +557,7 @@ def test_options_that_cannot_work_are_refused(tmp_path: Path) -> None:
     DataError, match=r"version is '10m'; choose one of latest-small, 100k, 1m, 20m"
   ):
     MovieLens(version="10m")
-  with pytest.raises(DataError, match=r"slices is 1; at least 2 leave one to evaluate on"):
+  with pytest.raises(DataError, match=r"slices is 1; make it a whole number, 2 or more"):
     MovieLens(slices=1)
   rows = [(1, 1, 3, 0), (1, 2, 3, 0), (1, 3, 3, 5)]
   with pytest.raises(
