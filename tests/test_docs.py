@@ -104,3 +104,15 @@ def test_the_map_of_thresholds_is_that_of_its_sweep() -> None:
       lost = f"lost {row.diverged} of 2" if row.diverged else ""
       mean = f"{100 * row['mean']:.2f} ± {100 * row.deviation:.2f}"
       assert cell == (lost or mean), (relative, absolute)
+
+
+def test_the_page_says_what_a_shift_costs() -> None:
+  rows = pd.read_csv(DOCS / "results" / "shift_synthetic" / "summary.csv")
+  rows = rows[rows.task == "click"]
+  assert (rows.finished == 2).all()
+  assert (rows.diverged == 0).all()
+  means = rows.pivot_table(index="method", columns="ablation", values="mean")
+  cost = 100 * (means.no_shift - means["shift"])
+  assert (cost.idxmin(), cost.idxmax()) == ("naive", "lamb")
+  words = " ".join((DOCS / "synthetic.md").read_text().split())
+  assert f"{cost.min():.2f} (naive) to {cost.max():.2f} (LAMB) points of click AUC" in words
