@@ -65,7 +65,9 @@ sweep: setup ## a grid of runs: SWEEP, and RAW, JOBS, SHARD=1/2
 	$(BIN)/python -m scripts.sweep --sweep=$(call quoted,$(SWEEP)) \
 	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
 
-table2 table3: setup ## the tables of the paper: DATA, RAW, JOBS, SHARD
+table2: setup ## the paper's comparison of methods: DATA, RAW, JOBS, SHARD
+table3: setup ## what makes training fragile: DATA, RAW, JOBS, SHARD
+table2 table3:
 	$(BIN)/python -m scripts.$@ --experiment=$(call quoted,experiments/$@_$(DATA).gin) \
 	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
 

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     return 2
   kept = [rule.name for rule, of in judged.items() if any(is_kept for _, is_kept in of)]
   if kept:
-    print(f"kept as judged before, their runs are not here: {', '.join(kept)}")
+    print(f"kept as judged before, what is here does not judge them: {', '.join(kept)}")
   print(given.out)
   return 0
 

@@ -92,6 +92,15 @@ def test_the_figures_of_the_two_choices_are_those_of_their_sweeps(
     assert cells.split(" | ") == shown, (method, value)
 
 
+def test_the_page_says_what_one_factor_for_all_layers_does_to_gc() -> None:
+  rows = pd.read_csv(DOCS / "results" / "scope_kuairand" / "summary.csv")
+  rows = rows[(rows.task == "is_click") & (rows.method == "gc")]
+  means = rows.pivot_table(index="learning_rate", columns="ablation", values="mean")
+  gain = 100 * (means["global"] - means.layer)
+  said = f"GC is {-gain[0.1]:.2f} points worse by it at 0.1 and {gain[0.4]:.2f} better at 0.4"
+  assert said in " ".join(PAGE.split())
+
+
 def test_the_map_of_thresholds_is_that_of_its_sweep() -> None:
   rows = pd.read_csv(DOCS / "results" / "thresholds_kuairand" / "summary.csv")
   rows = rows[rows.task == "is_click"].set_index("thresholds")

@@ -61,10 +61,12 @@ def test_a_damaged_file_is_named(tiny_store: DayStore, tmp_path: Path, keep: int
   Predictions.of(outputs(tiny_store), tiny_store).save(tmp_path)
   path = tmp_path / "predictions.npz"
   path.write_bytes(path.read_bytes()[:keep])
-  with pytest.raises(ValueError, match=r"^\S+/predictions.npz is damaged; copy it again, or"):
+  with pytest.raises(
+    ValueError, match=r"^\S+/predictions.npz cannot be read .*; copy it again, or"
+  ):
     load(tmp_path)
   np.savez(path, outputs=np.zeros(3))
-  with pytest.raises(ValueError, match=r"^\S+/predictions.npz is damaged"):
+  with pytest.raises(ValueError, match=r"^\S+/predictions.npz cannot be read"):
     load(tmp_path)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ranking.data.schema import DataError
-from ranking.training.result import plain, surroundings, write_atomically
+from ranking.training.result import atomically, plain, surroundings, write_atomically
 from ranking.training.run_log import RunLog
 
 
@@ -156,3 +156,18 @@ def test_surroundings_say_what_made_a_result() -> None:
   assert found["peak_memory_mb"] > 50
   assert set(found["versions"]) >= {"python", "tensorflow", "tf-keras", "numpy"}
   assert found["command"].startswith("python -m ranking.main")
+
+
+def test_two_processes_that_write_one_file_leave_a_whole_one(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  path = tmp_path / "table.csv"
+  with atomically(path) as ours:
+    ours.write_text("ours, beg")
+    with monkeypatch.context() as elsewhere:
+      elsewhere.setattr("os.getpid", lambda: -1)
+      write_atomically(path, "theirs, whole")
+    assert path.read_text() == "theirs, whole"
+    ours.write_text("ours, whole")
+  assert path.read_text() == "ours, whole"
+  assert list(tmp_path.iterdir()) == [path]

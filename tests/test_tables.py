@@ -20,6 +20,7 @@ from ranking.experiments.statistics.significance import holm
 from ranking.experiments.sweep import Method, Sweep, SweepError, Trial
 from ranking.experiments.tables import rendering, table2, table3
 from ranking.experiments.tables.document import NOTHING, Document, Entry, Table, p_text
+from ranking.experiments.tables.outcomes import commits
 from tests.test_sweep_results import finished, hold
 
 GC = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])
@@ -99,6 +100,13 @@ def test_what_prints_alike_is_equally_good(tmp_path: Path):
   table = table2.table2(SEARCH, table_of(tmp_path, {"GC": a, "LAMB": b})).tables[0]
   assert styles(table)["small click AUC (%) ↑"][1:] == ["best", "best"]
   assert styles(table)["small seconds RMSE ↓"][1:] == ["best", "best"]
+
+
+def test_the_commits_of_runs_are_short_and_a_dirty_one_says_so():
+  names = ["a" * 40, "a" * 40, "b" * 40 + "-dirty", None]
+  assert commits(pd.DataFrame({"git_commit": names})) == "; commits aaaaaaaaa, bbbbbbbbb-dirty"
+  assert commits(pd.DataFrame({"git_commit": names[:1]})) == "; commit aaaaaaaaa"
+  assert commits(pd.DataFrame({"git_commit": names[3:]})) == ""
 
 
 def test_no_p_value_is_shown_as_zero():

@@ -67,7 +67,9 @@ def load(run_directory: Path) -> Predictions:
   except FileNotFoundError as error:
     raise ValueError(f"{path} is not there; finish the run, or make it again") from error
   except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
-    raise ValueError(f"{path} is damaged; copy it again, or make the run again") from error
+    raise ValueError(
+      f"{path} cannot be read ({error}); copy it again, or make the run again"
+    ) from error
 
 
 def _crc32(column: Array) -> int:

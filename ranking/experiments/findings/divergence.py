@@ -121,6 +121,6 @@ F14 = Rule(
   _micro_divergence_is_harmless,
   METHODS,
   "One pass over the log: a run that diverges late has little time left to recover. Until it was "
-  "seen that lost runs end between 50 and 62, and calm ones at 74, the rule called recovered what "
+  "seen that lost runs end between 46 and 62, and calm ones at 74, the rule called recovered what "
   "ends above 55.",
 )

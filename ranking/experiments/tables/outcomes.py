@@ -45,7 +45,7 @@ def effort(runs: pd.DataFrame) -> str:
 
 def commits(runs: pd.DataFrame) -> str:
   """Such as "; commit a28db83ab" of the code that the runs were made by, "" where none is known."""
-  known = runs.git_commit.dropna().map(lambda name: name.replace(name[9:40], ""))
+  known = runs.git_commit.dropna().map(lambda name: name[:9] + name[40:])  # "-dirty" stays
   short = sorted(set(known) - {""})
   return f"; commit{'s' * (len(short) > 1)} {', '.join(short)}" if short else ""
 
