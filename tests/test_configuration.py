@@ -17,7 +17,8 @@ METHODS = {
   "gc": "GradientClipping",
   "agc": "AdaptiveGradientClipping",
   "lamb": "Lamb",
-  "clippy": "Clippy",
+  "clippy": "@clipping.Clippy",
+  "layer_clippy": "LayerClippy",
 }
 HIDDEN = {
   "small": [512] * 2,
@@ -38,14 +39,15 @@ def bound(name: str) -> object:
   return gin.query_parameter(name)
 
 
-def test_there_are_the_fifteen_of_the_paper_and_small_as_wide_as_its_count() -> None:
+def test_every_model_has_every_method_and_one_is_as_wide_as_its_count() -> None:
   grid = {f"{model}_{method}" for model in ("small", "large", "large_dcn") for method in METHODS}
   assert set(NAMES["CONFIG"]) == grid | {"small_2048_clippy"}
 
 
 @pytest.mark.parametrize("config", NAMES["CONFIG"])
 def test_a_config_parses_with_every_log_and_scale_and_means_what_its_name_says(config: str) -> None:
-  model, _, method = config.rpartition("_")
+  method = max((name for name in METHODS if config.endswith(f"_{name}")), key=len)
+  model = config.removesuffix(f"_{method}")
   for data, scale in itertools.product(NAMES["DATA"], NAMES["SCALE"]):
     configure(config, data, scale, None, ["train_and_evaluate.seed=3"])
     assert bound("train_and_evaluate.seed") == 3

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts import results_table
-
 ROOT = Path(__file__).parent.parent
 
 
@@ -102,24 +100,6 @@ def finished(directory: Path, method: str, seed: int, auc: float | None, status:
   (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in steps))
   (directory / "evals.jsonl").write_text(json.dumps({"step": 20, "metrics": metrics}) + "\n")
   return directory
-
-
-def test_the_table_is_the_mean_and_deviation_of_the_runs_in_percent(
-  tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-  runs = [finished(tmp_path / f"gc{seed}", "gc", seed, 0.70 + seed / 50, "ok") for seed in (0, 1)]
-  runs += [finished(tmp_path / "naive", "naive", 0, None, "diverged")]
-  assert results_table.main([str(run) for run in runs]) == 0
-  _, _, naive, gc = capsys.readouterr().out.splitlines()
-  assert gc == "| large (toy, proxy) | gc | 0.1 × 2 | 2 | 0 | 71.00 ± 1.41 | 2.000 ± 0.707 |"
-  assert naive == "| large (toy, proxy) | naive | 0.1 × 2 | 1 | 1 | not finite | 1.500 |"
-
-
-def test_the_table_refuses_a_run_that_is_not_finished(
-  tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-  assert results_table.main([str(tmp_path)]) == 2
-  assert f"error: {tmp_path} is not a finished run" in capsys.readouterr().err
 
 
 def test_runs_are_drawn_over_each_other_a_diverged_one_included(tmp_path: Path) -> None:

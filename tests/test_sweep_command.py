@@ -80,7 +80,7 @@ def sweep_of(name: str) -> Sweep:
     ("accumulators_kuairand", ["survival_map", "survival_curves"]),
     ("thresholds_kuairand", ("Clippy.relative_threshold", "Clippy.absolute_threshold")),
     ("widths_kuairand", ("ablation", "Clippy.absolute_threshold")),
-    ("shift_synthetic", []),  # two ablations at one rate: its table says it
+    ("shift_synthetic", ["survival_map", "survival_curves"]),
   ],
 )
 def test_a_sweep_has_as_many_runs_as_its_header_says_and_ends_in_pictures(name: str, pictures: Any):
@@ -95,9 +95,9 @@ def test_a_sweep_has_as_many_runs_as_its_header_says_and_ends_in_pictures(name: 
     assert (len(sweep.learning_rates or ()) > 1) == bool(pictures)
 
 
-def test_the_survival_sweep_has_ten_methods_each_with_one_setting_at_five_rates():
+def test_the_survival_sweep_has_ten_methods_each_with_one_setting_at_eight_rates():
   trials = sweep_of("survival_kuairand").trials()
-  assert len(trials) == 10 * 5 * 2
+  assert len(trials) == 10 * 8 * 2
   settings = {trial.coordinates["method"]: trial.thresholds for trial in trials}
   assert {name: list(point.values()) for name, point in settings.items() if point} == {
     "clippy_tighter": [0.5, 1e-3],
