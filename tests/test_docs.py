@@ -11,7 +11,8 @@ import pytest
 from ranking import optimizers
 from ranking.optimizers.clipping import Clip
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 PAGE = (DOCS / "optimizers.md").read_text()
 
 
@@ -61,9 +62,29 @@ def test_the_figures_over_widths_are_those_of_the_sweep() -> None:
     assert cells.split(" | ") == [f"{100 * mean:.2f}" for mean in of_row["mean"]], name
 
 
+def anchors(page: Path) -> set[str]:
+  """What a link may name behind a #, as GitHub makes it of the headings of a page."""
+  headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+  return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+  "page",
+  [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "data" / "README.md", *DOCS.rglob("*.md")],
+  ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+  for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+    path, _, anchor = link.partition("#")
+    target = page.parent / path if path else page
+    if ":" not in link:
+      assert target.exists(), link
+      assert not anchor or anchor in anchors(target), link
+
+
 def test_the_list_of_results_has_every_experiment_and_every_folder() -> None:
   page = (DOCS / "results" / "README.md").read_text()
-  experiments = {path.stem for path in (DOCS.parent / "experiments").glob("*.gin")}
+  experiments = {path.stem for path in (ROOT / "experiments").glob("*.gin")}
   assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == experiments
   linked = re.findall(r"\]\((\w+)/([\w.]+)\)", page)
   folders = {path.name for path in (DOCS / "results").iterdir() if path.is_dir()}

@@ -1,0 +1,270 @@
+"""docs/comparison.md and the README's summary of it have the figures of the runs."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ranking.data.sources.synthetic import Synthetic
+from ranking.experiments.figures import style
+from ranking.experiments.tables.document import MEASURES, p_text
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "docs" / "comparison.md").read_text()
+WORDS = " ".join(PAGE.split())  # wherever its lines break
+LOGS_WITH_TABLE_2 = [("kuairand", "is_click"), ("synthetic", "click")]  # in the order of the page
+
+
+@pytest.mark.parametrize(("log", "task"), LOGS_WITH_TABLE_2)
+def test_the_tables_of_the_page_have_the_figures_of_their_runs(log: str, task: str) -> None:
+  figures = pd.read_csv(ROOT / "docs" / "results" / f"table2_{log}" / "table2.csv")
+  figures = figures[figures.task == task]
+  text = MEASURES["auc"].text
+  tables = re.findall(r"^\| \| (Naive .*) \|\n\|[-|]+\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+  assert len(tables) == len(LOGS_WITH_TABLE_2)
+  header, rows = tables[[name for name, _ in LOGS_WITH_TABLE_2].index(log)]
+  shown = {name: cells for name, *cells in (row[2:-2].split(" | ") for row in rows.splitlines())}
+  assert list(shown) == list(style.MODELS.values())
+  for model, name in style.MODELS.items():
+    for column, cell in zip(header.split(" | "), shown[name], strict=True):
+      (row,) = figures[(figures.model == model) & (figures.column == column)].to_dict("records")
+      value = row["outcome"]
+      if value == "ok":
+        value = f"{text(row['mean'])} ± {text(row['deviation'])}"
+        value = f"<u>{value}</u>" if row["best"] else value
+      assert cell == value, (name, column)
+
+
+def test_the_readme_sums_up_what_became_of_the_largest_model() -> None:
+  found = re.search(r"^\| Large\+DCN \| (.*) \|\n\|[-|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
+  assert found is not None
+  columns = found.group(1).split(" | ")
+  shown = {}
+  for row in found.group(2).splitlines():
+    name, *cells = row[2:-2].split(" | ")
+    shown[name] = dict(zip(columns, cells, strict=True))
+  text = MEASURES["auc"].text
+  for log, task, name in (
+    ("kuairand", "is_click", "kuairand"),
+    ("synthetic", "click", "2 M generated rows"),
+  ):
+    figures = pd.read_csv(ROOT / "docs" / "results" / f"table2_{log}" / "table2.csv")
+    figures = figures[(figures.task == task) & (figures.model == "large_dcn")].set_index("column")
+    for column, cell in shown.pop(name).items():
+      lost = figures.outcome[column].startswith("diverged")
+      assert cell == ("diverged" if lost else text(figures["mean"][column])), (log, column)
+  by_name = {name.lower(): method for method, name in style.NAMES.items()}
+  by_name["clippy, searched"] = "clippy_tighter"
+  paper = of_sweep("paper_scale_kuairand").set_index(["learning_rate_multiplier", "method"])
+  for column, cell in shown.pop("kuairand, the paper's widths, 1x").items():
+    if column != "Clippy, searched":  # not run there
+      row = paper.loc[(1.0, by_name[column.lower()])]
+      assert cell == ("diverged" if row.diverged else text(row["mean"])), column
+  rates = of_sweep("survival_kuairand")
+  edges = rates.groupby("method").edge.first()
+  (cells,) = shown.values()
+  for column, cell in cells.items():
+    edge = edges[by_name[column.lower()]]
+    times = f"{edge / edges['naive']:.0f}"
+    assert cell == (f"≥ {times}" if edge == rates.learning_rate.max() else times), column
+
+
+def test_the_best_possible_auc_of_the_generated_rows_is_that_of_the_generator() -> None:
+  *_, last = Synthetic(rows_per_day=142_858, daily_drift=0.4, tail=2.0).oracle_by_day()
+  best = MEASURES["auc"].text(last["oracle"]["click"]["auc"])
+  assert f"the best possible click AUC is known to be {best}" in WORDS
+
+
+def test_the_page_has_the_counts_of_table_3() -> None:
+  rows = pd.read_csv(ROOT / "docs" / "results" / "table3_kuairand" / "table3.csv")
+  rows = rows.set_index("ablation")
+  order = ["unchanged", "small_layers", "no_dcn", "one_task_less", "two_tasks_less"]
+  counts = [f"{rows.diverged[name]} of {rows.runs[name]}" for name in [*order, "fewer_features"]]
+  said = re.search(r"Diverged: (.*?) of its features", WORDS)
+  assert said is not None
+  assert re.findall(r"\d+ of 10", said.group(1)) == counts
+  assert list(rows.index[rows.p_holm <= 0.05]) == ["small_layers", "no_dcn"]
+
+
+def test_the_differences_that_the_page_names_are_those_of_the_comparison() -> None:
+  rows = pd.read_csv(ROOT / "docs" / "results" / "table2_kuairand" / "comparison.csv")
+  rows = rows[rows.task == "is_click"].set_index(["model", "method"])
+  agc, ours = rows.loc[("large_dcn", "AGC")], rows.loc[("large_dcn", "LayerClippy")]
+  said = re.search(
+    r"ahead of it on Large\+DCN by (\S+) points \(95 % interval (\S+) to (\S+), .*?p = (\S+) after",
+    WORDS,
+  )
+  assert said is not None
+  numbers = [100 * ours.difference, 100 * ours.ci95_low, 100 * ours.ci95_high]
+  assert list(said.groups()) == [*(f"{number:.2f}" for number in numbers), f"{ours.p_holm:.3f}"]
+  here = f"Here AGC is ahead by {100 * agc.difference:.2f} with p = {agc.p_holm:.3f}"
+  assert here in WORDS
+  other = rows.loc[("large_dcn", "AdaGC")]
+  numbers = [f"{100 * x:.2f}" for x in (other.difference, other.ci95_low, other.ci95_high)]
+  there = f"AdaGC by {numbers[0]} ({numbers[1]} to {numbers[2]}; p {p_text(other.p_holm)})"
+  assert there in WORDS
+  sure = rows[rows.outcome.isin(["better", "worse"])]
+  assert list(sure.index) == [("large_dcn", "LayerClippy"), ("large_dcn", "AdaGC")]
+  smaller = rows.loc[["small", "large"]].detectable.median()
+  half = f"half of the comparisons there could have shown {100 * smaller:.2f} points or less"
+  assert half in WORDS
+
+
+def test_the_page_says_what_became_of_the_survivors() -> None:
+  runs = pd.read_parquet(ROOT / "docs" / "results" / "table2_kuairand" / "table.parquet")
+  runs = runs[(runs.task == "is_click") & (runs.model == "large_dcn") & (runs.seed > 0)]
+  ends = {
+    method: [MEASURES["auc"].text(value)[:-1] for value in of.value]
+    for method, of in runs[runs.status != "diverged"].groupby("method")
+    if method in ("naive", "z_clip")
+  }
+  (naive,), (first, second) = ends["naive"], ends["z_clip"]
+  assert f"is left ends at {naive}, and the two of ZClip at {first} and {second}" in WORDS
+
+
+def test_the_page_says_what_separates_methods_on_the_generated_log() -> None:
+  rows = pd.read_csv(ROOT / "docs" / "results" / "table2_synthetic" / "comparison.csv")
+  rows = rows[rows.task == "click"].set_index(["model", "method"])
+  for before, place in (
+    ("and GC on Large by", ("large", "GC")),
+    ("is ahead of it on Large by", ("large", "Clippy, searched")),
+    ("and on Large+DCN by", ("large_dcn", "Clippy, searched")),
+    ("LayerClippy, without a search, on Large+DCN by", ("large_dcn", "LayerClippy")),
+  ):
+    row = rows.loc[place]
+    assert row.outcome == "better"
+    assert f"{before} {100 * row.difference:.2f} (p = {row.p_holm:.3f})" in WORDS
+  behind = rows.loc[[("small", name) for name in ("Naive", "GC", "AGC", "LayerClippy")]]
+  assert set(behind.outcome) == {"worse"}
+  least, most = (f"{100 * x:.2f}" for x in (-behind.difference.max(), -behind.difference.min()))
+  assert f"by {least} to {most} points (p at most {behind.p_holm.max():.3f} after" in WORDS
+
+
+def of_sweep(name: str) -> pd.DataFrame:
+  """The AUC of is_click in a sweep's summary.csv."""
+  rows = pd.read_csv(ROOT / "docs" / "results" / name / "summary.csv")
+  return rows[rows.task == "is_click"]
+
+
+def test_the_page_says_how_far_up_each_method_goes() -> None:
+  rows = of_sweep("survival_kuairand").set_index(["method", "learning_rate"])
+  assert set(rows.finished) == {2}
+  found = re.search(r"^\| \| (0\.05 .*) \|\n\|[-|]+\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+  assert found is not None
+  rates = [float(rate) for rate in found.group(1).split(" | ")]
+  by_name = {name.lower(): method for method, name in style.NAMES.items()}
+  by_name |= {"clippy, the paper's 1e-2": "clippy", "clippy, 1e-3": "clippy_tighter"}
+  shown = {}
+  for line in found.group(2).splitlines():
+    name, *cells = line[2:-2].split(" | ")
+    method = shown[name] = by_name[name.lower()]
+    for rate, cell in zip(rates, cells, strict=True):
+      row = rows.loc[(method, rate)]
+      lost = f"lost {row.diverged} of 2" if row.diverged else MEASURES["auc"].text(row["mean"])
+      assert cell == lost, (method, rate)
+  assert set(shown.values()) == set(rows.index.levels[0])
+  edges = (rows.groupby("method").edge.first() / rows.edge["naive", 0.05]).round().to_dict()
+  assert [name for name, times in edges.items() if times == 128] == [
+    *("clippy_tighter", "layer_clippy")
+  ]
+  assert (edges["lamb"], edges["rms_clip"], edges["z_clip"]) == (32, 2, 2)
+  assert {edges[name] for name in ("gc", "agc", "ada_gc", "clippy")} == {8}
+  (target,) = set(rows.target_auc)
+  slow, fast = rows.steps_to_target["naive", 0.05], rows.steps_to_target["layer_clippy", 1.6]
+  said = f"{MEASURES['auc'].text(target)}, takes naive {slow:.0f} steps, LayerClippy at 1.6 takes"
+  assert f"{said} {fast:.0f}" in WORDS
+  ours = ["clippy_tighter", "layer_clippy"]
+  best = rows["mean"][~rows.index.isin(ours, level="method")].max()
+  assert rows["mean"].loc[[(name, rate) for name in ours for rate in (0.4, 1.6)]].min() >= best
+  runs = pd.read_parquet(ROOT / "docs" / "results" / "survival_kuairand" / "table.parquet")
+  runs = runs[(runs.task == "is_click") & (runs.method == "clippy") & (runs.learning_rate == 6.4)]
+  first, second = map(MEASURES["auc"].text, runs.sort_values("seed").value)
+  assert f"the click AUC still was {first} and {second}" in WORDS
+
+
+def test_the_page_says_what_holds_on_other_days() -> None:
+  rows = pd.read_csv(ROOT / "docs" / "results" / "days_kuairand" / "comparison.csv")
+  rows = rows[(rows.task == "is_click") & (rows.unit_name == "days")].set_index("method")
+  assert set(rows.units) == {7}
+  assert rows.outcome.tolist() == ["no difference seen", "better", *["no difference seen"] * 2]
+  points = {name: f"{100 * abs(value):.2f}" for name, value in rows.difference.items()}
+  ends = {
+    name: f"{100 * row.ci95_low:.2f} to {100 * row.ci95_high:.2f}" for name, row in rows.iterrows()
+  }
+  p = {name: f"p = {value:.3f}" for name, value in rows.p_holm.items()}
+  least, most = (f"{100 * value:.2f}" for value in (rows.detectable.min(), rows.detectable.max()))
+  said = (
+    f"AGC is ahead of Clippy by {points['agc']} points of is_click AUC ({ends['agc']}, {p['agc']} "
+    f"after Holm's correction), LayerClippy by {points['layer_clippy']} ({ends['layer_clippy']}, "
+    f"{p['layer_clippy']}), GC by {points['gc']} ({p['gc']}), LAMB behind by {points['lamb']} "
+    f"({p['lamb']}): {least} to {most} points could have been seen"
+  )
+  assert said in WORDS
+
+
+def test_the_page_has_the_figures_at_the_papers_widths() -> None:
+  rows = of_sweep("paper_scale_kuairand").set_index(["learning_rate_multiplier", "method"])
+  found = re.search(r"^\| Large\+DCN \| (.*) \|\n\|[-|]+\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+  assert found is not None
+  by_name = {name.lower(): method for method, name in style.NAMES.items()}
+  methods = [by_name[name.lower()] for name in found.group(1).split(" | ")]
+  for line in found.group(2).splitlines():
+    times, *cells = line[2:-2].split(" | ")
+    for method, cell in zip(methods, cells, strict=True):
+      row = rows.loc[(float(times[:-1]), method)]
+      assert cell == ("diverged" if row.diverged else MEASURES["auc"].text(row["mean"])), method
+  gaps = pd.read_csv(ROOT / "docs" / "results" / "paper_scale_kuairand" / "comparison.csv")
+  gaps = gaps[(gaps.measure == "auc") & gaps.p.notna()]
+  assert set(gaps.outcome) == {"better"}
+  assert gaps.p_holm.max() < 0.001
+  least, most = (f"{100 * gap:.1f}" for gap in (gaps.difference.min(), gaps.difference.max()))
+  assert f"loses {least} to {most} points to everything else" in WORDS
+
+
+def test_the_page_says_where_naive_is_lost() -> None:
+  rows = of_sweep("naive_limits_kuairand")
+  lost = {
+    model: dict(zip(of_model.learning_rate, of_model.diverged, strict=True))
+    for model, of_model in rows.groupby("model")
+  }
+  assert set(rows.finished) == {3}
+  assert lost["large"] == {0.1: 0, 0.2: 0, 0.3: 3, 0.4: 3, 0.8: 3}
+  assert lost["small"] == {0.1: 0, 0.2: 0, 0.3: 0, 0.4: 2, 0.8: 3}
+  assert "Large at 0.3, Small at 0.4 (two of three; all at 0.8)" in WORDS
+
+
+def test_the_page_says_what_adam_does() -> None:
+  rows = of_sweep("adam_kuairand").set_index(["method", "learning_rate"])
+  assert set(rows.finished) == {5}
+  assert rows.diverged["clippy"].tolist() == [0, 0, 0, 0]
+  assert rows.diverged["naive"].tolist() == [0, 0, 4, 5]
+  text = MEASURES["auc"].text
+  for method in ("naive", "clippy"):
+    best = rows.loc[(method, 0.001)]
+    assert f"{text(best['mean'])} ± {text(best.deviation)}, with Clippy and without" in WORDS
+  highest = pd.read_csv(ROOT / "docs" / "results" / "table2_kuairand" / "table2.csv")
+  highest = highest[(highest.task == "is_click") & (highest.model == "large_dcn") & highest.best]
+  (cell,) = highest.to_dict("records")
+  assert f"has {text(cell['mean'])} ± {text(cell['deviation'])} with three other" in WORDS
+  assert "At 0.05 Adam loses 4 of 5 runs and at 0.1 all 5, and with Clippy none" in WORDS
+
+
+def test_the_page_says_what_a_warm_up_and_a_window_save() -> None:
+  rows = of_sweep("mitigations_large_dcn_kuairand").set_index("ablation")
+  assert set(rows.finished) == {5}
+  lost = rows.diverged[["day_constant", "warmup_50", "warmup_150", "window_96h", "window_336h"]]
+  assert lost.tolist() == [5, 0, 0, 4, 5]
+  assert "warm-up alone saves five of five naive runs" in WORDS
+  assert "leaves one of five alive (96 hours), at an AUC of 61.3, or none (336 hours" in WORDS
+  assert MEASURES["auc"].text(rows["mean"]["window_96h"])[:4] == "61.3"
+
+
+def test_both_pages_count_the_findings_as_their_page_does() -> None:
+  (counts,) = re.findall(
+    r"^On kuairand, of 15 findings .*\.$", (ROOT / "docs" / "findings.md").read_text(), re.MULTILINE
+  )
+  assert counts in WORDS
+  short = counts.removeprefix("On kuairand, of 15 findings ").replace("not reproduced", "not")
+  assert f"Of the paper's 15 findings, {short.removesuffix('.')}" in " ".join(README.split())
