@@ -1,9 +1,9 @@
 """Writes docs/findings.md from finished runs: python -m scripts.make_findings
 
 Says of every finding of the paper whether each log reproduces it, by the rules of
-ranking/experiments/findings/. A finding whose runs are not on this machine keeps what was said of
-it before, in findings.json beside the page, unless its rule was changed since; what was never run
-is undecided.
+ranking/experiments/findings/. A finding whose runs are not on this machine is judged by what was
+published of them in results/ beside the page, or else keeps what was said of it before, in
+findings.json there, unless its rule was changed since; what was never run is undecided.
 """
 
 import argparse
@@ -34,7 +34,8 @@ def main(arguments: Sequence[str]) -> int:
   given = parser.parse_args(arguments)
   try:
     archive = Archive(given.out.with_suffix(".json"))
-    logs = [Log(name, given.runs, trials) for name in given.logs]
+    published = given.out.parent / "results"
+    logs = [Log(name, given.runs, trials, published) for name in given.logs]
     judged = {rule: [archive.judge(rule, log) for log in logs] for rule in RULES}
     page = markdown(given.logs, {rule: [each for each, _ in of] for rule, of in judged.items()})
     given.out.parent.mkdir(parents=True, exist_ok=True)

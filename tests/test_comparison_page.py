@@ -8,6 +8,7 @@ import pytest
 
 from ranking.data.sources.synthetic import Synthetic
 from ranking.experiments.figures import style
+from ranking.experiments.findings.rules import RULES
 from ranking.experiments.tables.document import MEASURES, p_text
 
 ROOT = Path(__file__).parent.parent
@@ -221,6 +222,9 @@ def test_the_page_has_the_figures_at_the_papers_widths() -> None:
   assert gaps.p_holm.max() < 0.001
   least, most = (f"{100 * gap:.1f}" for gap in (gaps.difference.min(), gaps.difference.max()))
   assert f"loses {least} to {most} points to everything else" in WORDS
+  rivals = gaps[gaps.method.isin(["gc", "agc", "lamb"])].difference * 100
+  (caveat,) = (rule.caveat for rule in RULES if rule.name == "F3")
+  assert f"GC, AGC and LAMB are {rivals.min():.1f} to {rivals.max():.1f} points better" in caveat
 
 
 def test_the_page_says_where_naive_is_lost() -> None:

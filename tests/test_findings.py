@@ -30,7 +30,7 @@ class FakeLog(Log):
   """Runs and files that are given."""
 
   def __init__(self, runs: dict[str, pd.DataFrame], files: dict[str, pd.DataFrame] | None = None):
-    super().__init__("toy", Path("runs"), lambda _: [])
+    super().__init__("toy", Path("runs"), lambda _: [], Path("results"))
     self._runs, self._files = runs, files or {}
 
   def runs(self, what: str, **coordinates: Any) -> pd.DataFrame:
@@ -133,7 +133,7 @@ def test_an_experiment_is_judged_as_a_whole_and_with_two_seeds(tmp_path: Path):
   trials = Sweep("methods_toy", ["small"], ["gc"], seeds=[0, 1]).trials()
   names = [trial.name for trial in trials]
   root = tmp_path / "methods_toy"
-  log = Log("toy", tmp_path, lambda _: names)
+  log = Log("toy", tmp_path, lambda _: names, tmp_path)
   hold(root, trials[0], result=finished(trials[0]))
   hold(root, Sweep("methods_toy", ["small"], ["agc"]).trials()[0])  # of an earlier grid
   with pytest.raises(NotRun, match=r"^methods_toy: 1 of 2 runs$"):
@@ -141,14 +141,14 @@ def test_an_experiment_is_judged_as_a_whole_and_with_two_seeds(tmp_path: Path):
   hold(root, trials[1], result=finished(trials[1]))
   assert list(log.runs("methods").trial) == names
   with pytest.raises(NotRun, match=r"^methods_toy with 2 seeds$"):
-    Log("toy", tmp_path, lambda _: names[:1]).runs("methods")
+    Log("toy", tmp_path, lambda _: names[:1], tmp_path).runs("methods")
   with pytest.raises(NotRun, match=r"^methods_toy$"):
     log.runs("methods", model="large")
 
 
 def test_a_file_is_of_the_whole_experiment_and_newer_than_its_runs(tmp_path: Path):
   trials = Sweep("table3_toy", ["small"], ["gc"], seeds=[0, 1]).trials()
-  log = Log("toy", tmp_path, lambda _: [trial.name for trial in trials])
+  log = Log("toy", tmp_path, lambda _: [trial.name for trial in trials], tmp_path / "results")
   with pytest.raises(NotRun, match=r"^table3_toy$"):
     log.file("table3", "table3.csv")
   runs = [hold(tmp_path / "table3_toy", trials[0], result=finished(trials[0]))]
@@ -162,6 +162,19 @@ def test_a_file_is_of_the_whole_experiment_and_newer_than_its_runs(tmp_path: Pat
   os.utime(runs[1] / "result.json")
   os.utime(tmp_path / "table3_toy" / "table3.csv", (1.0, 1.0))
   with pytest.raises(NotRun, match=r"^table3_toy, whose table3.csv is older than its runs$"):
+    log.file("table3", "table3.csv")
+
+
+def test_where_nothing_ran_a_file_is_as_it_was_published_for_the_trials_of_today(tmp_path: Path):
+  trials: list[str] = ["a", "b"]
+  log = Log("toy", tmp_path / "runs", lambda _: trials, tmp_path / "results")
+  published = tmp_path / "results" / "table3_toy"
+  published.mkdir(parents=True)
+  (published / "table3.csv").write_text("a\n1\n")
+  pd.DataFrame({"trial": ["a", "b", "b"]}).to_parquet(published / "table.parquet")
+  assert log.file("table3", "table3.csv").a.tolist() == [1]
+  trials.append("c")
+  with pytest.raises(NotRun, match=r"^table3_toy: 2 of 3 runs$"):
     log.file("table3", "table3.csv")
 
 
@@ -394,7 +407,7 @@ def test_only_finished_runs_count_as_lost():
 def test_the_page_counts_verdicts_and_has_a_section_for_each(tmp_path: Path):
   rule = Rule("F1", "Fish swim", "Always.", lambda log: Judgement("reproduced", log.name), "x", "y")
   other = Rule("F2", "Pigs fly", "Never.", lambda log: Judgement("undecided", "z"), "{log}", "w")
-  logs = [Log(name, tmp_path, lambda _: []) for name in ("sea", "land")]
+  logs = [Log(name, tmp_path, lambda _: [], tmp_path) for name in ("sea", "land")]
   judgements = {each: [judge(each, log) for log in logs] for each in (rule, other)}
   text = page.markdown(["sea", "land"], judgements)
   assert "On sea, of 2 findings 1 reproduced, 0 not reproduced, 1 undecided." in text
@@ -435,7 +448,9 @@ def test_the_archive_of_the_repository_says_what_its_page_says():
   docs = Path(__file__).parents[1] / "docs"
   archive, page_text = Archive(docs / "findings.json"), (docs / "findings.md").read_text()
   for rule in RULES:
-    judgement, _ = archive.judge(rule, Log("kuairand", Path("no runs here"), lambda _: []))
+    judgement, _ = archive.judge(
+      rule, Log("kuairand", Path("no runs here"), lambda _: [], Path("nor here"))
+    )
     assert f"- **kuairand: {judgement.verdict}.** {judgement.evidence}. `" in page_text, rule.name
 
 

@@ -1,5 +1,6 @@
 """The finished runs of one log, as rules look at them."""
 
+import math
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,11 @@ class Log:
     name: of the log, as experiments are named: experiments/<what>_<name>.gin.
     root: the folder of all runs.
     trials: of an experiment, by name, as it is described today.
+    published: the folder of what finished experiments left, docs/results.
   """
 
-  def __init__(self, name: str, root: Path, trials: Trials):
-    self.name, self.root, self._trials = name, root, trials
+  def __init__(self, name: str, root: Path, trials: Trials, published: Path):
+    self.name, self.root, self._trials, self._published = name, root, trials, published
 
   def runs(self, what: str, **coordinates: Any) -> pd.DataFrame:
     """A row per run of an experiment that is finished as a whole, with the columns of results.py.
@@ -64,22 +66,33 @@ class Log:
     return runs
 
   def file(self, what: str, name: str) -> pd.DataFrame:
-    """A CSV that an experiment wrote when it was finished as a whole.
+    """A CSV that a whole experiment wrote; as it was published, if nothing of it ran here.
 
     Raises:
       NotRun: it is not there, or the experiment has other trials today, or newer runs.
     """
     experiment = f"{what}_{self.name}"
     path = self.root / experiment / name
+    ended = {result.parent.name: result for result in path.parent.glob("*/result.json")}
+    if ended:
+      if any(result.stat().st_mtime > _written(path) for result in ended.values()):
+        raise NotRun(f"{experiment}, whose {name} is older than its runs")
+      found = set(ended)
+    else:
+      path = self._published / experiment / name
+      runs = path.with_name("table.parquet")
+      found = set(pd.read_parquet(runs, columns=["trial"]).trial) if runs.is_file() else set()
     if not path.is_file():
       raise NotRun(experiment)
-    ended = {result.parent.name: result for result in path.parent.glob("*/result.json")}
     wanted = set(self._trials(experiment))
-    if missing := wanted - ended.keys():
+    if missing := wanted - found:
       raise NotRun(f"{experiment}: {len(wanted) - len(missing)} of {len(wanted)} runs")
-    if any(result.stat().st_mtime > path.stat().st_mtime for result in ended.values()):
-      raise NotRun(f"{experiment}, whose {name} is older than its runs")
     return pd.read_csv(path)
+
+
+def _written(path: Path) -> float:
+  """When, in seconds; for one that is not there, after everything."""
+  return path.stat().st_mtime if path.is_file() else math.inf
 
 
 def lost(runs: pd.DataFrame) -> Ratio:

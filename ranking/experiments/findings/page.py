@@ -18,8 +18,9 @@ def markdown(names: Sequence[str], judgements: Mapping[Rule, Sequence[Judgement]
     "",
     *(f"{counts}\n" for counts in map(_counts, names, zip(*judgements.values(), strict=True))),
     "Every verdict follows from finished runs by a rule that is written down in "
-    "`ranking/experiments/findings/`; `make findings` writes this page. Undecided is what too few "
-    "runs, too wide an interval, or no runs at all cannot tell. Differences of AUC are in points "
+    "`ranking/experiments/findings/`; `make findings` writes this page. They are of layers of one "
+    "eighth of the paper's widths, and of two seeds or more. Undecided is what too few runs, too "
+    "wide an interval, or no runs by today's rule cannot tell. Differences of AUC are in points "
     "(hundredths), with half their 95 % interval. A run has diverged when its loss is that of a "
     "constant (`ranking/stability/divergence.py`): one that has not may still be of no use.",
     "",
