@@ -2,8 +2,8 @@
 
 Copies from each folder to docs/results/: its documents as Markdown and CSV, its pictures as SVG,
 and the figures of every run as table.parquet, in the place of what was there. `make report` shows
-them on machines that have no runs of the experiment. What is not finished as a whole is refused,
-and with it all the others. Exit codes: 0, or 2 with one line.
+them on machines that have no runs of the experiment. What is not finished as a whole, or is
+older than its runs, is refused, and with it all the others. Exit codes: 0, or 2 with one line.
 """
 
 import argparse
@@ -26,7 +26,10 @@ def main(arguments: Sequence[str]) -> int:
   parser.add_argument("--out", type=Path, default=Path("docs", "results"), help="docs/results")
   given = parser.parse_args(arguments)
   try:
-    found = {folder.resolve().name: files(folder) for folder in given.folders}
+    names = [folder.resolve().name for folder in given.folders]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+      raise SweepError(f"two folders are called {twice[0]}; give one of them")
+    found = {name: files(folder) for name, folder in zip(names, given.folders, strict=True)}
     for name, paths in found.items():
       target, partial = given.out / name, given.out / f".{name}.partial"
       shutil.rmtree(partial, ignore_errors=True)
@@ -43,7 +46,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def files(folder: Path) -> list[Path]:
-  """What is worth keeping of an experiment. Raises SweepError if it is not finished."""
+  """What is worth keeping of an experiment.
+
+  Raises SweepError if it is not finished, or a document or picture is older than its last run.
+  """
   table = folder / "table.parquet"
   documents = [folder / f"{stem}.{ending}" for stem in DOCUMENTS for ending in ("md", "csv")]
   documents = [path for path in documents if path.is_file()]
@@ -53,7 +59,11 @@ def files(folder: Path) -> list[Path]:
   tables = [pd.read_csv(path) for path in documents if path.suffix == ".csv"]
   if not status.isin(FINISHED).all() or not all(map(_is_whole, tables)):
     raise SweepError(f"{folder} is not finished; run its sweep again")
-  return [table, *documents, *sorted(folder.glob("*.svg"))]
+  drawn = sorted(folder.glob("*.svg"))
+  ended = [result.stat().st_mtime for result in folder.glob("*/result.json")]
+  if old := [path for path in (*documents, *drawn) if path.stat().st_mtime < max(ended, default=0)]:
+    raise SweepError(f"{old[0]} is older than its runs; run the command that makes it again")
+  return [table, *documents, *drawn]
 
 
 def _is_whole(figures: pd.DataFrame) -> bool:

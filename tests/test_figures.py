@@ -175,6 +175,15 @@ def test_figure_5_draws_the_mean_over_seeds_and_starts_where_what_learned_was():
   assert legend(figure) == ["Clippy", "GC", "naive", "LAMB"]
 
 
+def test_the_mean_of_figure_5_ends_where_a_seed_is_lost():
+  whole, other = seeds(0.74, 0.73)
+  half = other.assign(value=other.value.where(other.step < other.step.max()))
+  (axes,) = comparison.auc_over_time({"2x": {"gc": [whole, half]}}).axes
+  drawn = np.asarray(axes.lines[0].get_ydata())
+  assert np.isnan(drawn[-1])
+  assert np.isfinite(drawn[:-1]).all()
+
+
 def test_figure_5_of_methods_that_are_all_lost_shows_them():
   (axes,) = comparison.auc_over_time({"2x": {"naive": seeds(0.48)}}).axes
   assert axes.get_ylim()[0] < 0.48

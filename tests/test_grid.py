@@ -178,6 +178,17 @@ def test_a_method_without_the_threshold_has_a_place_of_its_own(tmp_path: Path):
   }
 
 
+def test_many_lines_stay_in_the_panel_and_methods_without_a_name_differ(tmp_path: Path):
+  thresholds = {"Clippy.absolute_threshold": [10.0**-k for k in range(14)]}
+  methods = [Method("clippy", thresholds=[thresholds]), Method("mine", "gc"), Method("yours", "gc")]
+  sweep = Sweep("s", ["large"], methods, learning_rates=RATES)
+  _, share = curves.survival_curves(table_of(tmp_path, sweep, {"": good(0.7)})).axes
+  low, high = share.get_ylim()
+  assert len(share.lines) == 16
+  assert all(low < min(line.get_ydata()) <= max(line.get_ydata()) < high for line in share.lines)  # type: ignore[type-var, arg-type, operator]
+  assert len({line.get_marker() for line in share.lines[-2:]}) == 2
+
+
 def test_what_else_differs_has_a_panel_each_and_one_scale_of_colours(tmp_path: Path):
   sweep = Sweep(
     *("s", ["small", "large_dcn"], ["naive", "gc"]),

@@ -1,16 +1,25 @@
 """What is published of experiments, and that the report shows it without their runs."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from ranking.experiments import results
+from ranking.experiments.report.page import ELSEWHERE
 from ranking.experiments.tables import rendering, table2
+from ranking.experiments.tables.document import Document, Entry, Table
 from scripts import make_report, publish
-from tests.test_report import Page, draw, made, project
+from tests.test_report import Page, draw, made, pair, project
 from tests.test_sweep_results import hold
 from tests.test_tables import SEARCH, table_of
+
+
+def made_up(title: str) -> Document:
+  rows = [[Entry("gc"), Entry("72.0")]]
+  figures = pair("GC", "Clippy", 0.6, 1.4)
+  return Document(title, ["a"], [Table("c", ["m", "x"], rows)], figures)
 
 
 def published(folder: Path, *names: str) -> int:
@@ -56,6 +65,21 @@ def test_runs_on_this_machine_are_shown_rather_than_published_ones(tmp_path: Pat
   assert "docs/results" not in made(tmp_path)
 
 
+def test_a_document_that_runs_on_this_machine_lack_is_shown_as_published(tmp_path: Path):
+  project(tmp_path)
+  folder = tmp_path / "runs" / "table2_kuairand"
+  rendering.write(made_up("in pairs"), folder / "comparison")
+  assert published(tmp_path, "table2_kuairand") == 0
+  before = Page(made(tmp_path))
+  for path in folder.glob("comparison.*"):
+    path.unlink()
+  text = made(tmp_path)
+  assert "../docs/results/table2_kuairand/comparison.md" in Page(text).all("a", "href")
+  assert "table2_kuairand/table2.md" in Page(text).all("a", "href")
+  assert text.count(ELSEWHERE) == 1
+  assert ELSEWHERE not in before.text
+
+
 def test_what_is_not_finished_is_not_published_nor_is_anything_with_it(
   tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -78,6 +102,21 @@ def test_what_is_not_finished_is_not_published_nor_is_anything_with_it(
   assert published(tmp_path, "table2_kuairand") == 2
   assert published(tmp_path, "nowhere") == 2
   assert "nowhere has no table of an experiment" in capsys.readouterr().err
+
+
+def test_what_is_older_than_its_runs_is_not_published_nor_are_two_of_one_name(
+  tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+  project(tmp_path)
+  folder = tmp_path / "runs" / "table2_kuairand"
+  run = next(folder.glob("*/result.json"))
+  later = (folder / "table2.md").stat().st_mtime + 1
+  os.utime(run, (later, later))
+  assert published(tmp_path, "table2_kuairand") == 2
+  assert "table2.md is older than its runs" in capsys.readouterr().err
+  assert published(tmp_path, "table2_kuairand", "../runs/table2_kuairand") == 2
+  assert "two folders are called table2_kuairand" in capsys.readouterr().err
+  assert not (tmp_path / "docs" / "results").exists()
 
 
 def test_a_fresh_clone_shows_what_the_repository_publishes(

@@ -1,5 +1,7 @@
 """The commands of the README and of docs/comparison.md run, and the first one ends as it says."""
 
+import argparse
+import importlib
 import json
 import os
 import re
@@ -41,7 +43,7 @@ def lines_that_run() -> list[list[str]]:
 
 LINES = lines_that_run()
 TRAINING = [line for line in LINES if line[1] in ("ranking.main", "scripts.bench_training")]
-SCRIPTS = sorted({line[1] for line in LINES} - {"ranking.main", "pytest"})
+COMMANDS = [line for line in LINES if line[1].startswith("scripts.") and line not in TRAINING]
 
 
 def test_the_readme_shows_every_log() -> None:
@@ -73,9 +75,28 @@ def test_a_training_command_of_the_pages_runs(
   assert (tmp_path / "run" / "result.json").is_file()
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_of_the_pages_is_there(script: str) -> None:
-  assert (ROOT / f"{script.replace('.', '/')}.py").is_file()
+class Parsed(Exception):
+  """The command line was understood."""
+
+
+@pytest.mark.parametrize("line", COMMANDS, ids=lambda line: " ".join(line[1:5]))
+def test_a_script_of_the_pages_knows_its_flags(
+  line: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+  given, text = line[2:], (ROOT / f"{line[1].replace('.', '/')}.py").read_text()
+  if "from absl import app" in text:  # two scripts may not define one flag in one process
+    known = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', text))
+    assert {word[2:].partition("=")[0] for word in given if word.startswith("--")} <= known
+    return
+  script, parse = importlib.import_module(line[1]), argparse.ArgumentParser.parse_args
+
+  def parse_only(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    parse(parser, arguments)
+    raise Parsed
+
+  monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
+  with pytest.raises(Parsed):
+    script.main(given)
 
 
 def test_the_first_command_ends_as_the_readme_says(tmp_path: Path) -> None:

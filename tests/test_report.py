@@ -212,6 +212,13 @@ def test_a_diverged_clippy_is_said_beside_the_leader(tmp_path: Path):
   assert found.models[0].heading == "GC alone is left"
 
 
+def test_nobody_leads_while_a_method_is_not_finished(tmp_path: Path):
+  begun = verdict_of(tmp_path, {**ENDS, "GC": runs_of(75, 75.1)})
+  assert begun.models[0].heading == "Clippy is highest so far, 1 not finished"
+  assert "It is a lead" not in begun.won
+  assert "Not finished: GC on Small" in begun.survived
+
+
 def test_one_run_each_says_nothing_of_chance(tmp_path: Path):
   search = Search("table2_kuairand", ["small"], COLUMNS, learning_rate=0.1, seeds=[1])
   ends = {"Naive": LOST[:1], "GC": runs_of(72), "Clippy": runs_of(60)}
@@ -224,7 +231,7 @@ def test_one_run_each_says_nothing_of_chance(tmp_path: Path):
 def test_without_a_repeat_there_is_no_verdict(tmp_path: Path):
   table = table_of(tmp_path, {}, SEARCH)
   found = verdict(table2.table2(SEARCH, table).figures, table)
-  assert found is not None  # whose cells say that they wait for their repeats
+  assert found is None  # the runs of the search are no figures
   begun = table[table.trial != SEARCH.trials()[0].name]
   one = dataclasses.replace(SEARCH, models=["small"], columns={"Naive": ["naive"]})
   assert verdict(table2.table2(one, begun).figures, begun) is None

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ranking.experiments import results
 from ranking.experiments.figures import style
 from ranking.experiments.sweep import Sweep
 from scripts import sweep as command
 from tests.conftest import FEW_FEATURES
+from tests.test_sweep_results import finished, hold
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
@@ -83,7 +85,9 @@ def sweep_of(name: str) -> Sweep:
     ("shift_synthetic", ["survival_map", "survival_curves"]),
   ],
 )
-def test_a_sweep_has_as_many_runs_as_its_header_says_and_ends_in_pictures(name: str, pictures: Any):
+def test_a_sweep_has_as_many_runs_as_its_header_says_and_ends_in_pictures(
+  name: str, pictures: Any, tmp_path: Path
+):
   sweep = sweep_of(name)
   header = (ROOT / "experiments" / f"{name}.gin").read_text().partition("\nfrom")[0]
   assert f"# {len(sweep.trials())} runs" in header
@@ -91,8 +95,12 @@ def test_a_sweep_has_as_many_runs_as_its_header_says_and_ends_in_pictures(name: 
   assert sweep.data == name.rpartition("_")[2]
   if isinstance(pictures, tuple):
     assert command.map_axes(sweep) == pictures
-  else:
-    assert (len(sweep.learning_rates or ()) > 1) == bool(pictures)
+    pictures = ["map"]
+  trials = sweep.trials()
+  for trial in trials[: len(trials) // len(sweep.seeds)]:
+    hold(tmp_path, trial, result=finished(trial))
+  drawn = command.pictures(sweep, results.read([tmp_path]))
+  assert [picture for picture, _ in drawn] == pictures
 
 
 def test_the_survival_sweep_has_ten_methods_each_with_one_setting_at_eight_rates():

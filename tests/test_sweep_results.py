@@ -68,6 +68,12 @@ def test_a_figure_that_is_not_finite_is_not_a_number_and_its_run_stays(tmp_path:
   assert (lost.status, lost.diverged_at_step, lost.micro_divergences) == ("diverged", 7, 2)
 
 
+def test_a_run_without_figures_has_a_row_without_a_task(tmp_path: Path):
+  hold(tmp_path, TRIALS[0], result={**finished(TRIALS[0], status="diverged"), "metrics": {}})
+  (lost,) = results.read([tmp_path]).to_dict("records")
+  assert (lost["status"], lost["task"]) == ("diverged", None)
+
+
 def test_a_failed_run_and_an_unfinished_one_have_a_row_without_a_task(tmp_path: Path):
   hold(tmp_path, TRIALS[0], failed={"error": "exit code 1: MemoryError", "exit_code": 1})
   hold(tmp_path, TRIALS[1])

@@ -1,7 +1,6 @@
 """Tables 2 and 3: what a cell says, what is underlined, and that all formats say the same."""
 
 import dataclasses
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -365,7 +364,7 @@ def test_table_3_has_the_ratios_with_intervals_and_tests_against_the_unchanged_m
   document = table3.table3(SWEEP, ablated(tmp_path, COUNTS))
   ratios = {name: divergence_ratio(count, 10) for name, count in COUNTS.items()}
   changed = ["no_dcn", "small_layers", "wide"]
-  p = [fisher_test(ratios["unchanged"], ratios[name]).p for name in changed]
+  p = [fisher_test(ratios["unchanged"], ratios[name]) for name in changed]
   adjusted = holm(p)
   figures = document.figures.set_index("ablation")
   assert list(figures.index) == ["unchanged", *changed]
@@ -402,7 +401,7 @@ def test_an_ablation_that_is_not_finished_has_no_figure_and_counts_as_a_comparis
   unfinished = document.tables[0].rows[2]
   assert [entry.text for entry in unfinished] == ["small layers", "7 of 10 runs", *["–"] * 5]
   figures = document.figures.set_index("ablation")
-  p = fisher_test(divergence_ratio(10, 10), divergence_ratio(3, 10)).p
+  p = fisher_test(divergence_ratio(10, 10), divergence_ratio(3, 10))
   assert figures.p_holm["no_dcn"] == pytest.approx(3 * p)
 
 
@@ -427,9 +426,3 @@ def test_a_sweep_that_is_no_table_3_is_refused(changes: dict[str, Any], message:
   )
   with pytest.raises(SweepError, match=message):
     table3.unchanged(sweep)
-
-
-def test_a_document_is_the_same_every_time(tmp_path: Path):
-  table = table_of(tmp_path, {"Naive": LOST, "GC": GOOD, "LAMB": WORSE})
-  written = [io.StringIO(rendering.markdown(table2.table2(SEARCH, table))) for _ in range(2)]
-  assert written[0].read() == written[1].read()

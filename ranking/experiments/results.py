@@ -17,7 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from ranking.experiments.sweep import SweepError
+from ranking.experiments.series import MEASURES
+from ranking.experiments.sweep import SweepError, settings
 from ranking.training.result import atomically, write_atomically
 
 COLUMNS = {
@@ -121,8 +122,7 @@ def _rows(directory: Path) -> Iterator[dict[str, Any]]:
   run = {
     **coordinates,
     "trial": trial["trial"],
-    "thresholds": " ".join(f"{name.rpartition('.')[2]}={x}" for name, x in thresholds.items())
-    or "default",
+    "thresholds": settings(thresholds),
     "dataset": Path(trial["data"]).stem,
     "scale": trial["scale"],
     "run": str(directory),
@@ -133,8 +133,8 @@ def _rows(directory: Path) -> Iterator[dict[str, Any]]:
     result = _load(directory / "result.json")
     run |= {name: result[name] for name in OF_RESULT}
     run["micro_divergences"] = len(result["micro_divergences"])
-    for task, entry in result["metrics"].items():
-      yield {**run, "task": task, **_figures(entry)}
+    figures = [{"task": task, **_figures(entry)} for task, entry in result["metrics"].items()]
+    yield from ({**run, **each} for each in figures or [{}])
   elif (directory / "failed.json").is_file():
     yield {**run, "status": "failed", "error": _load(directory / "failed.json")["error"]}
   else:
@@ -142,7 +142,7 @@ def _rows(directory: Path) -> Iterator[dict[str, Any]]:
 
 
 def _figures(entry: Mapping[str, Any]) -> dict[str, Any]:
-  measure = "auc" if entry["kind"] == "binary" else "rmse"
+  measure = MEASURES[entry["kind"]]
   low, high = entry["ci95"] or (None, None)
   same = ("kind", "rows", "positives", "logloss", "calibration", "nonfinite")
   return {

@@ -45,16 +45,20 @@ def finished(directory: Path) -> bool:
 
 
 def check_directories(trials: Sequence[Trial], root: Path) -> None:
-  """Raises SweepError if the run directory of a trial holds another one: the sweep was changed."""
+  """Raises SweepError if a trial's run directory holds another one, or a damaged trial.json."""
   for trial in trials:
     path = root / trial.name / "trial.json"
     if not path.is_file():
       continue
-    held, wanted = json.loads(path.read_text()), describe(trial)
+    wanted = describe(trial)
+    try:
+      held = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+      raise SweepError(f"{path} is damaged ({error}); remove its folder") from error
     for name in SAME_TRIAL:
-      if held[name] != wanted[name]:
+      if held.get(name) != wanted[name]:
         raise SweepError(
-          f"{path.parent} holds a run with {name} {held[name]}, this sweep has {wanted[name]}; "
+          f"{path.parent} holds a run with {name} {held.get(name)}, this sweep has {wanted[name]}; "
           "give the sweep another file name, or remove the folder"
         )
 

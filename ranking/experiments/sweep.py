@@ -146,13 +146,13 @@ class Sweep:
     parts += [ablation] if changes else []
     parts += [f"seed={seed}"]
     config = method.config or method.name
-    settings: dict[str, Any] = dict(point)
+    own: dict[str, Any] = dict(point)
     if config != method.name:
-      settings["train_and_evaluate.method_name"] = method.name
+      own["train_and_evaluate.method_name"] = method.name
     if rate is not None:
-      settings["train_and_evaluate.learning_rate"] = float(rate)
-    settings["train_and_evaluate.learning_rate_multiplier"] = float(multiplier)
-    settings["train_and_evaluate.seed"] = seed
+      own["train_and_evaluate.learning_rate"] = float(rate)
+    own["train_and_evaluate.learning_rate_multiplier"] = float(multiplier)
+    own["train_and_evaluate.seed"] = seed
     return Trial(
       name=re.sub(r"[^\w.+=-]+", "_", "-".join(parts)),
       config=f"{model}_{config}.gin",
@@ -161,7 +161,7 @@ class Sweep:
       bindings=(
         *self.bindings,
         *method.bindings,
-        *(f"{setting}={value!r}" for setting, value in settings.items()),
+        *(f"{setting}={value!r}" for setting, value in own.items()),
         *changes,
       ),
       coordinates={
@@ -172,6 +172,12 @@ class Sweep:
       },
       thresholds=point,
     )
+
+
+def settings(thresholds: Mapping[str, Any]) -> str:
+  """A point in a method's grid as one line, without the names of what binds; "default" for none."""
+  parts = [f"{name.rpartition('.')[2]}={value}" for name, value in thresholds.items()]
+  return " ".join(parts) or "default"
 
 
 def shard(trials: Sequence[Item], which: str) -> list[Item]:

@@ -13,7 +13,8 @@ from ranking.experiments.figures import style
 def auc_over_time(settings: Mapping[str, Mapping[str, Sequence[pd.DataFrame]]]) -> Figure:
   """Figures 5a and 5b: AUC on day N over the steps, a panel for each setting.
 
-  A line is the mean over seeds, its band reaches from the lowest to the highest. What is lost
+  A line is the mean over seeds, and ends where one of them has no AUC: that of the others would
+  flatter. Its band reaches from the lowest to the highest. What is lost
   leaves a panel through its bottom, which is where the worst that learned was after a quarter of
   the steps.
 
@@ -38,8 +39,10 @@ def auc_over_time(settings: Mapping[str, Mapping[str, Sequence[pd.DataFrame]]]) 
 
 
 def _over_seeds(seeds: Sequence[pd.DataFrame]) -> pd.DataFrame:
-  """Columns mean, min and max by step."""
-  return pd.concat(seeds).groupby("step").value.agg(["mean", "min", "max"])
+  """Columns mean, min and max by step; NaN where a seed has no figure."""
+  values = pd.concat([seed.set_index("step").value for seed in seeds], axis=1)
+  spread = {name: values.agg(name, axis=1, skipna=False) for name in ("mean", "min", "max")}
+  return pd.DataFrame(spread)
 
 
 def _start_where_learning_was(panel: Axes, curves: Mapping[str, pd.DataFrame]) -> None:

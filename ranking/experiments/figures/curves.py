@@ -15,7 +15,8 @@ from ranking.experiments.figures import style
 from ranking.experiments.figures.grid import METHOD, RATE, Place, panels, per_run, shown, turned
 
 MARKERS = "osD^vP"  # of the thresholds of a method
-APART = 0.035  # how far the shares of two methods are, so that none hides the other
+APART = 0.035  # how far the shares of two lines are, so that none hides the other
+ROOM = 0.19  # for all of them above a share, and below it
 
 
 @style.styled
@@ -45,8 +46,9 @@ def survival_curves(table: pd.DataFrame) -> Figure:
     }
     drawn |= {name: _draw_auc(auc, name, curve, looks[name]) for name, curve in curves.items()}
     _draw_losses(auc, curves, looks)
+    apart = min(APART, 2 * ROOM / max(1, len(looks) - 1))
     for name, curve in curves.items():
-      lane = APART * ((len(looks) - 1) / 2 - list(looks).index(name))
+      lane = apart * ((len(looks) - 1) / 2 - list(looks).index(name))
       shares = [1 - place.diverged / place.runs + lane for place in curve.values()]
       share.plot(list(curve), shares, **looks[name], markersize=2)
     auc.set(title=title, ylabel="mean AUC (%)\nof survivors")
@@ -74,12 +76,13 @@ def _curve(runs: pd.DataFrame) -> dict[float, Place]:
 
 
 def _looks(runs: pd.DataFrame) -> dict[str, Mapping[str, Any]]:
-  """By METHOD: the line of the method, and a marker for its thresholds."""
+  """By METHOD: the line of the method, and a marker for its thresholds, or its lack of a line."""
   looks: dict[str, Mapping[str, Any]] = {}
   seen: collections.Counter[str] = collections.Counter()
   for name, method in runs.drop_duplicates(METHOD)[[METHOD, "method"]].itertuples(index=False):
-    looks[name] = {**style.line(method), "marker": MARKERS[seen[method] % len(MARKERS)]}
-    seen[method] += 1
+    of_line = method if method in style.NAMES else ""  # the others share one
+    looks[name] = {**style.line(method), "marker": MARKERS[seen[of_line] % len(MARKERS)]}
+    seen[of_line] += 1
   return looks
 
 

@@ -1,5 +1,6 @@
 """What the clipping factors do when divergence begins, and gradient descent on the quadratic."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,10 @@ def _clippys_factor_is_lowest(log: Log) -> Judgement:
     layer = dynamics.representative_layers(seen.variable, series.evaluations(run))
     top = seen[seen.variable == layer["top hidden layer"]]
     least = top[top.step.between(marked.a, marked.c)][["gc", "agc", "clippy"]].min()
-    ratios.append(float(least.clippy / min(least.gc, least.agc)))
-    seeds.add(seed)
+    ratio = float(least.clippy / min(least.gc, least.agc))
+    if math.isfinite(ratio):  # none of its observations is from a to c
+      ratios.append(ratio)
+      seeds.add(seed)
   if len(seeds) < SEEDS:
     return Judgement(
       "undecided", f"{len(ratios)} runs of {len(seeds)} seeds learned before they diverged"
@@ -89,7 +92,8 @@ F10 = Rule(
   " in the top hidden layer of Large+DCN at 2x; not reproduced if with none.",
   _lower_layers_are_clipped_more,
   METHODS,
-  "Two layers of four; Figure 6 shows the others.",
+  "Two layers of four; Figure 6 shows the others. On another machine, which rounds otherwise, one "
+  "seed of three had it the other way round, by 0.005.",
 )
 
 

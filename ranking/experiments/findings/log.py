@@ -69,7 +69,7 @@ class Log:
     """A CSV that a whole experiment wrote; as it was published, if nothing of it ran here.
 
     Raises:
-      NotRun: it is not there, or the experiment has other trials today, or newer runs.
+      NotRun: it is not there, or the experiment has more trials today, or newer runs.
     """
     experiment = f"{what}_{self.name}"
     path = self.root / experiment / name
@@ -104,7 +104,8 @@ def lost(runs: pd.DataFrame) -> Ratio:
 def difference(first: pd.DataFrame, second: pd.DataFrame) -> Difference | None:
   """AUC of the first runs minus that of the second on the same rows of day N, over their seeds.
 
-  None where a run diverged or fewer than SEEDS seeds are on both sides.
+  None where a run diverged or fewer than SEEDS seeds are on both sides. Raises ValueError if they
+  were not evaluated on the same rows.
   """
   if any((runs.status == "diverged").any() for runs in (first, second)):
     return None

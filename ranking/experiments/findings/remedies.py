@@ -45,7 +45,7 @@ def _windows_and_warm_up_help_small_models(log: Log) -> Judgement:
     changes = list(dict.fromkeys(runs.ablation))
     ratios = {change: lost(runs[runs.ablation == change]) for change in changes}
     unchanged = ratios.pop("day_constant")
-    tests = [fisher_test(unchanged, ratio).p for ratio in ratios.values()]
+    tests = [fisher_test(unchanged, ratio) for ratio in ratios.values()]
     saved[model] = any(
       p <= LEVEL and ratio.value < unchanged.value
       for p, ratio in zip(holm(tests), ratios.values(), strict=True)
@@ -85,7 +85,7 @@ def _clippy_helps_adam(log: Log) -> Judgement:
     tuple(lost(of_rate[of_rate.method == name]) for name in ("naive", "clippy"))
     for of_rate in (runs[runs.learning_rate == rate] for rate in rates)
   ]
-  adjusted = holm([fisher_test(naive, clippy).p for naive, clippy in pairs])
+  adjusted = holm([fisher_test(naive, clippy) for naive, clippy in pairs])
   told = [
     f"{rate:g}: plain {naive.diverged} of {naive.runs}, with Clippy {clippy.diverged} of "
     f"{clippy.runs} (p {p:.3f} after Holm)"

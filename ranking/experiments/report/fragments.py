@@ -41,7 +41,9 @@ def find(folder: Path, stem: str) -> Path | None:
   return next((path for path in paths if path.is_file()), None)
 
 
-def document(path: Path, start: Path, styles: list[str], drawn: Sequence[Path] = ()) -> str:
+def document(
+  path: Path, start: Path, styles: list[str], drawn: Sequence[Path] = (), remark: str = ""
+) -> str:
   """A document as rendering.py writes it, with smaller headings and links to its files.
 
   Args:
@@ -49,6 +51,7 @@ def document(path: Path, start: Path, styles: list[str], drawn: Sequence[Path] =
     start: folder that the page will be in.
     styles: what the page has for all fragments; this one's is moved there.
     drawn: SVG files that stand before its first table.
+    remark: behind the links, for a person.
   """
   text = path.read_text() if path.suffix == ".html" else _of_markdown(path)
   for style in re.findall(r"<style>\s*(.*?)\s*</style>", text, re.DOTALL):
@@ -59,7 +62,7 @@ def document(path: Path, start: Path, styles: list[str], drawn: Sequence[Path] =
   files = [path.with_suffix(f".{ending}") for ending in ("csv", "md")]
   links = [link(path.parent, start, f"{path.parent.name}/")]
   links += [link(file, start, file.name) for file in files if file.is_file()]
-  about = f'<p class="files">{" · ".join(links)}</p>'
+  about = f'<p class="files">{" · ".join([*links, *([html.escape(remark)] if remark else [])])}</p>'
   of = ""
   if path.stem in ("table2", "table3"):
     of = f' <span class="of">{html.escape(path.parent.name.partition("_")[2])}</span>'

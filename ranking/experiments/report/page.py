@@ -46,6 +46,7 @@ DOCUMENTS = {  # of an experiment, by file name → section
 }
 SAME_AS_DRAWN = ("dynamics_", "methods_")  # sweeps that figures are drawn of
 DATA = ("kuairand", "synthetic", "movielens")
+ELSEWHERE = "as published, of other runs than those of this machine"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +114,18 @@ def folders(sources: Sources) -> dict[str, Path]:
   return found
 
 
+def documents(sources: Sources, name: str) -> dict[str, Path]:
+  """By DOCUMENTS, those of an experiment: of its runs here, and published ones that these lack."""
+  places = (sources.runs / name, sources.published / name)
+  found = {
+    stem: path
+    for stem in DOCUMENTS
+    for folder in reversed(places)
+    if (path := fragments.find(folder, stem))
+  }
+  return found
+
+
 def headline(sources: Sources) -> tuple[str, Verdict] | None:
   """The experiment that the first screen is about, and its verdict. Raises ReportError."""
   first = [f"table2_{data}" for data in dict.fromkeys((sources.data, *DATA))]
@@ -160,9 +173,7 @@ def parts(section: str, sources: Sources, styles: list[str]) -> Iterator[str]:
     folders(sources).items(), key=lambda x: (order.index(x[0]) if x[0] in order else 99, x)
   ):
     homes = {
-      stem: (_home(name, home), path)
-      for stem, home in DOCUMENTS.items()
-      if (path := fragments.find(folder, stem))
+      stem: (_home(name, DOCUMENTS[stem]), path) for stem, path in documents(sources, name).items()
     }
     pictures = sorted(folder.glob("*.svg"), key=_picture_order)
     mine = []
@@ -170,7 +181,8 @@ def parts(section: str, sources: Sources, styles: list[str]) -> Iterator[str]:
       if home == section:
         # Pictures stand once, in the first document of their experiment.
         drawn = pictures if stem == next(iter(homes)) else ()
-        mine.append(fragments.document(path, start, styles, drawn))
+        remark = ELSEWHERE if path.parent != folder else ""
+        mine.append(fragments.document(path, start, styles, drawn, remark))
     if pictures and not homes and _home(name, "beyond") == section:
       mine = [f"<h3>{html.escape(name)}</h3>{fragments.pictures(pictures, start)}"]
     if mine:
@@ -184,9 +196,7 @@ def missing(sources: Sources) -> list[tuple[str, str]]:
   described = sorted(path.stem for path in sources.experiments.glob("*.gin"))
   absent: dict[str, str] = {}
   known = folders(sources)
-  there = {
-    (name, stem) for name in known for stem in DOCUMENTS if fragments.find(known[name], stem)
-  }
+  there = {(name, stem) for name in known for stem in documents(sources, name)}
   for name in dict.fromkeys((*core, *described)):
     kind, _, of = name.partition("_")
     if kind in ("table2", "table3"):

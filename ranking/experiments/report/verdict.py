@@ -16,10 +16,10 @@ import pandas as pd
 
 from ranking.experiments.figures.style import MODELS
 from ranking.experiments.search import FINISHED
+from ranking.experiments.statistics.significance import LEVEL
 from ranking.experiments.tables.document import MEASURES
 
 REFERENCE = "Clippy"
-LEVEL = 0.05
 NAMED = 2  # of the methods that are tied beside the runner-up, so that a card stays short
 SCALES = {
   "proxy": "proxy scale (1/8 of the paper's widths)",
@@ -73,8 +73,8 @@ def verdict(
   finished = each[each.status.isin(FINISHED)]
   if figures.empty or finished.empty:
     return None
-  if figures.outcome.astype(str).str.endswith("of the search").all():
-    return None  # no setting is chosen yet
+  if figures.outcome.astype(str).str.match(r"\d+ of \d+ runs of the search$|0 of \d+ runs$").all():
+    return None  # no figure yet: what is finished is of the search alone
   # The search may have had an earlier day N, which no figure is of.
   judged = runs[runs.eval_day == finished.eval_day.max()]
   aucs = figures[figures.measure == "auc"]
@@ -185,10 +185,14 @@ def _of_model(model: str, cells: Sequence[Cell], pairs: Sequence[Cell]) -> OfMod
   # One that is as good as the leader is enough, even if it is not the runner-up.
   states = {state for _, state, _ in judged} or {"undecided"}
   state: State = "tied" if tied else "undecided" if "undecided" in states else "leads"
+  unfinished = sum(map(_waits, cells))
+  if unfinished:
+    state = "undecided"
+  too_few = f"{name} is highest, too few runs to tell" if others else f"{name} alone is left"
   headings = {
     "leads": f"{name} leads",
     "tied": f"Tied: {name} and {tied[0] if len(tied) == 1 else f'{len(tied)} others'}",
-    "undecided": f"{name} is highest, too few runs to tell" if others else f"{name} alone is left",
+    "undecided": f"{name} is highest so far, {unfinished} not finished" if unfinished else too_few,
   }
   deviation = leader["deviation"]
   about = ", of one run" if math.isnan(deviation) else f", ± {_points(deviation)} over seeds"

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ranking.data.schema import Array
 from ranking.evaluation.metrics import positive, twice_midranks
-from ranking.experiments.statistics.significance import detectable_difference, students_t
+from ranking.experiments.statistics.significance import students_t
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +50,6 @@ class Difference:
   def statistic(self) -> float:
     """Student's t, or z with infinite degrees: the value in standard errors."""
     return self.value / self.standard_error if self.standard_error else 0.0
-
-  @property
-  def detectable(self) -> float:
-    """The difference that this design could have seen, see `detectable_difference`."""
-    return detectable_difference(self.standard_error, self.degrees)
 
 
 class Spread(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ranking.experiments.search import Search, choose
-from ranking.experiments.sweep import Method, Sweep, SweepError
-from ranking.experiments.tables.outcomes import Count, settings
+from ranking.experiments.sweep import Method, Sweep, SweepError, settings
+from ranking.experiments.tables.outcomes import Count
 from ranking.nearest import nearest
 
 DAYS_LEFT_OUT = re.compile(r"(?:\w+\.)*train_and_evaluate\.without_last_days\s*=\s*(\d+)\s*")

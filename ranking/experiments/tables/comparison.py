@@ -42,11 +42,13 @@ def comparison(
   """
   figures = contrasts(arms, reference, table)
   over_days = figures.unit_name == DAYS
-  main = figures[over_days == over_days.any()]
+  several = over_days.groupby([figures.model, figures.setting]).transform("any")
+  main = figures[over_days == several]  # a setting may have one day where another has seven
   about = ["model", *(["setting"] if any(arm.setting for arm in arms) else [])]
-  tables = [_table("Over all days" if over_days.any() else "On day N", main, about)]
-  if over_days.any():
-    tables.append(_table("Day by day", figures[~over_days], [*about, "eval_day"], folded=True))
+  tables = [_table("Over all days" if several.any() else "On day N", main, about)]
+  if several.any():
+    of_days = figures[several & ~over_days]
+    tables.append(_table("Day by day", of_days, [*about, "eval_day"], folded=True))
   groups = [
     ([getattr(arm, name) for name in [*about, "method"]], table[table.trial.isin(names)])
     for arm in arms
@@ -112,38 +114,43 @@ def _about(reference: str, figures: pd.DataFrame, seeds: Sequence[int]) -> list[
   ]
   if tested.empty:
     return paragraphs
-  one = tested.iloc[0]
-  units, of_seeds = (
-    f"{one.units:,.0f}",
-    f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
-  )
-  if one.unit_name == DAYS:
-    chance = (
-      f"The unit is the evaluation day: {units} in turn, each the day after its training days, "
-      f"with {of_seeds} averaged on each. The interval is about the chance of days, by Student's "
-      "paired t. What all days of this log have in common is not in it, and days count as "
-      "independent although they share training days."
-    )
-  elif one.unit_name == USERS:
-    chance = (
-      f"The unit is the user: {units} on day N. The interval is about the chance of users, by "
-      "DeLong's test summed by user for AUC and a bootstrap of users for RMSE. With one seed it "
-      "says nothing of the chance of seeds, nor of other days."
-    )
-  else:
-    chance = (
-      f"The units are users, {units} on day N, and {of_seeds}, over which the difference is "
-      "averaged. The interval is about the chance of both, by the test of Obuchowski and Rockette "
-      "(1995) for several readers of the same cases: the variance of the seeds, and what users do "
-      "to all of them alike, by DeLong's components summed by user for AUC and a bootstrap of "
-      "users for RMSE. It says nothing of other days."
-    )
+  of_seeds = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+  firsts = tested.drop_duplicates("unit_name")
+  chances = [
+    _chance(name, f"{units:,.0f}", of_seeds)
+    for name, units in zip(firsts.unit_name, firsts.units, strict=True)
+  ]
   points = {"auc": " points"}
   seen = [
     f"{_range(measure, rows.detectable)}{points.get(measure, '')} of {task} {measure.upper()}"
     for (task, measure), rows in tested.groupby(["task", "measure"], sort=False)
   ]
-  return [*paragraphs, chance, f"This design could have seen differences of {' and '.join(seen)}."]
+  could = f"This design could have seen differences of {' and '.join(seen)}."
+  return [*paragraphs, *chances, could]
+
+
+def _chance(unit: str, units: str, of_seeds: str) -> str:
+  """What a difference's interval is about, where this is what counts as independent."""
+  if unit == DAYS:
+    return (
+      f"The unit is the evaluation day: {units} in turn, each the day after its training days, "
+      f"with {of_seeds} averaged on each. The interval is about the chance of days, by Student's "
+      "paired t. What all days of this log have in common is not in it, and days count as "
+      "independent although they share training days."
+    )
+  if unit == USERS:
+    return (
+      f"The unit is the user: {units} on day N. The interval is about the chance of users, by "
+      "DeLong's test summed by user for AUC and a bootstrap of users for RMSE. With one seed it "
+      "says nothing of the chance of seeds, nor of other days."
+    )
+  return (
+    f"The units are users, {units} on day N, and {of_seeds}, over which the difference is "
+    "averaged. The interval is about the chance of both, by the test of Obuchowski and Rockette "
+    "(1995) for several readers of the same cases: the variance of the seeds, and what users do "
+    "to all of them alike, by DeLong's components summed by user for AUC and a bootstrap of "
+    "users for RMSE. It says nothing of other days."
+  )
 
 
 def _range(measure: str, values: pd.Series) -> str:

@@ -26,7 +26,7 @@ BETTER, WORSE, NOT_SEEN = "better", "worse", "no difference seen"
 
 
 def contrasts(arms: Sequence[Arm], reference: str, table: pd.DataFrame) -> pd.DataFrame:
-  """Method minus reference, of the first AUC and the first RMSE; a row each, with COLUMNS.
+  """Method minus reference, of its runs' first AUC and first RMSE; a row each, with COLUMNS.
 
   On one day N it is `paired.over_seeds`, by the chance of users and seeds. Arms with several
   evaluation days are compared on each of them, and over all by `paired_difference` of
@@ -47,12 +47,11 @@ def contrasts(arms: Sequence[Arm], reference: str, table: pd.DataFrame) -> pd.Da
     SweepError: an unknown reference, or runs that cannot be compared row by row.
   """
   reference = named(methods(arms), reference)
-  tasks = table.dropna(subset=["task"]).drop_duplicates("measure")
   families: dict[tuple[Any, ...], list[_Contrast]] = {}
   for arm in arms:
     if arm.method != reference:
       opposite = next(each for each in arms if each[:3] == (arm.model, arm.setting, reference))
-      for task, measure in zip(tasks.task, tasks.measure, strict=True):
+      for task, measure in _headline_tasks(arm, opposite, table):
         for contrast in _contrasts(arm, opposite, task, measure, table):
           family = (arm.model, arm.setting, task, contrast.days)
           families.setdefault(family, []).append(contrast)
@@ -117,6 +116,14 @@ class _Contrast:
       "detectable": detectable_difference(found.standard_error, found.degrees, level),
       **{"units": found.units, "outcome": outcome},
     }
+
+
+def _headline_tasks(arm: Arm, opposite: Arm, table: pd.DataFrame) -> Iterator[tuple[str, str]]:
+  """The first task of each measure: of these runs, as an ablation may leave one out."""
+  judged = table.dropna(subset=["task"])
+  mine = judged[judged.trial.isin([*arm.runs.values(), *opposite.runs.values()])]
+  first = (judged if mine.empty else mine).drop_duplicates("measure")
+  yield from zip(first.task, first.measure, strict=True)
 
 
 def _contrasts(

@@ -1,7 +1,6 @@
 """What documents say of the runs behind them: how they ended, what they cost, their commands."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -48,12 +47,6 @@ def commits(runs: pd.DataFrame) -> str:
   known = runs.git_commit.dropna().map(lambda name: name[:9] + name[40:])  # "-dirty" stays
   short = sorted(set(known) - {""})
   return f"; commit{'s' * (len(short) > 1)} {', '.join(short)}" if short else ""
-
-
-def settings(thresholds: Mapping[str, Any]) -> str:
-  """As one line, without the names of what they belong to; "default" for none."""
-  parts = [f"{name.rpartition('.')[2]}={value}" for name, value in thresholds.items()]
-  return " ".join(parts) or "default"
 
 
 def commands(runs: pd.DataFrame) -> str:

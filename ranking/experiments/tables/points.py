@@ -6,8 +6,8 @@ import pandas as pd
 
 from ranking.experiments import results
 from ranking.experiments.search import SURVIVED
-from ranking.experiments.sweep import Sweep
-from ranking.experiments.tables.outcomes import Count, commands, settings
+from ranking.experiments.sweep import Sweep, settings
+from ranking.experiments.tables.outcomes import Count, commands
 
 LINE = ("model", "method", "thresholds", "ablation")
 

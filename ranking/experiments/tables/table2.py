@@ -9,8 +9,9 @@ import pandas as pd
 
 from ranking.experiments.search import SURVIVED, Candidate, Cell, Search, choose
 from ranking.experiments.statistics.differences import spread
+from ranking.experiments.sweep import settings
 from ranking.experiments.tables.document import MEASURES, NOTHING, Document, Entry, Table
-from ranking.experiments.tables.outcomes import Count, commands, cost, effort, runs_table, settings
+from ranking.experiments.tables.outcomes import Count, commands, cost, effort, runs_table
 
 
 def table2(search: Search, table: pd.DataFrame) -> Document:

@@ -37,7 +37,7 @@ def table3(sweep: Sweep, table: pd.DataFrame) -> Document:
   }
   baseline = ratios.get(clean)
   p = {
-    name: fisher_test(baseline, ratio).p
+    name: fisher_test(baseline, ratio)
     for name, ratio in ratios.items()
     if baseline and name != clean
   }
@@ -109,7 +109,7 @@ def _about_table3(sweep: Sweep, baseline: Ratio | None, table: pd.DataFrame) -> 
     told = [
       diverged
       for diverged in range(baseline.diverged)
-      if comparisons * fisher_test(baseline, divergence_ratio(diverged, runs)).p <= LEVEL
+      if comparisons * fisher_test(baseline, divergence_ratio(diverged, runs)) <= LEVEL
     ]
     paragraphs.append(
       f"What this design can see: with {baseline.diverged} of {baseline.runs} diverged unchanged, "
