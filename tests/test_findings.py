@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranking.experiments.findings import dynamics, page, quality
+from ranking.experiments import series
+from ranking.experiments.figures import dynamics, moments
+from ranking.experiments.findings import page, quality
 from ranking.experiments.findings.archive import Archive
 from ranking.experiments.findings.log import Log, NotRun, difference, lost
 from ranking.experiments.findings.rule import MODELS, Judgement, Rule, judge
@@ -191,11 +193,11 @@ def test_a_run_without_an_observation_while_it_was_lost_tells_nothing_of_factors
   layers = {"top hidden layer": "kernel", "bottom hidden layer": "other"}
   seen = pd.DataFrame({"step": [1], "variable": "kernel", "gc": 1.0, "agc": 1.0, "clippy": 0.5})
   marks = {"a": 3, "c": 9}
-  monkeypatch.setattr(dynamics.series, "steps", lambda run: run)
-  monkeypatch.setattr(dynamics.series, "evaluations", lambda run: run)
-  monkeypatch.setattr(dynamics.series, "observations", lambda run, names: seen)
-  monkeypatch.setattr(dynamics.dynamics, "representative_layers", lambda *of: layers)
-  monkeypatch.setattr(dynamics.moments, "find", lambda steps: SimpleNamespace(**marks))
+  monkeypatch.setattr(series, "steps", lambda run: run)
+  monkeypatch.setattr(series, "evaluations", lambda run: run)
+  monkeypatch.setattr(series, "observations", lambda run, names: seen)
+  monkeypatch.setattr(dynamics, "representative_layers", lambda *of: layers)
+  monkeypatch.setattr(moments, "find", lambda steps: SimpleNamespace(**marks))
   log = FakeLog({"dynamics": lose(runs_of(seed=[0, 1], method="naive"))})
   told = "0 runs of 0 seeds learned before they diverged"
   assert ALL["F9"].judge(log) == Judgement("undecided", told)
