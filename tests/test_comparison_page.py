@@ -9,6 +9,8 @@ import pytest
 from ranking.data.sources.synthetic import Synthetic
 from ranking.experiments.figures import style
 from ranking.experiments.findings.rules import RULES
+from ranking.experiments.statistics.differences import paired_difference
+from ranking.experiments.statistics.significance import holm
 from ranking.experiments.tables.document import MEASURES, p_text
 
 ROOT = Path(__file__).parent.parent
@@ -65,11 +67,46 @@ def test_the_readme_sums_up_what_became_of_the_largest_model() -> None:
       assert cell == ("diverged" if row.diverged else text(row["mean"])), column
   rates = of_sweep("survival_kuairand")
   edges = rates.groupby("method").edge.first()
-  (cells,) = shown.values()
-  for column, cell in cells.items():
+  for column, cell in shown.pop("kuairand, highest rate survived").items():
     edge = edges[by_name[column.lower()]]
-    times = f"{edge / edges['naive']:.0f}"
-    assert cell == (f"≥ {times}" if edge == rates.learning_rate.max() else times), column
+    assert cell == (f"≥ {edge:g}" if edge == rates.learning_rate.max() else f"{edge:g}"), column
+  assert not shown
+
+
+def test_the_readme_says_how_near_layer_clippy_is_to_the_best_of_every_row() -> None:
+  rows = re.findall(r"^\| (?:kuairand|2 M)[^|]* \| diverged \| (.*) \|$", README, re.MULTILINE)
+  assert len(rows) == 3
+  for row in rows:
+    *others, ours = (float(cell) for cell in row.split(" | ") if cell != "–")
+    assert max(others) - ours <= 0.1 + 1e-9
+  assert "it is within 0.1 points of the best in each row of AUC above" in " ".join(README.split())
+
+
+def test_both_pages_say_that_agc_is_ahead_on_every_day() -> None:
+  runs = pd.read_parquet(ROOT / "docs" / "results" / "days_kuairand" / "table.parquet")
+  runs = runs[runs.task == "is_click"]
+  by_day = runs.pivot_table(index=["eval_day"], columns=["method", "seed"], values="value")
+  found = {
+    method: paired_difference(by_day[method], by_day["layer_clippy"])
+    for method in ("gc", "agc", "lamb", "clippy")
+  }
+  assert (by_day["agc"].mean(axis=1) > by_day["layer_clippy"].mean(axis=1)).all()
+  agc, p = found["agc"], holm([each.p for each in found.values()])[1]
+  low, high = (f"{100 * end:.2f}" for end in agc.ci95)
+  said = f"by {100 * agc.value:.2f} ({low} to {high}; p = {p:.3f} with `REFERENCE=layer_clippy`)"
+  assert said in WORDS
+  over_clippy = paired_difference(by_day["agc"], by_day["clippy"]).value
+  ahead = f"{100 * over_clippy:.2f} points over Clippy, {100 * agc.value:.2f} over LayerClippy"
+  assert ahead in " ".join(README.split())
+
+
+def test_the_page_says_which_naive_runs_of_smaller_models_are_lost() -> None:
+  runs = pd.read_parquet(ROOT / "docs" / "results" / "methods_kuairand" / "table.parquet")
+  runs = runs[(runs.method == "naive") & (runs.model != "large_dcn")].drop_duplicates("trial")
+  lost = runs[runs.status == "diverged"]
+  assert len(runs) == 12
+  assert lost[["model", "learning_rate_multiplier"]].to_numpy().tolist() == [["large", 2.0]]
+  assert "one run of twelve does, Large at 2x" in WORDS
 
 
 def test_the_best_possible_auc_of_the_generated_rows_is_that_of_the_generator() -> None:

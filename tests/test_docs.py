@@ -1,4 +1,6 @@
-"""The page about the optimizers: its code runs, top to bottom, and says what it should."""
+"""What documents say: the code of the page about the optimizers runs, figures are those of runs,
+links lead somewhere, and what is published is of the experiments as they are described today.
+"""
 
 import re
 import subprocess
@@ -10,6 +12,7 @@ import pytest
 
 from ranking import optimizers
 from ranking.optimizers.clipping import Clip
+from scripts import make_findings
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -90,6 +93,18 @@ def test_the_list_of_results_has_every_experiment_and_every_folder() -> None:
   folders = {path.name for path in (DOCS / "results").iterdir() if path.is_dir()}
   assert {folder for folder, _ in linked} == folders
   assert all((DOCS / "results" / folder / file).is_file() for folder, file in linked)
+
+
+@pytest.mark.parametrize(
+  "folder",
+  sorted(path for path in (DOCS / "results").iterdir() if path.is_dir()),
+  ids=lambda x: x.name,
+)
+def test_what_is_published_is_of_the_trials_that_the_experiment_has(folder: Path) -> None:
+  wanted = set(make_findings.trials(folder.name))  # of a search, without its repeats
+  found = set(pd.read_parquet(folder / "table.parquet", columns=["trial"]).trial)
+  assert wanted <= found
+  assert wanted == found or folder.name.startswith("table2_")
 
 
 @pytest.mark.parametrize(
