@@ -219,6 +219,22 @@ def test_a_rate_that_the_log_has_is_known_once_a_run_is_finished(tmp_path: Path)
   assert column(summary.summary(sweep, known), "learning rate") == ["0.1", "0.2 (2x)"]
 
 
+def test_a_rate_that_one_ablation_binds_is_not_the_rate_of_the_others(tmp_path: Path):
+  faster = {"none": [], "faster": ["train_and_evaluate.learning_rate=0.8"]}
+  sweep = Sweep("s", ["large"], ["naive", "gc"], ablations=faster)
+  for trial in sweep.trials():
+    if trial.coordinates["ablation"] == "faster":
+      hold(tmp_path, trial, result={**outcome(trial, OK), "learning_rate": 0.8})
+  document = summary.summary(sweep, results.read([tmp_path]))
+  assert column(document, "learning rate") == ["1x", "0.8"] * 2
+  for trial in sweep.trials():
+    if trial.coordinates["ablation"] == "none":
+      hold(tmp_path, trial, result=outcome(trial, OK))
+  document = summary.summary(sweep, results.read([tmp_path]))
+  assert column(document, "learning rate") == ["0.1", "0.8"] * 2
+  assert document.figures.edge.isna().all()  # no line has two rates
+
+
 def test_runs_of_another_sweep_are_left_out(tmp_path: Path):
   table = table_of(tmp_path, SWEEP, {"": [OK] * 3})
   smaller = Sweep("s", ["large"], ["gc"], learning_rates=[0.1], seeds=[0])

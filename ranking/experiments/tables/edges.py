@@ -65,12 +65,15 @@ class Edge(NamedTuple):
 
 
 def edges(grid: Sequence[Point]) -> dict[tuple[str, ...], Edge]:
-  """By `Point.line`; none without naive, with a single rate, or while rates are unknown."""
-  rates = {point.rate for point in grid}
-  if len(rates) < 2 or any(map(math.isnan, rates)) or "naive" not in {p.method for p in grid}:
+  """By `Point.line`; none without naive, with one rate in every line, or while one is unknown."""
+  lines: dict[tuple[str, ...], list[Point]] = {}
+  for point in grid:
+    lines.setdefault(point.line, []).append(point)
+  most = max((len({point.rate for point in line}) for line in lines.values()), default=0)
+  unknown = any(math.isnan(point.rate) for point in grid)
+  if most < 2 or unknown or "naive" not in {point.method for point in grid}:
     return {}
-  lines = dict.fromkeys(point.line for point in grid)
-  return {line: Edge.of([point for point in grid if point.line == line]) for line in lines}
+  return {name: Edge.of(line) for name, line in lines.items()}
 
 
 def edges_table(reached: Mapping[tuple[str, ...], Edge]) -> Table:

@@ -76,7 +76,7 @@ def whole(sweep: Sweep, table: pd.DataFrame) -> pd.DataFrame:
   """The table in the order of the trials, with a row for those that have not begun.
 
   What is no part of the sweep is left out. A base rate that the sweep leaves to the log is known
-  for all runs once one is finished.
+  once a run with the same ablation, which may bind another one, is finished.
 
   Args:
     sweep: whose runs these are.
@@ -103,7 +103,8 @@ def whole(sweep: Sweep, table: pd.DataFrame) -> pd.DataFrame:
     if not all(isinstance(value, (int, float)) for value in rows[setting].dropna()):
       rows[setting] = rows[setting].map(str, na_action="ignore")
   if sweep.learning_rates is None:
-    rows["learning_rate"] = rows.learning_rate.fillna(rows.learning_rate.max())
+    of_ablation = rows.groupby("ablation").learning_rate.transform("max")
+    rows["learning_rate"] = rows.learning_rate.fillna(of_ablation)
   else:  # a place of the grid keeps its name, whatever an ablation binds
     rates = {name: trial.coordinates["learning_rate"] for name, trial in trials.items()}
     rows["learning_rate"] = rows.trial.map(rates).astype(float)
