@@ -21,6 +21,7 @@ from ranking.data.sources import kuairand, kuairec, movielens, synthetic, table
 from ranking.models import shared_bottom
 from ranking.nearest import nearest
 from ranking.optimizers import clipping, directions, norm_history, optimizer, schedules
+from ranking.stability import divergence
 from ranking.training import loop, strategy
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -33,7 +34,7 @@ SOURCES = {
 }
 MODULES = (
   *(loop, strategy, shared_bottom, lookback),
-  *(optimizer, directions, clipping, norm_history, schedules),
+  *(optimizer, directions, clipping, norm_history, schedules, divergence),
   *SOURCES.values(),
 )
 
@@ -197,6 +198,23 @@ def _refuse_macros() -> None:
   macros = [scope for scope, selector in gin.config._CONFIG if selector == "gin.macro"]
   if macros:
     raise ConfigError(f"{macros[0]} is a macro, which nothing reads; bind name.argument instead")
+
+
+def check_used(bindings: Sequence[str], operative: str) -> None:
+  """Raises ConfigError for a binding that nothing read, such as one of a method not chosen.
+
+  Args:
+    bindings: as of `configure`.
+    operative: gin's operative configuration, once all that a run needs is made.
+  """
+  for binding in bindings:
+    target = binding.partition("=")[0].strip()
+    *path, argument = target.split(".")
+    if not re.search(rf"(^|[./]){path[-1]}\.{argument} =", operative, re.MULTILINE):
+      raise ConfigError(
+        f"SET {target} has no effect: this run does not use {path[-1]}, or sets {argument} itself; "
+        "leave it out, or bind what uses it"
+      )
 
 
 def explain(error: BaseException) -> str:

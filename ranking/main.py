@@ -16,7 +16,7 @@ from ranking import quiet
 with quiet.native_stderr():
   from ranking import configuration
   from ranking.data.schema import DataError
-  from ranking.optimizers.clipping import ThresholdError
+  from ranking.optimizers.settings import ThresholdError
   from ranking.training import interrupt, loop
 
 _CONFIG = flags.DEFINE_string("config", None, "A file of configs/, or a path to a .gin file.")
@@ -32,24 +32,41 @@ _SET = flags.DEFINE_string("set", "", 'Bindings: "train_and_evaluate.seed=3 Clip
 def main(argv: list[str]) -> int:
   """Reads the configuration, runs it, and says in one line what went wrong if something did."""
   logging.set_verbosity(logging.FATAL)  # gin reports every place it looks for an include in
+  run = _run_directory()
   try:
     if argv[1:]:
       raise configuration.ConfigError(f"{argv[1]!r} is no flag; see --help")
     if not _CONFIG.value:
       known = ", ".join(configuration.names()["CONFIG"])
       raise configuration.ConfigError(f"no CONFIG given; take one of {known}")
-    configuration.configure(
-      _CONFIG.value, _DATA.value, _SCALE.value, _RAW.value, _bindings(_CONFIG.value)
-    )
-    result = gin.get_configurable(loop.train_and_evaluate)(describe_config=gin.operative_config_str)
+    given = [
+      f"train_and_evaluate.run_directory = {run!r}",
+      *configuration.split_bindings(_SET.value),
+    ]
+    configuration.configure(_CONFIG.value, _DATA.value, _SCALE.value, _RAW.value, given)
+
+    def describe() -> str:
+      operative = str(gin.operative_config_str())
+      configuration.check_used(given, operative)
+      return operative
+
+    result = gin.get_configurable(loop.train_and_evaluate)(describe_config=describe)
   except loop.Stopped as stop:
     print(stop)
     return interrupt.EXIT_CODE
   except KeyboardInterrupt:
-    print("stopped; the same command goes on from what is prepared and from the newest checkpoint")
+    print(
+      f"stopped; the same command with RUN={run} goes on from what is prepared and from the newest "
+      "checkpoint"
+    )
     return interrupt.EXIT_CODE
   except (configuration.ConfigError, DataError, loop.SettingError, ThresholdError) as error:
     print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)  # gin adds where it was called
+    return 2
+  except TypeError as error:
+    if "configurable" not in str(error):  # which is how gin tells of an @Name that cannot be made
+      raise
+    print(f"error: {configuration.explain(error)}", file=sys.stderr)
     return 2
   except OSError as error:
     where = f"{error.filename}: " if error.filename else ""
@@ -59,13 +76,12 @@ def main(argv: list[str]) -> int:
   return 3 if result["status"] == "diverged" and not asked_to_go_on else 0
 
 
-def _bindings(config: str) -> list[str]:
-  name = os.path.basename(config).removesuffix(".gin")
+def _run_directory() -> str:
+  """RUN, or a new folder that is named after what runs and when."""
+  name = os.path.basename(_CONFIG.value or "").removesuffix(".gin")
   now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
   data = os.path.basename(_DATA.value).removesuffix(".gin")
-  run = _RUN.value or f"runs/{name}-{data}-{_SCALE.value}-{now}"
-  given = configuration.split_bindings(_SET.value)
-  return [f"train_and_evaluate.run_directory = {run!r}", *given]
+  return _RUN.value or f"runs/{name}-{data}-{_SCALE.value}-{now}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Checkpoints: by name, whole or passed over, never half there."""
 
-import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -98,15 +98,15 @@ def test_no_whole_checkpoint_is_an_error_with_the_cure(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_and_no_half_of_the_new(
-  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+  tmp_path: Path,
 ) -> None:
   checkpoint.save(tmp_path, 1, variables("a"), {})
-
-  def full(*_: object) -> str:
-    raise OSError(28, "No space left on device")
-
-  with monkeypatch.context() as patched:
-    patched.setattr(json, "dumps", full)
-    with pytest.raises(OSError, match="No space left"):
-      checkpoint.save(tmp_path, 2, variables("a"), {})
+  large = [tf.Variable(tf.zeros([10_000]), name="a")]
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # bytes that a file may have
+  try:
+    with pytest.raises(OSError, match="step-00000002: "):
+      checkpoint.save(tmp_path, 2, large, {})
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
   assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

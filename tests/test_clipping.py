@@ -33,7 +33,7 @@ CLIPS = (
   LayerClippy(),
   RmsClip(0.5),
 )
-WITH_MEMORY = (AdaGC(), ZClip(), ZClip(warmup_steps=0))
+WITH_MEMORY = (AdaGC(), ZClip(), ZClip(warmup_steps=1))
 # Not those with limits of each unit or layer.
 OF_WHOLE_VARIABLES = tuple(
   clip for clip in CLIPS if clip not in (AdaptiveGradientClipping(0.05), LayerClippy())

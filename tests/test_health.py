@@ -79,7 +79,7 @@ def test_two_replicas_measure_the_same_and_losses_are_summed() -> None:
     "constant_loss": CONSTANT_LOSSES.sum(),
     "gradient_norm": 13.0,  # the gradients are already summed
     "clipping_factor": 0.125,
-    "output_spread": np.mean(SPREADS),
+    "output_spread": 7.0,  # of the rating: from 2 to 9, both of the second replica
     "skipped": 1.0,
     "click/loss": TASK_LOSSES[:, 0].sum(),
     "rating/loss": TASK_LOSSES[:, 1].sum(),
@@ -94,6 +94,27 @@ def spread(outputs: Array) -> float:
   vector = health.measure(zero, zero, tf.zeros([2]), outputs, [tf.zeros([1])], [tf.ones([])], taken)
   assert vector[health.NAMES.index("skipped")] == 0
   return float(vector[health.NAMES.index("output_spread")])
+
+
+def test_replicas_of_one_row_each_are_compared_with_each_other() -> None:
+  assert in_fresh_process(spread_of_two_single_rows) == pytest.approx(4.0)
+
+
+def spread_of_two_single_rows() -> float:
+  """With one row on each of two replicas."""
+  two = strategy.virtual_cpus(2)
+
+  def on_this_replica() -> tf.Tensor:
+    replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+    zero, outputs = tf.constant(0.0), tf.constant([[[1.0, 5.0]], [[2.0, 1.0]]])[replica]
+    return health.measure(zero, zero, tf.zeros([2]), outputs, [], [], tf.constant(False))
+
+  vectors = tf.function(lambda: two.run(on_this_replica))()
+  first, second = (vector.numpy() for vector in two.experimental_local_results(vectors))
+  assert (first == second).all()
+  entries = dict(zip(health.NAMES, first, strict=False))
+  assert (entries["gradient_norm"], entries["clipping_factor"]) == (0.0, 1.0)  # nothing is clipped
+  return float(entries["output_spread"])
 
 
 def test_outputs_that_are_equal_in_every_row_have_no_spread() -> None:

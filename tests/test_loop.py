@@ -24,13 +24,25 @@ def test_speed_leaves_out_the_call_that_compiles(monkeypatch: pytest.MonkeyPatch
   monkeypatch.setattr("time.monotonic", lambda: next(clock))
   speed = Speed()
   assert speed.examples_per_second == 0.0
-  with speed.of(1000):
+  with speed.of(1000, False):
     pass
   assert speed.examples_per_second == 10.0
   for _ in range(2):
-    with speed.of(1000):
+    with speed.of(1000, False):
       pass
   assert speed.examples_per_second == 500.0
+
+
+def test_speed_leaves_out_the_first_call_that_observes_as_it_compiles_anew(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  clock = iter([0.0, 100.0, 100.0, 102.0, 102.0, 302.0, 302.0, 306.0])
+  monkeypatch.setattr("time.monotonic", lambda: next(clock))
+  speed = Speed()
+  for observing in (False, False, True, True):
+    with speed.of(1000, observing):
+      pass
+  assert speed.examples_per_second == 2000 / 6
 
 
 def test_speed_goes_on_over_a_resume_without_the_call_that_compiles_again(
@@ -40,19 +52,22 @@ def test_speed_goes_on_over_a_resume_without_the_call_that_compiles_again(
   monkeypatch.setattr("time.monotonic", lambda: next(clock))
   before = Speed()
   for _ in range(2):
-    with before.of(1000):
+    with before.of(1000, False):
       pass
   after = Speed(**json.loads(json.dumps(dataclasses.asdict(before))))
   assert after.examples_per_second == 500.0  # of a run that is stopped at its last step as well
   for _ in range(2):
-    with after.of(1000):
+    with after.of(1000, False):
       pass
   assert after.examples_per_second == 2000 / 6
 
 
 def test_only_settings_that_do_not_change_the_weights_may_change_on_resume() -> None:
   assert FREE_ON_RESUME.search("loop.train_and_evaluate.max_steps = 5")
-  for name in ("seed", "batch_size", "learning_rate", "window_hours", "learning_rate_multiplier"):
+  for name in (
+    *("seed", "batch_size", "learning_rate", "window_hours", "learning_rate_multiplier"),
+    "shadows",
+  ):
     assert not FREE_ON_RESUME.search(f"loop.train_and_evaluate.{name} = 5")
 
 
@@ -74,7 +89,7 @@ def test_a_signal_at_an_evaluation_step_loses_no_evaluation(
   run.batches, run.replicas = Mock(batch_size=4, failures=[]), Mock()
   run.replicas.distribute_datasets_from_function.return_value = []
   run.network = run.rule = run.store = Mock()
-  run.monitor = Mock(status="ok")
+  run.monitor, run.directory = Mock(status="ok"), Path("x")
   stopped: list[int] = []
 
   def record(count: Array, *_: object) -> float:

@@ -19,6 +19,7 @@ from ranking import main
 from ranking.data.store import DayStore
 from ranking.evaluation import metrics
 from ranking.experiments.statistics.paired import compare
+from ranking.stability.divergence import DivergenceMonitor
 from ranking.training import interrupt
 from ranking.training.predictions import load
 from tests.conftest import FEW_FEATURES
@@ -158,7 +159,7 @@ def test_a_run_without_features_looks_at_the_others_alone(tmp_path: Path, settin
   assert result["parameters"]["non_embedding"] == 206 * 64 + 64 + 64 * 64 + 64 + 6 * 65
 
 
-def test_every_training_row_is_trained_on_once_the_last_partial_batch_included(
+def test_a_run_has_a_step_for_every_batch_the_last_partial_one_included(
   tmp_path: Path, settings: str
 ) -> None:
   run = tmp_path / "run"
@@ -214,7 +215,7 @@ def test_a_killed_run_goes_on_to_the_same_end_bit_for_bit(
   expected = interrupt.EXIT_CODE if kill == signal.SIGTERM else -signal.SIGKILL
   assert process.returncode == expected, output
   assert not (killed / "result.json").exists()
-  assert ("the same command goes on" in output) == (kill == signal.SIGTERM)
+  assert (f"the same command with RUN={killed} goes on" in output) == (kill == signal.SIGTERM)
   assert command(f"--run={killed}", f"--set={settings}") == 0
   assert command(f"--run={straight}", f"--set={settings}") == 0
   for series in ("metrics", "evals"):
@@ -330,6 +331,29 @@ def test_a_run_does_not_go_on_behind_its_checkpoint_or_on_another_day_store(
   assert not (run / "result.json").exists()
 
 
+def test_how_much_a_run_must_learn_may_be_bound(tmp_path: Path, settings: str) -> None:
+  run = tmp_path / "run"
+  stern = "DivergenceMonitor.margin=0.9 DivergenceMonitor.grace=5"
+  assert command(f"--run={run}", f"--set={settings} {stern}") == 3
+  assert json.loads((run / "result.json").read_text())["status"] == "diverged"
+  assert "DivergenceMonitor.margin = 0.9" in (run / "config.gin").read_text()
+
+
+def test_what_the_verdict_says_at_the_end_is_not_in_the_checkpoint_that_may_go_on(
+  tmp_path: Path, settings: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  def finish(monitor: DivergenceMonitor) -> str:
+    monitor.micro_divergences.append(4)
+    return "micro_diverged"
+
+  monkeypatch.setattr(DivergenceMonitor, "finish", finish)
+  run = tmp_path / "run"
+  assert command(f"--run={run}", f"--set={settings} train_and_evaluate.max_steps=4") == 0
+  assert json.loads((run / "result.json").read_text())["micro_divergences"] == [4]
+  (manifest,) = (run / "checkpoints").glob("*/manifest.json")
+  assert json.loads(manifest.read_text())["state"]["monitor"]["micro_divergences"] == []
+
+
 def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
   tmp_path: Path, settings: str
 ) -> None:
@@ -407,6 +431,32 @@ def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
       "cannot build small with clippy: no feature 'user'; the nearest is 'user_id'",
     ),
     (["--set=SharedBottom.hidden_units=[1"], "SET: a bracket or a quote is left open"),
+    (["--set=train_and_evaluate.batch_size=1"], "batch_size is 1; make it 2 or more"),
+    (["--set=Adam.beta_1=0.8"], "SET Adam.beta_1 has no effect: this run does not use Adam"),
+    (["--set=LinearWarmUp.warmup_steps=9"], "LinearWarmUp.warmup_steps has no effect"),
+    (["--set=ClippedOptimizer.learning_rate=1e-9"], "or sets learning_rate itself"),
+    (["--set=Adagrad.initial_accumulator_value=-1"], "initial_accumulator_value is -1; make it"),
+    (
+      ["--set=ClippedOptimizer.direction=@Adam() Adam.beta_1=1.5"],
+      "Adam.beta_1 is 1.5; make it at least 0 and less than 1",
+    ),
+    (
+      ["--set=ClippedOptimizer.clip=@ZClip() ZClip.warmup_steps=0"],
+      "ZClip.warmup_steps is 0; make it 1 or more",
+    ),
+    (
+      ["--set=ClippedOptimizer.clip=@AdaGC() AdaGC.decay=2.0"],
+      "AdaGC.decay is 2.0; make it at least 0 and less than 1",
+    ),
+    (["--set=train_and_evaluate.schedule=@LinearWarmUp()"], "peak"),
+    (["--set=train_and_evaluate.model=@SharedBottom()"], "schema"),
+    (["--set=train_and_evaluate.lookback=@Lookback"], "make it @Lookback() or None"),
+    (["--set=train_and_evaluate.source=@Synthetic"], "make it an object, such as @Synthetic()"),
+    (["--set=train_and_evaluate.shadows={'a': @Clippy}"], "make it a clip, such as @Clippy()"),
+    (["--set=train_and_evaluate.distribution=3"], "distribution is 3; make it a function"),
+    (["--set=train_and_evaluate.schedule=3"], "schedule is 3; make it a class"),
+    (["--set=ClippedOptimizer.clip=@Adagrad()"], "clip is Adagrad("),
+    (["--set=ClippedOptimizer.direction=@Clippy()"], "direction is Clippy("),
   ],
 )
 def test_bad_input_is_one_line_exit_code_2_and_nothing_half_written(

@@ -95,9 +95,9 @@ def test_over_zclips_first_steps_mean_and_variance_are_plain_and_nothing_is_clip
 
 def test_zclip_brings_a_high_length_nearer_to_the_mean_the_higher_it_is() -> None:
   start = {"mean_norm": 10.0, "variance_of_norm": 4.0}
-  clip = ZClip(threshold=2.0, decay=0.75, warmup_steps=0, epsilon=0.0)
+  clip = ZClip(threshold=2.0, decay=0.75, warmup_steps=1, epsilon=0.0)
   for norm, clipped in ((13.9, 13.9), (16.0, 10 + 4 / 3 * 2), (50.0, 10 + 4 / 20 * 2)):
-    (sigma,), (memory,) = follow(clip, [norm], memory=start)
+    (sigma,), (memory,) = follow(clip, [norm], memory=start, first=2)
     assert sigma * norm == pytest.approx(clipped, rel=1e-12)
     mean = 0.75 * 10 + 0.25 * clipped
     assert memory["mean_norm"] == pytest.approx(mean, rel=1e-12)
@@ -106,18 +106,18 @@ def test_zclip_brings_a_high_length_nearer_to_the_mean_the_higher_it_is() -> Non
 
 
 def test_zclips_epsilon_makes_a_deviation_longer_before_it_is_judged() -> None:
-  clip = ZClip(threshold=2.0, warmup_steps=0, epsilon=1.0)
+  clip = ZClip(threshold=2.0, warmup_steps=1, epsilon=1.0)
   start = {"mean_norm": 10.0, "variance_of_norm": 4.0}
-  sigmas, _ = follow(clip, [15.9], memory=start)  # not 2 deviations of 3
+  sigmas, _ = follow(clip, [15.9], memory=start, first=2)  # not 2 deviations of 3
   assert sigmas == [1]
-  sigmas, _ = follow(clip, [19.0], memory=start)
+  sigmas, _ = follow(clip, [19.0], memory=start, first=2)
   assert sigmas[0] * 19 == pytest.approx(10 + 4 / 3 * 2, rel=1e-12)
 
 
 def test_zclip_leaves_a_low_length_alone() -> None:
   start = {"mean_norm": 10.0, "variance_of_norm": 0.25}
   for norm in (0.0, 1.0, 9.0):
-    assert follow(ZClip(warmup_steps=0), [norm], memory=start)[0] == [1]
+    assert follow(ZClip(warmup_steps=1), [norm], memory=start, first=2)[0] == [1]
 
 
 def test_lengths_that_never_change_are_never_clipped() -> None:

@@ -1,10 +1,12 @@
 """Preparing out of core: the same store as packing the whole log in memory, whatever the blocks."""
 
+import concurrent.futures
 import dataclasses
 import itertools
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +23,7 @@ import pytest
 from ranking.data import draft
 from ranking.data import prepare as preparing
 from ranking.data.lookback import Lookback
-from ranking.data.prepare import Silence, prepare
+from ranking.data.prepare import Silence, _alone, prepare
 from ranking.data.rows import read_whole
 from ranking.data.schema import Array, Bag, DataError, Log, Source
 from ranking.data.sources.kuairand import KuaiRand
@@ -352,3 +354,23 @@ def test_the_real_command_killed_twice_makes_the_store_of_one_that_was_not(tmp_p
   whole = prepare(Synthetic(**options), tmp_path / "whole", processes=1).directory
   assert made.name == whole.name
   assert files_below(made) == files_below(whole)
+
+
+def test_of_many_at_once_each_has_the_folder_for_itself_and_finds_no_trace_of_the_others(
+  tmp_path: Path,
+) -> None:
+  work = tmp_path / "toy" / "abc.partial"
+  inside: list[int] = []
+
+  def once(who: int) -> None:
+    with _alone(work, Silence()):
+      assert not inside
+      inside.append(who)
+      (work / "seen").write_text(str(who))
+      assert (work / "seen").read_text() == str(who)
+      shutil.rmtree(work)
+      inside.remove(who)
+
+  with concurrent.futures.ThreadPoolExecutor(6) as pool:
+    list(pool.map(once, range(300)))
+  assert list(work.parent.iterdir()) == []

@@ -7,7 +7,12 @@ import tensorflow as tf
 import tf_keras
 
 from ranking.data.schema import Array, Feature, LabelStatistics, Schema, Task
-from ranking.models.shared_bottom import SharedBottom, embedding_widths, parameter_counts
+from ranking.models.shared_bottom import (
+  SharedBottom,
+  embedding_widths,
+  is_embedding,
+  parameter_counts,
+)
 from ranking.optimizers import Adagrad, ClippedOptimizer, Clippy
 
 KNOWN = LabelStatistics(1000, 0.25, 0.2)
@@ -323,6 +328,25 @@ def test_compile_and_fit_train_it() -> None:
   after = float(model.compute_loss(rows))
   assert after < 0.9 * before
   assert history[1] < history[0]
+
+
+def test_columns_and_tasks_may_have_any_name_and_tables_are_still_known() -> None:
+  names = ("customer id", "Käufer", "customer#", "customer_", "a/b")
+  of = Schema(
+    dataset="toy",
+    features=tuple(Feature(name, "categorical", 5) for name in names),
+    tasks=(Task("was bought?", "binary"), Task("embedding_click", "binary")),
+    day_names=("1", "2"),
+    label_statistics=(KNOWN, KNOWN),
+  )
+  model = SharedBottom(of, [4], input_width=20, tower_units=[3])
+  model.compile(ClippedOptimizer(Adagrad(), Clippy(), 0.05, exclude="/embeddings"))
+  model.fit(tf.data.Dataset.from_tensors(batch(of)), verbose=0)
+  tables = [variable for variable in model.trainable_variables if is_embedding(variable)]
+  assert len(tables) == len(names)
+  assert parameter_counts(model)["embedding"] == 5 * 20
+  clipped = [v for v in model.trainable_variables if model.optimizer.is_clipped(v)]
+  assert len(clipped) == len(model.trainable_variables) - len(names)
 
 
 def test_a_batch_of_one_row_is_the_row() -> None:

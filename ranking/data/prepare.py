@@ -132,19 +132,24 @@ def prepare(
 
 @contextlib.contextmanager
 def _alone(work: Path, console: Console) -> Iterator[None]:
-  """Makes the folder and holds its lock; waits for the process that does."""
+  """Makes the folder while it holds the lock beside it; waits for the process that does."""
+  path = work.with_suffix(".lock")
+  path.parent.mkdir(parents=True, exist_ok=True)
   while True:
-    work.mkdir(parents=True, exist_ok=True)
-    with open(work / "lock", "w") as lock:
+    with open(path, "w") as lock:
       try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except BlockingIOError:
         console.say(f"another process prepares {work}; waiting for it")
         fcntl.flock(lock, fcntl.LOCK_EX)
-      # The process that was waited for has removed the folder, and this lock with it.
-      if os.fstat(lock.fileno()).st_nlink:
+      if not os.fstat(lock.fileno()).st_nlink:  # removed by the process that was waited for
+        continue
+      try:
+        work.mkdir(exist_ok=True)
         yield
-        return
+      finally:
+        path.unlink()
+      return
 
 
 class _Preparation:

@@ -8,7 +8,7 @@ import tensorflow_recommenders as tfrs
 import tf_keras
 
 from ranking.data.schema import Array, Schema
-from ranking.models.tasks import constant_losses, constant_output, ranking_task
+from ranking.models.tasks import constant_losses, constant_output, ranking_task, scope
 
 
 class SharedBottom(tfrs.Model):
@@ -18,8 +18,6 @@ class SharedBottom(tfrs.Model):
     schema: of the day store; decides the embeddings and the towers.
     hidden_units: widths of the shared ReLU layers.
     num_cross_layers: DCN-v2 cross layers on the input, followed by a LayerNorm; 0 for none.
-    cross_kernel_initializer: a tf_keras initializer. Its spread at a large input width is itself a
-      matter of stability; the default is that of tfrs.layers.dcn.Cross.
     input_width: d, the width of the input to the shared bottom; embedding widths fill what the
       dense features leave of it, so that all datasets have Table 1's parameter counts.
     tower_units: widths of ReLU layers between the shared bottom and each task's logit.
@@ -32,7 +30,6 @@ class SharedBottom(tfrs.Model):
     schema: Schema,
     hidden_units: Sequence[int],
     num_cross_layers: int = 0,
-    cross_kernel_initializer: str = "truncated_normal",
     input_width: int = 1650,
     tower_units: Sequence[int] = (),
     width_scale: float = 1.0,
@@ -48,13 +45,12 @@ class SharedBottom(tfrs.Model):
     widths = embedding_widths(seen, self.input_width - len(self._dense_columns))
     self._embeddings = {
       feature.name: tf_keras.layers.Embedding(
-        feature.vocabulary_size, widths[feature.name], name=f"embedding_{feature.name}"
+        feature.vocabulary_size, widths[feature.name], name=f"embedding_{scope(feature.name)}"
       )
       for feature in (*seen.of_kind("categorical"), *seen.of_kind("bag"))
     }
     self._cross_layers = [
-      tfrs.layers.dcn.Cross(kernel_initializer=cross_kernel_initializer, name=f"cross_{k + 1}")
-      for k in range(num_cross_layers)
+      tfrs.layers.dcn.Cross(name=f"cross_{k + 1}") for k in range(num_cross_layers)
     ]
     self._layer_norm = (
       tf_keras.layers.LayerNormalization(name="layer_norm") if num_cross_layers else None
@@ -62,12 +58,12 @@ class SharedBottom(tfrs.Model):
     self._hidden = _mlp("hidden", hidden_units, width_scale)
     self._towers = {
       task.name: [
-        *_mlp(f"{task.name}_tower", tower_units, width_scale),
+        *_mlp(f"{scope(task.name)}_tower", tower_units, width_scale),
         # Starts as the best constant predictor: no task begins with a shock to the shared layers.
         tf_keras.layers.Dense(
           1,
           bias_initializer=tf_keras.initializers.Constant(constant_output(task, known)),
-          name=f"{task.name}_logit",
+          name=f"{scope(task.name)}_logit",
         ),
       ]
       for task, known in zip(schema.tasks, schema.label_statistics, strict=True)
@@ -173,11 +169,16 @@ def embedding_widths(schema: Schema, total: int) -> dict[str, int]:
   return {feature.name: int(width) for feature, width in zip(features, widths, strict=True)}
 
 
+def is_embedding(variable: tf.Variable) -> bool:
+  """Whether a variable is an embedding table, whatever columns and tasks are called."""
+  return "/embeddings" in variable.name
+
+
 def parameter_counts(model: tf_keras.Model) -> dict[str, int]:
   """{"embedding": ..., "non_embedding": ...}, the split of Table 1."""
   counts = {"embedding": 0, "non_embedding": 0}
   for variable in model.trainable_variables:
-    group = "embedding" if "embedding" in variable.name else "non_embedding"
+    group = "embedding" if is_embedding(variable) else "non_embedding"
     counts[group] += int(np.prod(variable.shape))
   return counts
 

@@ -1,12 +1,23 @@
 """The losses of the tasks, and what the best constant predictor would lose on the same batch."""
 
 import math
+import re
+import zlib
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 import tf_keras
 
 from ranking.data.schema import LabelStatistics, Task
+
+
+def scope(name: str) -> str:
+  """A column's name as TensorFlow takes it in that of a layer; one that it does not gets a number.
+
+  Begins with a letter or a digit, and differs for two names that differ.
+  """
+  safe = re.sub(r"[^A-Za-z0-9_.]", "_", name)
+  return name if safe == name and name[:1] != "_" else f"n{zlib.crc32(name.encode()):08x}_{safe}"
 
 
 def ranking_task(task: Task) -> tfrs.tasks.Ranking:
@@ -20,7 +31,7 @@ def ranking_task(task: Task) -> tfrs.tasks.Ranking:
     loss = tf_keras.losses.BinaryCrossentropy(from_logits=True, reduction=reduction)
   else:
     loss = tf_keras.losses.MeanSquaredError(reduction=reduction)
-  return tfrs.tasks.Ranking(loss=loss, name=f"{task.name}_loss")
+  return tfrs.tasks.Ranking(loss=loss, name=f"{scope(task.name)}_loss")
 
 
 def constant_output(task: Task, known: LabelStatistics) -> float:

@@ -13,13 +13,10 @@ from typing import ClassVar, Literal
 import tensorflow as tf
 
 from ranking.optimizers import reductions
+from ranking.optimizers.settings import ThresholdError, check
 
 Measures = dict[str, tf.Tensor]
 Memory = dict[str, tf.Tensor]
-
-
-class ThresholdError(ValueError):
-  """A threshold that is no threshold: one line with the cure."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +29,7 @@ class Clip:
   acts_on: ClassVar[Literal["gradient", "direction"]]
 
   def __post_init__(self) -> None:
-    for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-      if isinstance(field.default, (int, float)) and not (is_number and value >= 0):
-        name = f"{type(self).__name__}.{field.name}"
-        raise ThresholdError(f"{name} is {value!r}; make it a number that is not negative")
+    check(self)
 
   def measure(
     self, weights: tf.Tensor, tensor: tf.Tensor, rate: tf.Tensor, of_rows: bool = False

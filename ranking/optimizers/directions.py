@@ -8,12 +8,20 @@ import dataclasses
 
 import tensorflow as tf
 
+from ranking.optimizers.settings import check
+
 Slots = dict[str, tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
 class Direction:
-  """Base of all directions: a frozen dataclass of settings with a pure `__call__`."""
+  """Base of all directions: a frozen dataclass of settings with a pure `__call__`.
+
+  Raises ThresholdError for a number that is negative, or a share of the past that is not below 1.
+  """
+
+  def __post_init__(self) -> None:
+    check(self)
 
   @property
   def is_row_wise(self) -> bool:

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from ranking.optimizers import reductions
 from ranking.optimizers.clipping import Clip, Measures, Memory, at_most_one
+from ranking.optimizers.settings import ThresholdError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,14 @@ class ZClip(_NormHistory):
   decay: float = 0.97
   warmup_steps: int = 25
   epsilon: float = 1e-6
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    if self.warmup_steps < 1:
+      raise ThresholdError(
+        f"ZClip.warmup_steps is {self.warmup_steps}; make it 1 or more: without a mean of norms to "
+        "judge by, every norm is an outlier"
+      )
 
   def initial_memory(self) -> dict[str, float]:
     """Mean and variance of the norm."""

@@ -65,6 +65,9 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     scope: Literal["layer", "global"] = "layer",
     name: str = "ClippedOptimizer",
   ):
+    for kind, made, wanted in (("direction", direction, Direction), ("clip", clip, Clip)):
+      if not isinstance(made, wanted):
+        raise ValueError(f"{kind} is {made!r}; make it a {wanted.__name__.lower()}, an object")
     if accumulate not in ("clipped", "original"):
       raise ValueError(f'accumulate is {accumulate!r}; make it "clipped" or "original"')
     if scope not in ("layer", "global"):

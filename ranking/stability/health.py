@@ -28,21 +28,21 @@ def measure(
     constant_loss: likewise for the best constant predictor.
     task_losses: float32 [T], this replica's share of each task's loss.
     outputs: float32 [b, T], this replica's.
-    gradients: of the variables that the clip treats, summed over replicas.
+    gradients: of the variables that the clip treats, summed over replicas, a row of a table once.
     clipping_factors: of the same variables.
     skipped: whether the optimizer changed nothing because the step was not finite.
   """
   replica = tf.distribute.get_replica_context()
   sums = tf.concat([[loss, constant_loss], task_losses], axis=0)
-  # How far apart the outputs of two rows can be: 0 for a network whose units have all died.
-  spread = tf.reduce_max(tf.reduce_max(outputs, axis=0) - tf.reduce_min(outputs, axis=0))
+  ends = tf.stack([tf.reduce_max(outputs, axis=0), tf.reduce_max(-outputs, axis=0)])  # [2, T]
   if replica.num_replicas_in_sync > 1:
     sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
-    spread = replica.all_reduce(tf.distribute.ReduceOp.MEAN, spread)
+    ends = tf.reduce_max(replica.all_gather(ends[None], axis=0), axis=0)
   own = [
-    tf.linalg.global_norm(gradients),
-    tf.reduce_min(tf.stack(clipping_factors)),
-    spread,
+    tf.linalg.global_norm(gradients) if gradients else 0.0,
+    tf.reduce_min(tf.stack([1.0] if not clipping_factors else list(clipping_factors))),
+    # How far apart the outputs of two rows can be: 0 for a network whose units have all died.
+    tf.reduce_max(ends[0] + ends[1]),
     tf.cast(skipped, tf.float32),
   ]
   return tf.concat([sums[:2], tf.stack(own), sums[2:]], axis=0)

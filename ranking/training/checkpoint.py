@@ -25,7 +25,10 @@ KEPT = 2
 def save(
   directory: Path, step: int, variables: Sequence[tf.Variable], state: dict[str, Any]
 ) -> None:
-  """Writes `variables` and the JSON `state` as the checkpoint of `step`, and removes old ones."""
+  """Writes `variables` and the JSON `state` as the checkpoint of `step`, and removes old ones.
+
+  Raises OSError, as when the disk is full; the older checkpoints stay.
+  """
   target = directory / f"step-{step:08d}"
   partial = directory / f".partial-{os.getpid()}"
   for left in directory.glob(".partial-*"):  # by a process that was killed: only one writes here
@@ -37,6 +40,8 @@ def save(
     (partial / "manifest.json").write_text(json.dumps({"step": step, "crc32": crc, "state": state}))
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
+  except tf.errors.OpError as error:  # TensorFlow's own word for a disk that does not take it
+    raise OSError(f"{target}: {error.message.splitlines()[0]}") from error
   finally:
     shutil.rmtree(partial, ignore_errors=True)
   for old in sorted(directory.glob("step-*"))[:-KEPT]:

@@ -1,6 +1,7 @@
 """Trains a model on days 1..N-1 in moving-window order and measures it on day N."""
 
 import contextlib
+import copy
 import dataclasses
 import json
 import math
@@ -19,7 +20,7 @@ from ranking.data.prepare import prepare
 from ranking.data.schema import Array, Schema, Source
 from ranking.data.store import DayStore
 from ranking.evaluation.evaluate import Evaluator
-from ranking.models.shared_bottom import SharedBottom, parameter_counts
+from ranking.models.shared_bottom import SharedBottom, is_embedding, parameter_counts
 from ranking.optimizers.clipping import AdaptiveGradientClipping, Clip
 from ranking.optimizers.observation import Observation
 from ranking.optimizers.optimizer import ClippedOptimizer
@@ -42,7 +43,7 @@ from ranking.training.step import compile_steps
 # A resumed run may change these: they say how far and how closely it is followed, not what it is.
 FREE_ON_RESUME = re.compile(
   r"train_and_evaluate\.(run_directory|max_steps|eval_every|checkpoint_every|steps_per_call"
-  r"|observe_every|shadows|on_divergence|store_directory) ="
+  r"|observe_every|on_divergence|store_directory) ="
 )
 ONE_FOR = {"layer": "each variable", "global": "all that are clipped"}
 
@@ -83,6 +84,7 @@ def train_and_evaluate(
   seed: int = 0,
   store_directory: str = "data/store",
   distribution: Callable[[], tf.distribute.Strategy] = strategy.best_available,
+  monitor: Callable[[], DivergenceMonitor] = DivergenceMonitor,
   describe_config: Callable[[], str] = lambda: "",
 ) -> dict[str, Any]:
   """One run, from a raw log to result.json; goes on from the newest checkpoint if there is one.
@@ -114,6 +116,7 @@ def train_and_evaluate(
     seed: of initial weights and of the window.
     store_directory: where day stores are kept.
     distribution: makes the tf.distribute strategy.
+    monitor: makes what judges the run by its losses.
     describe_config: text to keep as config.gin and to compare on resume.
 
   Returns:
@@ -144,7 +147,7 @@ def train_and_evaluate(
     f"{model_name} with {method_name} at scale {scale_name} on {source.name}: "
     f"{len(batches.order):,} rows of {len(store.train_days)} days, {last_step:,} steps of "
     f"{batch_size}, learning rate {learning_rate:g} × {learning_rate_multiplier:g}, seed {seed}; "
-    f"day N = {store.eval_day.name}, {len(store.eval_day):,} rows"
+    f"day N = {store.eval_day.name}, {len(store.eval_day):,} rows; in {directory}"
   )
 
   replicas = distribution()
@@ -167,6 +170,9 @@ def train_and_evaluate(
   _print_variables(console, network, rule, parameters)
 
   _check_shadows(rule, shadows or {}, observe_every)
+  judge = monitor()
+  judge.max_skipped = max_skipped_steps
+  config = describe_config()  # may refuse it; before there is a run directory
   try:
     opened = RunLog(directory)
   except BlockingIOError as error:
@@ -174,8 +180,7 @@ def train_and_evaluate(
       f"another process trains in {directory}; wait for it, or give RUN another folder"
     ) from error
   with opened as log:
-    run = _Run(log, console, store, batches, network, rule, replicas, describe_config(), started)
-    run.monitor.max_skipped = max_skipped_steps
+    run = _Run(log, console, store, batches, network, rule, replicas, judge, config, started)
     run.resume()
     if run.step > last_step:
       raise SettingError(
@@ -230,13 +235,14 @@ class _Run:
     network: SharedBottom,
     rule: ClippedOptimizer,
     replicas: tf.distribute.Strategy,
+    monitor: DivergenceMonitor,
     config: str,
     started: float,
   ):
     self.log, self.console, self.store, self.batches = log, console, store, batches
     self.network, self.rule, self.replicas, self.config = network, rule, replicas, config
     self.step = 0
-    self.monitor = DivergenceMonitor()
+    self.monitor = monitor
     self.speed = Speed()
     self.started = started  # by the monotonic clock; earlier than it was, after a resume
     self.outputs: Array | None = None  # the predictions of day N at this step, once made
@@ -281,7 +287,7 @@ class _Run:
     ):
       for end in pace.calls(first):
         observing = pace.is_due(end, pace.observe_every)
-        with self.speed.of(self.batches.batch_size * (end - self.step)):
+        with self.speed.of(self.batches.batch_size * (end - self.step), observing):
           count = tf.constant(end - self.step, tf.int32)
           measured, finite, observations = steps(data, count, observing)
           measured = measured.numpy()
@@ -297,7 +303,10 @@ class _Run:
           lost = " without a checkpoint of it, for it has diverged" * (
             self.monitor.status == "diverged"
           )
-          raise Stopped(f"stopped by a signal after step {end}{lost}; the same command goes on")
+          raise Stopped(
+            f"stopped by a signal after step {end}{lost}; the same command with "
+            f"RUN={self.directory} goes on"
+          )
         if pace.is_due(end, pace.checkpoint_every) and end < last:
           self.save()
 
@@ -358,8 +367,11 @@ class _Run:
 
   def finish(self) -> dict[str, Any]:
     """The last verdict, checkpoint, evaluation and predictions; returns the result's figures."""
-    status = self.monitor.finish()
-    self.save()  # first: what follows takes a while, and may be stopped
+    last_words = copy.deepcopy(self.monitor)  # a run that goes on with more steps has said none
+    status = last_words.finish()
+    if status != "diverged":
+      self.save()  # first: what follows takes a while, and may be stopped
+    self.monitor = last_words
     outputs = self.evaluate()
     Predictions.of(outputs, self.store).save(self.directory)
     metrics, by = self.evaluator.figures(outputs), self.evaluator.figures_by(outputs)
@@ -382,6 +394,8 @@ class _Run:
 class Speed:
   """Examples per second of training calls; those that compile only count if there are no others.
 
+  A call compiles if none before was of its kind: with or without an observation.
+
   Its attributes are its whole state; which call compiles is a matter of the process.
   """
 
@@ -391,21 +405,21 @@ class Speed:
   compiling_seconds: float = 0.0
 
   def __post_init__(self) -> None:
-    self._compiled = False
+    self._compiled: set[bool] = set()
 
   @contextlib.contextmanager
-  def of(self, examples: int) -> Iterator[None]:
+  def of(self, examples: int, observing: bool) -> Iterator[None]:
     """Times the body as one call over so many examples."""
     started = time.monotonic()
     yield
     seconds = time.monotonic() - started
-    if self._compiled:
+    if observing in self._compiled:
       self.examples += examples
       self.seconds += seconds
     else:
       self.compiling_examples += examples
       self.compiling_seconds += seconds
-    self._compiled = True
+    self._compiled.add(observing)
 
   @property
   def examples_per_second(self) -> float:
@@ -426,7 +440,7 @@ def _print_variables(
   """The parameter table, and which variable gets which rule."""
   rows: list[tuple[str, str, int, str]] = []
   for variable in network.trainable_variables:
-    if "embedding" not in variable.name:
+    if not is_embedding(variable):
       shape = " × ".join(str(size) for size in variable.shape)
       clip = type(rule.clip).__name__ if rule.is_clipped(variable) else "direction alone"
       rows.append((_name(variable), shape, math.prod(variable.shape), clip))
@@ -464,11 +478,28 @@ def _check_settings(settings: dict[str, Any]) -> None:
       wanted = "less than 2 ** 32" if name == "seed" else "finite"
       wanted += ', or "all"' * (name == "window_hours")
       raise SettingError(f"train_and_evaluate.{name} is {value!r}; make it {wanted}")
+    if name == "batch_size" and value == 1:
+      raise SettingError(
+        "train_and_evaluate.batch_size is 1; make it 2 or more: a model whose units have died is "
+        "known by two rows with one output"
+      )
     may_be_zero = name in ("window_hours", "seed")
     if not (value > 0 or (may_be_zero and value == 0)):
       wanted = "0 or more" if may_be_zero else "positive"
       raise SettingError(f"train_and_evaluate.{name} is {value!r}; make it {wanted}")
+  for name, is_right, wanted in (
+    ("source", lambda made: not isinstance(made, type), "an object, such as @Synthetic()"),
+    ("lookback", lambda made: made is None or isinstance(made, Lookback), "@Lookback() or None"),
+    ("schedule", lambda made: made is None or callable(made), "a class, such as @LinearWarmUp"),
+    ("distribution", callable, "a function, such as @best_available"),
+  ):
+    if not is_right(settings[name]):
+      raise SettingError(f"train_and_evaluate.{name} is {settings[name]!r}; make it {wanted}")
   for name, clip in (settings["shadows"] or {}).items():
+    if not isinstance(clip, Clip):
+      raise SettingError(
+        f"train_and_evaluate.shadows names {name}, {clip!r}; make it a clip, such as @Clippy()"
+      )
     if clip.initial_memory():
       raise SettingError(
         f"train_and_evaluate.shadows names {name}, {type(clip).__name__}, which judges by earlier "
@@ -500,7 +531,7 @@ def _check_same_run(directory: Path, old: str, new: str) -> None:
     {  # a long value goes on in indented lines
       re.sub(r"\s*\\?\n\s*", " ", binding).strip()
       for binding in re.split(r"\n(?=\S)", text)
-      if binding.strip() and not FREE_ON_RESUME.search(binding)
+      if binding.strip() and not binding.startswith("#") and not FREE_ON_RESUME.search(binding)
     }
     for text in (old, new)
   ]

@@ -42,6 +42,7 @@ def compile_steps(
     gradients = tape.gradient(loss, variables)
     # Losses are shares of a global mean, so gradients of replicas are summed, never averaged.
     pairs = list(optimizer.aggregate_gradients(zip(gradients, variables, strict=True)))
+    treated = optimizer.distinct([pairs[k] for k in clipped]) if clipped else []
     observations = observe(optimizer, pairs, shadows) if observing else []
     optimizer.apply_gradients(pairs, skip_gradients_aggregation=True, loss=loss)
     measured = health.measure(
@@ -49,7 +50,7 @@ def compile_steps(
       model.weighted(model.constant_losses(batch)),
       task_losses,
       outputs,
-      [pairs[k][0] for k in clipped],
+      [gradient for gradient, _ in treated],
       [factors[k] for k in clipped],
       optimizer.skipped_in_a_row > 0,
     )
