@@ -271,9 +271,33 @@ def test_the_page_says_where_naive_is_lost() -> None:
     for model, of_model in rows.groupby("model")
   }
   assert set(rows.finished) == {3}
-  assert lost["large"] == {0.1: 0, 0.2: 0, 0.3: 3, 0.4: 3, 0.8: 3}
+  assert lost["large"] == {0.1: 0, 0.2: 1, 0.3: 3, 0.4: 3, 0.8: 3}
   assert lost["small"] == {0.1: 0, 0.2: 0, 0.3: 0, 0.4: 2, 0.8: 3}
-  assert "Large at 0.3, Small at 0.4 (two of three; all at 0.8)" in WORDS
+  assert "Large at 0.2 (one of three; all at 0.3), Small at 0.4 (two of three; all at 0.8)" in WORDS
+  edges = rows.groupby("model").edge.first()  # F13 is judged at 0.8, 0.3 and 0.12
+  (caveat,) = (rule.caveat for rule in RULES if rule.name == "F13")
+  last = of_sweep("edge_kuairand").edge.iloc[0]
+  small, large, largest = 0.8 / edges["small"], 0.3 / edges["large"], 0.12 / last
+  said = (
+    f"{small:.1f} times it for Small, {large:.0f} times it for Large, {largest:.1f} times it for"
+  )
+  assert said in caveat
+
+
+def test_the_page_says_where_the_edge_of_naive_is() -> None:
+  edge = of_sweep("edge_kuairand").set_index("learning_rate")
+  assert set(edge.finished) == {5}
+  assert edge.diverged.to_dict() == {
+    **{0.06: 0, 0.07: 0, 0.08: 0, 0.09: 2},
+    **{0.1: 4, 0.12: 4, 0.15: 5},
+  }
+  said = "of five seeds none is lost up to 0.08, two at 0.09, four at 0.1 and at 0.12, all at 0.15"
+  assert said in WORDS
+  text = MEASURES["auc"].text
+  least, most = text(edge["mean"][0.08]), text(edge["mean"][0.06])
+  assert f"an AUC of {most} at 0.06, of {least} at 0.08" in WORDS
+  of_three = of_sweep("calibration_kuairand").set_index("learning_rate").diverged
+  assert of_three.to_dict() == {0.0125: 0, 0.025: 0, 0.05: 0, 0.1: 3, 0.2: 3}
 
 
 def test_the_page_says_what_adam_does() -> None:

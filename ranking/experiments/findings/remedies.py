@@ -73,8 +73,8 @@ F13 = Rule(
   _windows_and_warm_up_help_small_models,
   "make sweep SWEEP=experiments/mitigations_small_{log}.gin, and likewise large and large_dcn",
   "Each model at the lowest of the rates tried at which all its runs are lost without them, which "
-  "is not equally far beyond the last that all survive: on kuairand 2.7 times it for Small, 1.5 "
-  "times it for the others.",
+  "is not equally far beyond the last that all survive: on kuairand 2.7 times it for Small, 3 "
+  "times it for Large, 1.5 times it for Large+DCN.",
 )
 
 
