@@ -67,7 +67,8 @@ def test_a_training_command_of_the_pages_runs(
     given["raw"] = str(folder)
   given["run"] = str(tmp_path / "run")
   given["scale"] = "proxy"  # the paper's widths take minutes
-  given["set"] = f"{given.get('set', '')} {TINY_LOG} {TINY_RUN}"
+  generated = TINY_LOG if given.get("data", "synthetic") == "synthetic" else ""
+  given["set"] = f"{given.get('set', '')} {generated} {TINY_RUN}"
   monkeypatch.chdir(tmp_path)
   flags.FLAGS.unparse_flags()
   flags.FLAGS(["main", *(f"--{name}={value}" for name, value in given.items())])
