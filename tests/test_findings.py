@@ -352,7 +352,8 @@ def test_each_change_must_lower_the_ratio():
   for diverged, p, expected in (
     ([10, 1, 0], 0.01, "reproduced"),
     ([10, 8, 7], 0.3, "undecided"),
-    ([10, 10, 0], 0.01, "not reproduced"),
+    ([10, 10, 0], 0.3, "undecided"),  # ten of ten twice say little
+    ([1, 10, 0], 0.01, "not reproduced"),
   ):
     assert verdict("F11", FakeLog({}, {"table3": table3(diverged, p)})) == expected
 
@@ -378,7 +379,7 @@ def mitigations(saves: Sequence[str]) -> dict[str, pd.DataFrame]:
 def test_mitigations_must_save_the_small_models_and_not_the_largest():
   assert verdict("F13", FakeLog(mitigations(["small", "large"]))) == "reproduced"
   assert verdict("F13", FakeLog(mitigations(list(MODELS)))) == "not reproduced"
-  assert verdict("F13", FakeLog(mitigations([]))) == "not reproduced"
+  assert verdict("F13", FakeLog(mitigations([]))) == "undecided"  # five runs may hide a help
   assert verdict("F13", FakeLog(mitigations(["small"]))) == "undecided"
 
 

@@ -19,7 +19,7 @@ def _each_simplification_helps(log: Log) -> Judgement:
   helps = (changes.p_holm <= LEVEL) & (changes.ratio < unchanged.ratio)
   if helps.all():
     verdict: Verdict = "reproduced"
-  elif (changes.ratio >= unchanged.ratio).any() and unchanged.ratio > 0:
+  elif ((changes.p_holm <= LEVEL) & (changes.ratio > unchanged.ratio)).any():
     verdict = "not reproduced"
   else:
     verdict = "undecided"
@@ -30,11 +30,11 @@ def _each_simplification_helps(log: Log) -> Judgement:
 F11 = Rule(
   "F11",
   "A smaller model, no DCN, fewer features, fewer tasks each lower the divergence ratio",
-  "Reproduced if each does after Holm's correction; not reproduced if one does not lower it "
-  "at all.",
+  "Reproduced if each does after Holm's correction; not reproduced if one raises it after that.",
   _each_simplification_helps,
   "make table3 DATA={log}",
-  "Ten runs a change: only large differences can be told from chance.",
+  "Ten runs a change: only large differences can be told from chance. Until this was seen, the rule "
+  "called not reproduced what left the count as it was.",
 )
 
 
@@ -58,7 +58,7 @@ def _windows_and_warm_up_help_small_models(log: Log) -> Judgement:
     )
   if saved["small"] and saved["large"] and not saved["large_dcn"]:
     verdict: Verdict = "reproduced"
-  elif saved["large_dcn"] or not (saved["small"] or saved["large"]):
+  elif saved["large_dcn"]:
     verdict = "not reproduced"
   else:
     verdict = "undecided"
@@ -69,7 +69,7 @@ F13 = Rule(
   "F13",
   "A wider window and a slower warm-up help, and stop helping as the model grows",
   "Reproduced if some of them saves runs of Small and of Large, after Holm's correction, and "
-  "none of Large+DCN; not reproduced if one saves Large+DCN, or none the two others.",
+  "none of Large+DCN; not reproduced if one saves Large+DCN.",
   _windows_and_warm_up_help_small_models,
   "make sweep SWEEP=experiments/mitigations_small_{log}.gin, and likewise large and large_dcn",
   "Each model at the lowest of the rates tried at which all its runs are lost without them, which "
