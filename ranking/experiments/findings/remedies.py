@@ -33,8 +33,8 @@ F11 = Rule(
   "Reproduced if each does after Holm's correction; not reproduced if one raises it after that.",
   _each_simplification_helps,
   "make table3 DATA={log}",
-  "Ten runs a change: only large differences can be told from chance. Until this was seen, the rule "
-  "called not reproduced what left the count as it was.",
+  "Ten runs a change: only large differences can be told from chance. Until this was seen, the "
+  "rule called not reproduced what left the count as it was.",
 )
 
 
