@@ -115,7 +115,7 @@ def test_the_figures_of_the_two_choices_are_those_of_their_sweeps(
 ) -> None:
   rows = pd.read_csv(DOCS / "results" / f"{experiment}_kuairand" / "summary.csv")
   rows = rows[rows.task == "is_click"]
-  assert (rows.finished == 2).all()
+  assert (rows.finished == 3).all()
   assert (rows.diverged == 0).all()
   table = re.findall(rf'^\| (\w+), `{option}="(\w+)"` \| (.*) \|$', PAGE, re.MULTILINE)
   assert len(table) == len(rows.groupby(["method", "ablation"])) == 4
