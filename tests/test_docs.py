@@ -156,6 +156,11 @@ def test_the_page_says_what_a_shift_costs() -> None:
   rows = rows[rows.task == "click"]
   assert (rows.finished == 2).all()
   assert (rows.diverged == 0).all()
+  micro = rows.set_index(["method", "ablation"]).micro_diverged
+  assert micro[micro > 0].to_dict() == {
+    **{("naive", "no_shift"): 2, ("naive", "shift"): 2},
+    **{("agc", "no_shift"): 1, ("agc", "shift"): 1},
+  }
   means = rows.pivot_table(index="method", columns="ablation", values="mean")
   cost = 100 * (means.no_shift - means["shift"])
   assert (cost.idxmin(), cost.idxmax()) == ("naive", "lamb")
