@@ -7,6 +7,7 @@ stopped by a signal with a checkpoint saved.
 import datetime
 import os
 import sys
+import traceback
 
 import gin
 from absl import app, flags, logging
@@ -64,8 +65,9 @@ def main(argv: list[str]) -> int:
     print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)  # gin adds where it was called
     return 2
   except TypeError as error:
-    if "configurable" not in str(error):  # which is how gin tells of an @Name that cannot be made
-      raise
+    began = loop.train_and_evaluate.__code__
+    if any(frame.f_code is began for frame, _ in traceback.walk_tb(error.__traceback__)):
+      raise  # a defect of ours; before that it is an @Name that gin cannot make
     print(f"error: {configuration.explain(error)}", file=sys.stderr)
     return 2
   except OSError as error:

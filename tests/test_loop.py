@@ -19,17 +19,21 @@ from ranking.training.pace import Pace
 from tests.conftest import FEW_FEATURES
 
 
+def calls(speed: Speed, *observing: bool) -> None:
+  """Of 1,000 examples each."""
+  for each in observing:
+    with speed.of(1000, each):
+      pass
+
+
 def test_speed_leaves_out_the_call_that_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
   clock = iter([0.0, 100.0, 100.0, 102.0, 102.0, 104.0])
   monkeypatch.setattr("time.monotonic", lambda: next(clock))
   speed = Speed()
   assert speed.examples_per_second == 0.0
-  with speed.of(1000, False):
-    pass
+  calls(speed, False)
   assert speed.examples_per_second == 10.0
-  for _ in range(2):
-    with speed.of(1000, False):
-      pass
+  calls(speed, False, False)
   assert speed.examples_per_second == 500.0
 
 
@@ -39,9 +43,7 @@ def test_speed_leaves_out_the_first_call_that_observes_as_it_compiles_anew(
   clock = iter([0.0, 100.0, 100.0, 102.0, 102.0, 302.0, 302.0, 306.0])
   monkeypatch.setattr("time.monotonic", lambda: next(clock))
   speed = Speed()
-  for observing in (False, False, True, True):
-    with speed.of(1000, observing):
-      pass
+  calls(speed, False, False, True, True)
   assert speed.examples_per_second == 2000 / 6
 
 
@@ -51,14 +53,10 @@ def test_speed_goes_on_over_a_resume_without_the_call_that_compiles_again(
   clock = iter([0.0, 100.0, 100.0, 102.0, 200.0, 300.0, 300.0, 304.0])
   monkeypatch.setattr("time.monotonic", lambda: next(clock))
   before = Speed()
-  for _ in range(2):
-    with before.of(1000, False):
-      pass
+  calls(before, False, False)
   after = Speed(**json.loads(json.dumps(dataclasses.asdict(before))))
   assert after.examples_per_second == 500.0  # of a run that is stopped at its last step as well
-  for _ in range(2):
-    with after.of(1000, False):
-      pass
+  calls(after, False, False)
   assert after.examples_per_second == 2000 / 6
 
 

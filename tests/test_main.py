@@ -20,7 +20,7 @@ from ranking.data.store import DayStore
 from ranking.evaluation import metrics
 from ranking.experiments.statistics.paired import compare
 from ranking.stability.divergence import DivergenceMonitor
-from ranking.training import interrupt
+from ranking.training import interrupt, loop
 from ranking.training.predictions import load
 from tests.conftest import FEW_FEATURES
 
@@ -329,6 +329,30 @@ def test_a_run_does_not_go_on_behind_its_checkpoint_or_on_another_day_store(
   assert command(f"--run={run}", f"--set={settings} train_and_evaluate.max_steps=6") == 2
   assert f"{run} was begun on the day store another" in capsys.readouterr().err
   assert not (run / "result.json").exists()
+
+
+def test_a_row_of_a_table_that_comes_twice_counts_once_in_the_norm_of_gradients(
+  tmp_path: Path, settings: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+  run = tmp_path / "run"
+  all_clipped = "ClippedOptimizer.exclude='' train_and_evaluate.observe_every=1"
+  one = "train_and_evaluate.max_steps=1 train_and_evaluate.steps_per_call=1"
+  assert command(f"--run={run}", f"--set={settings} {all_clipped} {one}") == 0
+  assert re.search(r"embedding tables .* Clippy", capsys.readouterr().out)
+  (row,), (seen,) = read(run, "metrics"), read(run, "health")
+  squares = [each["gradient_norm"] ** 2 for each in seen["observations"].values()]
+  assert row["gradient_norm"] == pytest.approx(sum(squares) ** 0.5, rel=1e-5)
+
+
+def test_a_defect_is_no_bad_input(
+  tmp_path: Path, settings: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  def broken(*_: object) -> None:
+    raise TypeError("a defect")
+
+  monkeypatch.setattr(loop, "parameter_counts", broken)
+  with pytest.raises(TypeError, match="a defect"):
+    command(f"--run={tmp_path / 'run'}", f"--set={settings}")
 
 
 def test_how_much_a_run_must_learn_may_be_bound(tmp_path: Path, settings: str) -> None:

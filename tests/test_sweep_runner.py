@@ -232,6 +232,14 @@ def test_a_directory_that_holds_another_trial_is_refused():
     runner.check_directories(changed, ROOT)
 
 
+def test_a_damaged_description_of_a_trial_is_named():
+  run(trials=TRIALS[:1])
+  for damage in ('{"config": ', "3"):
+    (ROOT / TRIALS[0].name / "trial.json").write_text(damage)
+    with pytest.raises(SweepError, match=r"trial.json is damaged \(.*\); remove its folder"):
+      runner.check_directories(TRIALS, ROOT)
+
+
 def test_preparing_that_fails_is_the_error_and_no_run_begins():
   code = "import sys; sys.exit('error: RAW folder nowhere is not there')"
   with pytest.raises(SweepError, match=r"^RAW folder nowhere is not there$"):

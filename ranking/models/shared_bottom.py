@@ -8,7 +8,7 @@ import tensorflow_recommenders as tfrs
 import tf_keras
 
 from ranking.data.schema import Array, Schema
-from ranking.models.tasks import constant_losses, constant_output, ranking_task, scope
+from ranking.models.tasks import constant_losses, constant_output, layer_name, ranking_task
 
 
 class SharedBottom(tfrs.Model):
@@ -45,7 +45,7 @@ class SharedBottom(tfrs.Model):
     widths = embedding_widths(seen, self.input_width - len(self._dense_columns))
     self._embeddings = {
       feature.name: tf_keras.layers.Embedding(
-        feature.vocabulary_size, widths[feature.name], name=f"embedding_{scope(feature.name)}"
+        feature.vocabulary_size, widths[feature.name], name=f"embedding_{layer_name(feature.name)}"
       )
       for feature in (*seen.of_kind("categorical"), *seen.of_kind("bag"))
     }
@@ -58,12 +58,12 @@ class SharedBottom(tfrs.Model):
     self._hidden = _mlp("hidden", hidden_units, width_scale)
     self._towers = {
       task.name: [
-        *_mlp(f"{scope(task.name)}_tower", tower_units, width_scale),
+        *_mlp(f"{layer_name(task.name)}_tower", tower_units, width_scale),
         # Starts as the best constant predictor: no task begins with a shock to the shared layers.
         tf_keras.layers.Dense(
           1,
           bias_initializer=tf_keras.initializers.Constant(constant_output(task, known)),
-          name=f"{scope(task.name)}_logit",
+          name=f"{layer_name(task.name)}_logit",
         ),
       ]
       for task, known in zip(schema.tasks, schema.label_statistics, strict=True)

@@ -11,7 +11,7 @@ import tf_keras
 from ranking.data.schema import LabelStatistics, Task
 
 
-def scope(name: str) -> str:
+def layer_name(name: str) -> str:
   """A column's name as TensorFlow takes it in that of a layer; one that it does not gets a number.
 
   Begins with a letter or a digit, and differs for two names that differ.
@@ -31,7 +31,7 @@ def ranking_task(task: Task) -> tfrs.tasks.Ranking:
     loss = tf_keras.losses.BinaryCrossentropy(from_logits=True, reduction=reduction)
   else:
     loss = tf_keras.losses.MeanSquaredError(reduction=reduction)
-  return tfrs.tasks.Ranking(loss=loss, name=f"{scope(task.name)}_loss")
+  return tfrs.tasks.Ranking(loss=loss, name=f"{layer_name(task.name)}_loss")
 
 
 def constant_output(task: Task, known: LabelStatistics) -> float:

@@ -438,14 +438,19 @@ def _print_variables(
   console: Console, network: SharedBottom, rule: ClippedOptimizer, parameters: dict[str, int]
 ) -> None:
   """The parameter table, and which variable gets which rule."""
-  rows: list[tuple[str, str, int, str]] = []
-  for variable in network.trainable_variables:
-    if not is_embedding(variable):
-      shape = " × ".join(str(size) for size in variable.shape)
-      clip = type(rule.clip).__name__ if rule.is_clipped(variable) else "direction alone"
-      rows.append((_name(variable), shape, math.prod(variable.shape), clip))
-  tables = len(network.trainable_variables) - len(rows)
-  rows.append((f"{tables} embedding tables", "", parameters["embedding"], "direction alone"))
+
+  def clip_of(variable: tf.Variable) -> str:
+    return type(rule.clip).__name__ if rule.is_clipped(variable) else "direction alone"
+
+  variables = network.trainable_variables
+  rows: list[tuple[str, str, int, str]] = [
+    (_name(v), " × ".join(map(str, v.shape)), math.prod(v.shape), clip_of(v))
+    for v in variables
+    if not is_embedding(v)
+  ]
+  tables = [variable for variable in variables if is_embedding(variable)]
+  of_tables = ", ".join(dict.fromkeys(map(clip_of, tables)))
+  rows.append((f"{len(tables)} embedding tables", "", parameters["embedding"], of_tables))
   rows.append(("all but embeddings", "", parameters["non_embedding"], ""))
   title = (
     f"Input width {network.input_width}. {rule.direction} of the {rule.accumulate} gradient, "

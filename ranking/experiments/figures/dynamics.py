@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 from ranking.experiments import series
 from ranking.experiments.figures import style
 from ranking.experiments.figures.moments import Moments
-from ranking.models.tasks import scope
+from ranking.models.tasks import layer_name
 
 LOSS_SHOWN = 1.5  # times the best constant's; what is worse leaves through the top
 MEASUREMENTS = {  # by the method whose factor each decides
@@ -135,7 +135,7 @@ def representative_layers(variables: Iterable[str], tasks: pd.DataFrame) -> dict
   layers |= {"bottom hidden layer": hidden[0], "top hidden layer": hidden[-1]}
   for kind in series.MEASURES:
     task = tasks.task[tasks.kind == kind].iloc[0]
-    (layers[f"{kind} task"],) = _kernels(names, f"{scope(task)}_logit/")
+    (layers[f"{kind} task"],) = _kernels(names, f"{layer_name(task)}_logit/")
   return layers
 
 
