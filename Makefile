@@ -52,39 +52,41 @@ train: setup ## one run: CONFIG, and DATA, SCALE, RAW, RUN, SET
 	  $(if $(RUN),--run=$(call quoted,$(RUN))) $(if $(SET),--set=$(call quoted,$(SET)))
 
 prepare: setup ## the day store of a log, which train makes itself: DATA, RAW, SET
-	$(BIN)/python -m scripts.prepare_data --data=$(call quoted,$(DATA)) \
+	$(BIN)/python -m ranking.commands.prepare --data=$(call quoted,$(DATA)) \
 	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(SET),--set=$(call quoted,$(SET)))
 
 data-report: setup ## what a log holds day by day: DATA, RAW
 	@set -e; made=$$($(MAKE) --no-print-directory prepare) || { echo "$$made"; exit 2; }; \
 	store=$$(echo "$$made" | tail -n 1); \
-	echo "$(BIN)/python -m scripts.data_report --store=$$store"; \
-	$(BIN)/python -m scripts.data_report --store="$$store"
+	echo "$(BIN)/python -m ranking.commands.data_report --store=$$store"; \
+	$(BIN)/python -m ranking.commands.data_report --store="$$store"
 
 sweep: setup ## a grid of runs: SWEEP, and RAW, JOBS, SHARD=1/2
-	$(BIN)/python -m scripts.sweep --sweep=$(call quoted,$(SWEEP)) \
+	$(BIN)/python -m ranking.sweeps.command --sweep=$(call quoted,$(SWEEP)) \
 	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
 
 table2: setup ## the paper's comparison of methods: DATA, RAW, JOBS, SHARD
 table3: setup ## what makes training fragile: DATA, RAW, JOBS, SHARD
+table2: MODULE := ranking.sweeps.table2_command
+table3: MODULE := experiments.table3_command
 table2 table3:
-	$(BIN)/python -m scripts.$@ --experiment=$(call quoted,experiments/$@_$(DATA).gin) \
+	$(BIN)/python -m $(MODULE) --experiment=$(call quoted,experiments/$@_$(DATA).gin) \
 	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
 
 compare: setup ## every method against REFERENCE, paired: DATA, or SWEEP; RAW, JOBS, SHARD
-	$(BIN)/python -m scripts.compare --reference=$(call quoted,$(REFERENCE)) \
+	$(BIN)/python -m ranking.sweeps.compare_command --reference=$(call quoted,$(REFERENCE)) \
 	  $(if $(SWEEP),--sweep=$(call quoted,$(SWEEP)),--experiment=$(call quoted,experiments/table2_$(DATA).gin)) \
 	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
 
 figures: setup ## the figures of the paper: DATA, RAW, JOBS
-	$(BIN)/python -m scripts.make_figures --data=$(call quoted,$(DATA)) \
+	$(BIN)/python -m experiments.make_figures --data=$(call quoted,$(DATA)) \
 	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS))
 
 findings: setup ## docs/findings.md from the finished runs
-	$(BIN)/python -m scripts.make_findings
+	$(BIN)/python -m experiments.make_findings
 
 report: setup ## runs/report.html, all that was run on one page
-	$(BIN)/python -m scripts.make_report $(if $(filter-out file,$(origin DATA)),--data=$(call quoted,$(DATA)))
+	$(BIN)/python -m experiments.make_report $(if $(filter-out file,$(origin DATA)),--data=$(call quoted,$(DATA)))
 
 # A thread each: processes that all want every core get in each other's way.
 test: export OMP_NUM_THREADS ?= 1
@@ -98,7 +100,7 @@ lint: setup ## style and types
 	$(BIN)/mypy
 
 doctor: setup ## checks Python, Keras, devices, memory, disk and data
-	$(BIN)/python -m scripts.doctor
+	$(BIN)/python -m ranking.commands.doctor
 
 bench: setup ## speed of metrics and optimizers, as ratios
 	$(BIN)/python -m scripts.bench_metrics

@@ -24,7 +24,7 @@ from ranking.optimizers import clipping, directions, norm_history, optimizer, sc
 from ranking.stability import divergence
 from ranking.training import loop, strategy
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parent / "configs"
 SOURCES = {
   "synthetic": synthetic,
   "kuairand": kuairand,

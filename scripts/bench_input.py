@@ -38,9 +38,10 @@ with quiet.native_stderr():
   import tensorflow as tf
 
 from ranking import optimizers
+from ranking.array import Array
 from ranking.data import window
 from ranking.data.prepare import prepare
-from ranking.data.schema import Array, DataError, Schema
+from ranking.data.schema import DataError, Schema
 from ranking.data.sources.kuairand import KuaiRand
 from ranking.data.store import DayStore
 from ranking.models.shared_bottom import SharedBottom

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from ranking.evaluation import metrics
+from ranking.measures import metrics
 
 
 def main() -> None:

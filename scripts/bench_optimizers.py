@@ -32,8 +32,9 @@ with quiet.native_stderr():
   import tf_keras
 
 from ranking import optimizers
-from ranking.data.schema import Feature, LabelStatistics, Schema, Task
+from ranking.data.schema import Feature, Schema
 from ranking.models.shared_bottom import SharedBottom
+from ranking.tasks import LabelStatistics, Task
 from ranking.training.console import Console
 
 _QUICK = flags.DEFINE_bool("quick", False, "5 rounds, 2 repeats, no direct timing of whole steps.")

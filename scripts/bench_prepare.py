@@ -27,11 +27,11 @@ def main(argv: list[str]) -> int:
   """Measures and prints a line per run; the exit code is that of the command."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   for name, default in (("data", "synthetic"), ("raw", ""), ("set", "")):
-    parser.add_argument(f"--{name}", default=default, help="as for scripts.prepare_data")
+    parser.add_argument(f"--{name}", default=default, help="as for ranking.commands.prepare")
   parser.add_argument("--repeats", type=int, default=1, help="how often; 1 if not given")
   given = parser.parse_args(argv)
   root = Path(__file__).resolve().parent.parent
-  command = [sys.executable, "-m", "scripts.prepare_data", f"--data={given.data}"]
+  command = [sys.executable, "-m", "ranking.commands.prepare", f"--data={given.data}"]
   if given.raw:
     command.append(f"--raw={Path(given.raw).resolve()}")
   if given.set:

@@ -30,7 +30,8 @@ import rich.console
 import rich.progress
 from absl import app, flags
 
-from ranking.data.schema import Array, DataError
+from ranking.array import Array
+from ranking.data.schema import DataError
 
 _OUT = flags.DEFINE_string("out", None, "Folder to write: new, empty, or an earlier sample.")
 _ROWS = flags.DEFINE_integer("rows", 12_530_806, "Rows of big_matrix.csv, at least 1,000.")

@@ -16,10 +16,11 @@ from absl import app, flags
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from ranking.array import Array
 from ranking.data.rows import read_whole
-from ranking.data.schema import Array, DataError, Log
+from ranking.data.schema import DataError, Log
 from ranking.data.sources.synthetic import Synthetic
-from ranking.evaluation import metrics
+from ranking.measures import metrics
 
 COLOURS: Final = ("#0072B2", "#E69F00", "#D55E00")  # colour-blind safe, and told apart by markers
 MARKERS: Final = ("o", "s", "^")

@@ -16,7 +16,8 @@ import numpy as np
 from ranking import quiet
 
 with quiet.native_stderr():
-  from ranking.data.schema import Array, DataError
+  from ranking.array import Array
+  from ranking.data.schema import DataError
   from ranking.data.store import DayStore
   from ranking.data.window import window_order
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from ranking.data import prepare, store
-from ranking.data.schema import Bag, Log, Task
+from ranking.data.schema import Bag, Log
+from ranking.tasks import Task
 
 DAY_NAMES = ("2024-03-01", "2024-03-02", "2024-03-03", "2024-03-04")
 ROWS_PER_DAY = (70, 50, 60, 40)

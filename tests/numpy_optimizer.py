@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ranking.data.schema import Array
+from ranking.array import Array
 from ranking.optimizers import (
   AdaGC,
   Adagrad,

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ranking.array import Array
 from ranking.data import draft, features
 from ranking.data.features import Moments, Values
 from ranking.data.lookback import Latest, Lookback, Rates, terms
 from ranking.data.prepare import prepare
-from ranking.data.schema import Array, Bag, Log, Schema
+from ranking.data.schema import Bag, Log, Schema
 from ranking.data.store import ARRAYS, Day, DayStore
 from tests.conftest import TinySource
 

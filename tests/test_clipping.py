@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from tensorflow_recommenders.experimental.optimizers.clippy_adagrad import shrink_by_references
 
-from ranking.data.schema import Array
+from ranking.array import Array
 from ranking.optimizers import (
   AdaGC,
   AdaptiveGradientClipping,

@@ -11,12 +11,13 @@ import pytest
 
 from ranking.data.prepare import prepare
 from ranking.data.store import DayStore
-from ranking.experiments.search import Search
-from ranking.experiments.statistics import paired
-from ranking.experiments.sweep import Sweep
-from ranking.experiments.tables import arms
-from ranking.training.predictions import FILE
-from scripts import compare, sweep
+from ranking.evaluation.predictions import FILE
+from ranking.sweeps import command as sweep
+from ranking.sweeps import compare_command as compare
+from ranking.sweeps import paired
+from ranking.sweeps.search import Search
+from ranking.sweeps.sweep import Sweep
+from ranking.sweeps.tables import arms
 from tests.conftest import TinySource, make_log
 from tests.test_comparison import judged
 from tests.test_sweep_results import hold
@@ -25,14 +26,14 @@ pytestmark = pytest.mark.usefixtures("own_folder")
 
 ROOT = Path(__file__).parent.parent
 FAKE = (sys.executable, str(ROOT / "tests" / "fake_trainer.py"))
-HEADER = "from __gin__ import dynamic_registration\nfrom ranking.experiments import sweep\n"
+HEADER = "from __gin__ import dynamic_registration\nfrom ranking.sweeps import sweep\n"
 METHODS = f"""{HEADER}
 sweep.Sweep.models = ["small"]
 sweep.Sweep.methods = ["clippy", "gc", "naive"]
 sweep.Sweep.seeds = [0, 1]
 """
 SEARCH = f"""{HEADER}
-from ranking.experiments import search
+from ranking.sweeps import search
 search.Search.columns = {{"Clippy": ["clippy"], "GC": ["gc"], "LAMB": ["lamb"]}}
 search.Search.models = ["small"]
 search.Search.learning_rate_multipliers = [1.0]
@@ -185,7 +186,7 @@ def test_a_table_2_without_its_reference_says_how_to_finish_it(
   assert make_search(file) == 2
   assert one_line(capfd) == (
     "error: runs/mine has Clippy finished on no model; run: "
-    "python -m scripts.table2 --experiment=mine.gin\n"
+    "python -m ranking.sweeps.table2_command --experiment=mine.gin\n"
   )
   assert not OUTPUTS[0].exists()
 
@@ -235,7 +236,7 @@ def test_it_needs_a_reference_and_one_of_the_two_kinds(
   with pytest.raises(SystemExit) as stop:
     compare.main(flags)
   assert stop.value.code == 2
-  assert "scripts.compare: error: " in capfd.readouterr().err
+  assert "ranking.sweeps.compare_command: error: " in capfd.readouterr().err
 
 
 def test_the_days_of_the_repository_are_the_last_seven_of_every_method():

@@ -12,22 +12,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ranking.array import Array
 from ranking.data.prepare import prepare
-from ranking.data.schema import Array
 from ranking.data.store import DayStore
-from ranking.evaluation.metrics import evaluate
-from ranking.experiments import results
-from ranking.experiments.search import Search
-from ranking.experiments.statistics import paired
-from ranking.experiments.statistics.differences import paired_difference
-from ranking.experiments.statistics.significance import detectable_difference, holm
-from ranking.experiments.sweep import Method, Sweep, SweepError, Trial
-from ranking.experiments.tables import arms, rendering
-from ranking.experiments.tables.arms import Arm
-from ranking.experiments.tables.comparison import comparison
-from ranking.experiments.tables.contrasts import COLUMNS, contrasts
-from ranking.experiments.tables.document import Document, Table
-from ranking.training.predictions import FILE, Predictions
+from ranking.evaluation.predictions import FILE, Predictions
+from ranking.measures.differences import paired_difference
+from ranking.measures.significance import detectable_difference, holm
+from ranking.sweeps import paired, results
+from ranking.sweeps.search import Search
+from ranking.sweeps.sweep import Method, Sweep, SweepError, Trial
+from ranking.sweeps.tables import arms, rendering
+from ranking.sweeps.tables.arms import Arm
+from ranking.sweeps.tables.comparison import comparison
+from ranking.sweeps.tables.contrasts import COLUMNS, contrasts
+from ranking.sweeps.tables.document import Document, Table
+from ranking.tasks import evaluate
 from tests.conftest import TinySource, make_log
 from tests.test_sweep_results import finished, hold
 
@@ -66,7 +65,9 @@ def judged(root: Path, trial: Trial, store: DayStore, status: str = "ok", **more
   made = outputs(trial, store)
   changes = {
     **{"store": str(store.directory), "eval_day": store.eval_day.name},
-    "metrics": evaluate(store.schema.tasks, store.eval_day.labels, made),
+    "metrics": evaluate(
+      store.schema.tasks, store.schema.label_statistics, store.eval_day.labels, made
+    ),
     **more,
   }
   directory = hold(root, trial, result=finished(trial, status=status, **changes))

@@ -14,11 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ranking.array import Array
 from ranking.data import report
 from ranking.data.prepare import prepare
 from ranking.data.report import TOP_IDS, by_day, measure, psi, to_markdown, warnings
-from ranking.data.schema import Array, Bag, Log, Task
+from ranking.data.schema import Bag, Log
 from ranking.data.store import Day, DayStore
+from ranking.tasks import Task
 from tests.conftest import DAY_NAMES, MS_PER_DAY, ROWS_PER_DAY, START, TinySource, make_log
 from tests.packing import with_changes
 
@@ -442,7 +444,7 @@ def test_the_page_has_the_warnings_on_top_and_tables_of_one_width(
 
 
 def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
-  line = [sys.executable, "-m", "scripts.data_report", *arguments]
+  line = [sys.executable, "-m", "ranking.commands.data_report", *arguments]
   return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ranking.data.schema import Array
+from ranking.array import Array
 from ranking.optimizers.directions import Adagrad, Adam, Direction, Sgd, Slots
 
 RANDOM = np.random.default_rng(1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from ranking.data.schema import Array
+from ranking.array import Array
 from ranking.stability.divergence import DivergenceMonitor
 
 STEPS = 400

@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from experiments import make_findings
 from ranking import optimizers
 from ranking.optimizers.clipping import Clip
-from scripts import make_findings
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ranking import tasks
 from ranking.data import prepare, store
 from ranking.data.schema import Log
-from ranking.evaluation import metrics
 from ranking.evaluation.evaluate import Evaluator
 from ranking.models.shared_bottom import SharedBottom
 from tests.conftest import ROWS_PER_DAY, TinySource
@@ -43,7 +43,9 @@ def test_figures_are_of_every_labelled_row(tiny_store: store.DayStore) -> None:
   _, evaluate = evaluator(tiny_store, 16)
   outputs = evaluate.predictions()
   labels = np.array(tiny_store.eval_day.labels)
-  assert evaluate.figures(outputs) == metrics.evaluate(tiny_store.schema.tasks, labels, outputs)
+  schema = tiny_store.schema
+  expected = tasks.evaluate(schema.tasks, schema.label_statistics, labels, outputs)
+  assert evaluate.figures(outputs) == expected
   assert evaluate.figures(outputs)["click"]["rows"] == np.isfinite(labels[:, 0]).sum()
 
 
@@ -63,7 +65,9 @@ def test_figures_by_value_are_those_of_its_rows_most_rows_first(
   known = {value: hours == int(value) for value in by if value.isdigit()}
   assert len(known) >= 3
   for value, rows in known.items():
-    assert by[value] == metrics.evaluate(by_hour.schema.tasks, labels[rows], outputs[rows])
+    schema = by_hour.schema
+    expected = tasks.evaluate(schema.tasks, schema.label_statistics, labels[rows], outputs[rows])
+    assert by[value] == expected
   counts = [sum(rows) if (rows := known.get(value)) is not None else None for value in by]
   sizes = [count for count in counts if count is not None]
   assert sizes == sorted(sizes, reverse=True)

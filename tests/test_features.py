@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ranking.array import Array
 from ranking.data.lookback import PRIOR_ROWS, Lookback
-from ranking.data.schema import Array, Bag, DataError, Feature, LabelStatistics, Log, Task
+from ranking.data.schema import Bag, DataError, Feature, Log
+from ranking.tasks import LabelStatistics, Task
 from tests.conftest import make_log
 from tests.packing import Packed, as_of, encode, encode_bag, pack, standardise
 

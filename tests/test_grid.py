@@ -14,10 +14,10 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from ranking.experiments import results
-from ranking.experiments.figures import curves, grid, style
-from ranking.experiments.sweep import Method, Sweep
-from ranking.experiments.tables import points
+from ranking.sweeps import results
+from ranking.sweeps.figures import curves, grid, style
+from ranking.sweeps.sweep import Method, Sweep
+from ranking.sweeps.tables import points
 from tests.test_summary import LOST, OK, End, outcome
 from tests.test_sweep_results import hold
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ranking.data.schema import Array
+from ranking.array import Array
 from ranking.stability import health
 from ranking.training import strategy
 from tests.fresh_process import in_fresh_process

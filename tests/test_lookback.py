@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ranking.array import Array
 from ranking.data.lookback import MS_PER_HOUR, PRIOR_ROWS, Lookback
 from ranking.data.prepare import prepare
-from ranking.data.schema import Array, DataError, Log
+from ranking.data.schema import DataError, Log
 from ranking.data.store import DayStore
 from tests.conftest import TinySource, make_log
 from tests.packing import as_of, pack, recent

@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from ranking.data.schema import Array
+from ranking.array import Array
 from ranking.training import loop
 from ranking.training.loop import FREE_ON_RESUME, SettingError, Speed, _check_same_run
 from ranking.training.pace import Pace

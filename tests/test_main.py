@@ -17,11 +17,11 @@ from absl import flags
 
 from ranking import main
 from ranking.data.store import DayStore
-from ranking.evaluation import metrics
-from ranking.experiments.statistics.paired import compare
+from ranking.evaluation.predictions import load
 from ranking.stability.divergence import DivergenceMonitor
+from ranking.sweeps.paired import compare
+from ranking.tasks import evaluate
 from ranking.training import interrupt, loop
-from ranking.training.predictions import load
 from tests.conftest import FEW_FEATURES
 
 TINY_LOG = (
@@ -109,7 +109,7 @@ def test_the_predictions_of_a_run_score_as_its_result_says(tmp_path: Path, setti
   assert predicted.tasks == tuple(result["metrics"])
   assert predicted.outputs.dtype == np.float32
   labels = np.array(store.eval_day.labels)
-  measured = metrics.evaluate(store.schema.tasks, labels, predicted.outputs)
+  measured = evaluate(store.schema.tasks, store.schema.label_statistics, labels, predicted.outputs)
   assert json.loads(json.dumps(measured)) == result["metrics"]
   assert not compare(run, run, "click").value
 

@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
 
-from ranking.data.schema import Array, Task
-from ranking.evaluation.metrics import Z95, auc, evaluate, evaluate_binary, evaluate_regression
+from ranking.array import Array
+from ranking.measures.metrics import Z95, auc, evaluate_binary, evaluate_regression
+from ranking.tasks import LabelStatistics, Task, evaluate
 
 TASKS = (Task("click", "binary"), Task("rating", "regression"))
+KNOWN = (LabelStatistics(9, 0.5, 0.25),) * 2
 NAN = math.nan
 
 ROWS = 5000
@@ -223,7 +225,7 @@ def test_one_non_finite_prediction_leaves_counts_and_no_figure(bad: float) -> No
 def test_a_task_without_any_label_has_zero_rows_and_no_figure() -> None:
   for rows in (0, 3):
     labels, outputs = np.full((rows, 2), NAN), np.zeros((rows, 2))
-    measured = evaluate(TASKS, labels, outputs)
+    measured = evaluate(TASKS, KNOWN, labels, outputs)
     assert measured["click"] == {
       "kind": "binary", "auc": None, "ci95": None, "rows": 0, "positives": 0, "logloss": None,
       "calibration": None, "nonfinite": 0,
@@ -251,21 +253,21 @@ def test_result_is_json_without_nan_whatever_the_outputs(kind: str) -> None:
   special = {"all equal": labels[:, 0], "too large to square": np.full(300, 1e300)}
   special["one nan"] = np.where(np.arange(300) == 7, NAN, 0.0)
   output = special[kind] if kind in special else SCORES[kind][:300]
-  measured = evaluate(TASKS, labels, np.stack([output, output], axis=1))
+  measured = evaluate(TASKS, KNOWN, labels, np.stack([output, output], axis=1))
   assert json.loads(json.dumps(measured, allow_nan=False)) == measured
 
 
 def test_each_task_is_measured_on_its_own_column_by_its_own_kind() -> None:
   labels = np.stack([LABELS[:200], SCORES["float32"][:200]], axis=1)
   outputs = np.stack([SCORES["float32"][:200], SCORES["tied"][:200]], axis=1)
-  assert evaluate(TASKS, labels, outputs) == {
+  assert evaluate(TASKS, KNOWN, labels, outputs) == {
     "click": evaluate_binary(labels[:, 0], outputs[:, 0]),
     "rating": evaluate_regression(labels[:, 1], outputs[:, 1]),
   }
 
 
 def test_result_has_the_fields_of_the_run_directory() -> None:
-  measured = evaluate(TASKS, np.array([[0, 1], [1, 2]]), np.zeros((2, 2)))
+  measured = evaluate(TASKS, KNOWN, np.array([[0, 1], [1, 2]]), np.zeros((2, 2)))
   common = {"kind", "ci95", "rows", "calibration", "nonfinite"}
   assert set(measured["click"]) == common | {"auc", "positives", "logloss"}
   assert set(measured["rating"]) == common | {"rmse"}
@@ -278,7 +280,7 @@ def test_wrong_shapes_are_named_in_one_line(
   labels: tuple[int, ...], outputs: tuple[int, ...]
 ) -> None:
   with pytest.raises(ValueError, match=r"must both be \[rows, 2\], one column per task") as raised:
-    evaluate(TASKS, np.zeros(labels), np.zeros(outputs))
+    evaluate(TASKS, KNOWN, np.zeros(labels), np.zeros(outputs))
   assert f"got {list(labels)} and {list(outputs)}" in str(raised.value)
   assert "\n" not in str(raised.value)
 
@@ -295,9 +297,9 @@ def test_one_task_takes_two_columns_of_one_length(
 def test_a_label_outside_its_kind_is_named_with_its_task() -> None:
   outputs = np.zeros((2, 2))
   with pytest.raises(ValueError, match=r"task click: a binary label must be 0 or 1,.* got 0\.5"):
-    evaluate(TASKS, np.array([[0.5, 1], [1, 1]]), outputs)
+    evaluate(TASKS, KNOWN, np.array([[0.5, 1], [1, 1]]), outputs)
   with pytest.raises(ValueError, match="task rating: a regression label must be finite"):
-    evaluate(TASKS, np.array([[0, np.inf], [1, 1]]), outputs)
+    evaluate(TASKS, KNOWN, np.array([[0, np.inf], [1, 1]]), outputs)
   with pytest.raises(ValueError, match="got nan"):
     auc(np.array([0, 1, NAN]), np.zeros(3))
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ranking.array import Array
 from ranking.data.rows import read_whole
-from ranking.data.schema import Array, DataError, Log, Source, sha256
+from ranking.data.schema import DataError, Log, Source, sha256
 from ranking.data.sources import movielens
 from ranking.data.sources.movielens import DAY, HOUR, WEEK, MovieLens
 from tests.blocks import assert_same_log, read_in_blocks

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ranking.data.schema import Array
+from ranking.array import Array
 from ranking.optimizers import (
   AdaGC,
   Adagrad,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from ranking.data.schema import Array
+from ranking.array import Array
 from ranking.optimizers import (
   AdaGC,
   Adagrad,

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from ranking.data.schema import Array
+from ranking.array import Array
 from ranking.optimizers import (
   AdaGC,
   Adagrad,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from ranking.data.schema import Array
-from ranking.experiments.statistics.differences import (
+from ranking.array import Array
+from ranking.measures.differences import (
   Difference,
   auc_difference,
   paired_difference,

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ranking.array import Array
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import prepare
-from ranking.data.schema import Array, Log
+from ranking.data.schema import Log
 from ranking.data.store import DayStore
-from ranking.experiments.statistics.differences import auc_difference, rmse_difference
-from ranking.experiments.statistics.paired import compare, users
-from ranking.training.predictions import Predictions
+from ranking.evaluation.predictions import Predictions
+from ranking.measures.differences import auc_difference, rmse_difference
+from ranking.sweeps.paired import compare, users
 from tests.conftest import ROWS_PER_DAY, TinySource
 
 LAST = slice(sum(ROWS_PER_DAY[:-1]), None)

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ranking.array import Array
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import prepare
-from ranking.data.schema import Array, Log
+from ranking.data.schema import Log
 from ranking.data.store import DayStore
-from ranking.training.predictions import Predictions, load
+from ranking.evaluation.predictions import Predictions, load
 from tests.conftest import DAY_NAMES, ROWS_PER_DAY, TinySource
 
 

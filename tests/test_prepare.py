@@ -20,12 +20,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ranking.array import Array
 from ranking.data import draft
 from ranking.data import prepare as preparing
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import Silence, _alone, prepare
 from ranking.data.rows import read_whole
-from ranking.data.schema import Array, Bag, DataError, Log, Source
+from ranking.data.schema import Bag, DataError, Log, Source
 from ranking.data.sources.kuairand import KuaiRand
 from ranking.data.sources.movielens import MovieLens
 from ranking.data.sources.synthetic import Synthetic
@@ -332,7 +333,7 @@ def test_a_large_log_is_prepared_as_packing_it_whole_gives(
 
 def test_the_real_command_killed_twice_makes_the_store_of_one_that_was_not(tmp_path: Path) -> None:
   options = {"days": 5, "rows_per_day": 240_000, "num_users": 2_000}
-  command = [sys.executable, "-m", "scripts.prepare_data", "--set"]
+  command = [sys.executable, "-m", "ranking.commands.prepare", "--set"]
   command.append(" ".join(f"Synthetic.{name}={value}" for name, value in options.items()))
   root = Path(__file__).parent.parent
   environment = {**os.environ, "PYTHONPATH": str(root)}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ranking.data.schema import Array
+from ranking.array import Array
 from ranking.optimizers import reductions
 
 # Around a threshold of 64 elements: below, at, above; 8 divides the size, the rows, or neither.

@@ -11,7 +11,7 @@ import tf_keras
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ranking.data.schema import Array
+from ranking.array import Array
 from ranking.optimizers import ClippedOptimizer, NoClip, Sgd
 from ranking.optimizers.schedules import Cosine, InverseSquareRoot, LinearWarmUp
 

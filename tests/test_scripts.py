@@ -56,7 +56,7 @@ def test_prepare_refuses_in_one_line(tmp_path: Path) -> None:
 
 
 def test_doctor_finds_this_machine_fit_for_training() -> None:
-  done = python("-m", "scripts.doctor")
+  done = python("-m", "ranking.commands.doctor")
   assert done.returncode == 0, done.stdout
   assert "legacy Keras 2" in done.stdout
   assert "Traceback" not in done.stderr
@@ -105,6 +105,6 @@ def finished(directory: Path, method: str, seed: int, auc: float | None, status:
 def test_runs_are_drawn_over_each_other_a_diverged_one_included(tmp_path: Path) -> None:
   runs = [finished(tmp_path / name, name, 0, 0.7, "ok") for name in ("gc", "naive")]
   out = tmp_path / "pictures" / "curves.png"
-  done = python("-m", "scripts.plot_runs", *map(str, runs), f"--out={out}")
+  done = python("-m", "ranking.commands.plot", *map(str, runs), f"--out={out}")
   assert done.returncode == 0, done.stderr
   assert out.read_bytes().startswith(b"\x89PNG")

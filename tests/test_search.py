@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ranking.experiments import results
-from ranking.experiments.search import Candidate, Search, choose
-from ranking.experiments.sweep import Method, SweepError
+from ranking.sweeps import results
+from ranking.sweeps.search import Candidate, Search, choose
+from ranking.sweeps.sweep import Method, SweepError
 from tests.test_sweep_results import finished, hold
 
 GC = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])

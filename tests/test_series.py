@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ranking.experiments import series
-from ranking.experiments.series import SeriesError
+from ranking.sweeps import series
+from ranking.sweeps.series import SeriesError
 from ranking.training.run_log import RunLog
 
 SEEN = {

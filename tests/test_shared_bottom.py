@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from ranking.data.schema import Array, Feature, LabelStatistics, Schema, Task
+from ranking.array import Array
+from ranking.data.schema import Feature, Schema
 from ranking.models.shared_bottom import (
   SharedBottom,
   embedding_widths,
@@ -14,6 +15,7 @@ from ranking.models.shared_bottom import (
   parameter_counts,
 )
 from ranking.optimizers import Adagrad, ClippedOptimizer, Clippy
+from ranking.tasks import LabelStatistics, Task
 
 KNOWN = LabelStatistics(1000, 0.25, 0.2)
 # Neither in alphabetical order nor binary first.

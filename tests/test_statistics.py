@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ranking.data.schema import Array
-from ranking.evaluation.metrics import Z95, auc, evaluate_regression
-from ranking.experiments.statistics.differences import (
+from ranking.array import Array
+from ranking.measures.differences import (
   Difference,
   auc_difference,
   paired_difference,
   rmse_difference,
   spread,
 )
-from ranking.experiments.statistics.ratios import divergence_ratio, fisher_test
-from ranking.experiments.statistics.significance import detectable_difference, holm
+from ranking.measures.metrics import Z95, auc, evaluate_regression
+from ranking.measures.ratios import divergence_ratio, fisher_test
+from ranking.measures.significance import detectable_difference, holm
 
 NAN = math.nan
 Sample = tuple[Array, Array, Array, Array]

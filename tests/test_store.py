@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ranking.array import Array
 from ranking.data import card, draft, features, lookback, merge, rows, schema, store
 from ranking.data.prepare import Silence, prepare
-from ranking.data.schema import Array, DataError, Log, Schema
+from ranking.data.schema import DataError, Log, Schema
 from ranking.data.store import ARRAYS, DayStore, DayWriter
 from tests import whole_pack
 from tests.conftest import DAY_NAMES, ROWS_PER_DAY, TinySource

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranking.experiments import results
-from ranking.experiments.series import SeriesError
-from ranking.experiments.statistics.ratios import divergence_ratio
-from ranking.experiments.sweep import Method, Sweep, Trial
-from ranking.experiments.tables import points, rendering, speed, summary
-from ranking.experiments.tables.document import Document, Table
-from ranking.experiments.tables.edges import Edge
+from ranking.measures.ratios import divergence_ratio
+from ranking.sweeps import results
+from ranking.sweeps.series import SeriesError
+from ranking.sweeps.sweep import Method, Sweep, Trial
+from ranking.sweeps.tables import points, rendering, speed, summary
+from ranking.sweeps.tables.document import Document, Table
+from ranking.sweeps.tables.edges import Edge
 from tests.test_sweep_results import finished, hold
 
 GC = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])

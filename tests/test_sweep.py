@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ranking.experiments.sweep import Method, Sweep, SweepError, shard
+from ranking.sweeps.sweep import Method, Sweep, SweepError, shard
 
 GC = Method("gc", thresholds=[{"GradientClipping.threshold": [1e-1, 1e-2, 1e-3]}])
 CLIPPY = Method(

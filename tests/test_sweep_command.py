@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranking.experiments import results
-from ranking.experiments.figures import style
-from ranking.experiments.sweep import Sweep
-from scripts import sweep as command
+from ranking.sweeps import command, results
+from ranking.sweeps.figures import style
+from ranking.sweeps.sweep import Sweep
 from tests.conftest import FEW_FEATURES
 from tests.test_sweep_results import finished, hold
 
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("own_folder")
 
 ROOT = Path(__file__).parent.parent
 FAKE = (sys.executable, str(ROOT / "tests" / "fake_trainer.py"))
-HEADER = "from __gin__ import dynamic_registration\nfrom ranking.experiments import sweep\n"
+HEADER = "from __gin__ import dynamic_registration\nfrom ranking.sweeps import sweep\n"
 PATHS = (
   "runs/mine/summary.md runs/mine/summary.html runs/mine/summary.csv "
   "runs/mine/table.csv runs/mine/table.parquet"
@@ -143,7 +142,7 @@ def test_the_survival_sweep_has_ten_methods_each_with_one_setting_at_eight_rates
       "it binds ranking.training.loop.train_and_evaluate, which only runs read",
     ),
     (
-      "from ranking.experiments import search\nsearch.Search.seeds = [1]",
+      "from ranking.sweeps import search\nsearch.Search.seeds = [1]",
       [],
       "experiments/mine.gin: it describes a Search, this needs a Sweep",
     ),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ranking.experiments.progress import SweepProgress
+from ranking.sweeps.progress import SweepProgress
 
 
 class Clock:

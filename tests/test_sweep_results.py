@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ranking.experiments import results, runner
-from ranking.experiments.sweep import Method, Sweep, SweepError, Trial
-from scripts import sweep_table
+from ranking.sweeps import join_command as sweep_table
+from ranking.sweeps import results, runner
+from ranking.sweeps.sweep import Method, Sweep, SweepError, Trial
 from tests.fake_trainer import result
 
 GC = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ranking.experiments import runner
-from ranking.experiments.progress import SweepProgress
-from ranking.experiments.sweep import Sweep, SweepError, Trial
+from ranking.sweeps import runner
+from ranking.sweeps.progress import SweepProgress
+from ranking.sweeps.sweep import Sweep, SweepError, Trial
 
 FAKE = Path(__file__).parent / "fake_trainer.py"
 TRIALS = Sweep("s", ["large"], ["naive", "gc", "agc", "clippy"]).trials()

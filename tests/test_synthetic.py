@@ -18,9 +18,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from ranking.array import Array
 from ranking.data.prepare import prepare
 from ranking.data.rows import read_whole
-from ranking.data.schema import Array, DataError, Log
+from ranking.data.schema import DataError, Log
 from ranking.data.sources import synthetic
 from ranking.data.sources.synthetic import Synthetic
 

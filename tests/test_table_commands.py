@@ -9,18 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from ranking.experiments.search import Search
-from ranking.experiments.sweep import Sweep
-from scripts import sweep, table2, table3
+from experiments import table3_command as table3
+from ranking.sweeps import command as sweep
+from ranking.sweeps import table2_command as table2
+from ranking.sweeps.search import Search
+from ranking.sweeps.sweep import Sweep
 from tests.test_sweep_runner import later
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
 ROOT = Path(__file__).parent.parent
 FAKE = (sys.executable, str(ROOT / "tests" / "fake_trainer.py"))
-HEADER = "from __gin__ import dynamic_registration\nfrom ranking.experiments import sweep\n"
+HEADER = "from __gin__ import dynamic_registration\nfrom ranking.sweeps import sweep\n"
 SEARCH = f"""{HEADER}
-from ranking.experiments import search
+from ranking.sweeps import search
 gc/sweep.Method.name = "gc"
 gc/sweep.Method.thresholds = [{{"GradientClipping.threshold": [0.1, 0.01]}}]
 search.Search.columns = {{

@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranking.experiments import results
-from ranking.experiments.search import Search
-from ranking.experiments.statistics.ratios import divergence_ratio, fisher_test
-from ranking.experiments.statistics.significance import holm
-from ranking.experiments.sweep import Method, Sweep, SweepError, Trial
-from ranking.experiments.tables import rendering, table2, table3
-from ranking.experiments.tables.document import NOTHING, Document, Entry, Table, p_text
-from ranking.experiments.tables.outcomes import commits
+from experiments import table3
+from ranking.measures.ratios import divergence_ratio, fisher_test
+from ranking.measures.significance import holm
+from ranking.sweeps import results
+from ranking.sweeps.search import Search
+from ranking.sweeps.sweep import Method, Sweep, SweepError, Trial
+from ranking.sweeps.tables import rendering, table2
+from ranking.sweeps.tables.document import NOTHING, Document, Entry, Table, p_text
+from ranking.sweeps.tables.outcomes import commits
 from tests.test_sweep_results import finished, hold
 
 GC = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])

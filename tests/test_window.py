@@ -11,8 +11,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ranking.array import Array
 from ranking.data import window
-from ranking.data.schema import Array, DataError
+from ranking.data.schema import DataError
 from ranking.data.store import Day, DayStore
 from ranking.data.window import (
   MS_PER_HOUR,

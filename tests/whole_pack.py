@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ranking.array import Array
 from ranking.data.features import DENSE_LIMIT, FIRST_ID, MIN_COUNT
 from ranking.data.lookback import PRIOR_ROWS, Lookback
-from ranking.data.schema import Array, Bag, Feature, LabelStatistics, Log, Schema
+from ranking.data.schema import Bag, Feature, Log, Schema
+from ranking.tasks import LabelStatistics
 
 
 @dataclasses.dataclass(frozen=True)

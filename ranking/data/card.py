@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ranking.array import Array
 from ranking.data.draft import Draft
-from ranking.data.schema import Array, Schema, Task
-from ranking.evaluation import metrics
+from ranking.data.schema import Schema
+from ranking.tasks import KINDS, evaluate
 
 
 def describe(
@@ -44,26 +45,22 @@ def describe(
     "positives_per_day": {
       task.name: [int(day.positives[k]) for day in days]
       for k, task in enumerate(schema.tasks)
-      if task.kind == "binary"
+      if task.rules.counts_positives
     },
     "unseen_rows_of_day_n": {
       feature.name: int(np.count_nonzero(last_ids[:, k] == 0))
       for k, feature in enumerate(schema.of_kind("categorical"))
     },
     "cleaning": dict(cleaned),
-    "best_possible_on_day_n": None if truth is None else _best_possible(schema.tasks, *truth),
+    "best_possible_on_day_n": None if truth is None else _best_possible(schema, *truth),
     "made_from": identity,
   }
 
 
-def _best_possible(tasks: Sequence[Task], labels: Array, truth: Array) -> dict[str, Any]:
+def _best_possible(schema: Schema, labels: Array, truth: Array) -> dict[str, Any]:
   """What the true probabilities and means score."""
-  outputs = truth.copy()
-  for k, task in enumerate(tasks):
-    if task.kind == "binary":
-      probability = np.clip(truth[:, k], 1e-12, 1 - 1e-12)
-      outputs[:, k] = np.log(probability) - np.log1p(-probability)
-  return metrics.evaluate(tasks, labels, outputs)
+  outputs = [task.rules.outputs_of(truth[:, k]) for k, task in enumerate(schema.tasks)]
+  return evaluate(schema.tasks, schema.label_statistics, labels, np.stack(outputs, axis=1))
 
 
 def to_markdown(card: dict[str, Any]) -> str:
@@ -91,7 +88,7 @@ def to_markdown(card: dict[str, Any]) -> str:
   ]
   if card["best_possible_on_day_n"]:
     best = [
-      (task, entry["kind"], entry.get("auc", entry.get("rmse")))
+      (task, entry["kind"], entry[KINDS[entry["kind"]].measure.name])
       for task, entry in card["best_possible_on_day_n"].items()
     ]
     parts += [

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ranking.array import Array
 from ranking.data import features, lookback
 from ranking.data.features import Moments, Values
 from ranking.data.rows import without_duplicates
-from ranking.data.schema import Array, Bag, DataError, Log, Source, Task
+from ranking.data.schema import Bag, DataError, Log, Source
+from ranking.tasks import Task
 
 BLOCK_ROWS = 1 << 17  # about so many rows of a day are in memory at a time
 DRAFT = "draft.pickle"

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranking.data.schema import Array, DataError, LabelStatistics, Task
+from ranking.array import Array
+from ranking.data.schema import DataError
+from ranking.tasks import LabelStatistics, Task
 
 MIN_COUNT = 3  # an id seen less often in the training days shares the rare id of its feature
 FIRST_ID = 2  # 0 is missing or unseen in the training days, 1 is rare
@@ -134,8 +136,7 @@ def check_labels(task: Task, column: Array) -> None:
   present = column[~np.isnan(column)]
   if np.isinf(present).any():
     raise DataError(f"label {task.name} holds an infinite value; drop or clip such rows")
-  if task.kind == "binary" and not np.isin(present, (0.0, 1.0)).all():
-    wrong = present[~np.isin(present, (0.0, 1.0))][0]
-    raise DataError(
-      f"label {task.name} is binary but holds {wrong}; make it 0 or 1, or a regression"
-    )
+  try:
+    task.rules.check(present)
+  except ValueError as error:
+    raise DataError(f"label {task.name} {error}") from None

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ranking.data.schema import Array, DataError
+from ranking.array import Array
+from ranking.data.schema import DataError
 
 PRIOR_ROWS = 20.0  # an entity's rate starts at the running rate of all rows, with this weight
 MS_PER_HOUR = 3_600_000

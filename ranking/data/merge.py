@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from ranking.array import Array
 from ranking.data import draft, features
 from ranking.data.features import Moments, Values
 from ranking.data.lookback import Lookback, put_before
-from ranking.data.schema import Array, DataError, Feature, LabelStatistics
+from ranking.data.schema import DataError, Feature
+from ranking.tasks import LabelStatistics
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,12 +31,13 @@ import joblib
 import numpy as np
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from ranking.array import Array
 from ranking.data import card, draft, features, merge, rows, schema, shared, sources, store
 from ranking.data.draft import Block
 from ranking.data.features import Moments
 from ranking.data.lookback import Latest, Lookback, Rates, terms
 from ranking.data.rows import columns_of, in_order
-from ranking.data.schema import Array, DataError, Feature, Schema, Source
+from ranking.data.schema import DataError, Feature, Schema, Source
 from ranking.data.store import DayStore, DayWriter
 
 ROWS_PER_PROCESS = 500_000  # a log of fewer rows a process is not worth its start

@@ -23,9 +23,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ranking.array import Array
 from ranking.data.features import FIRST_ID
-from ranking.data.schema import Array, Feature, Schema
+from ranking.data.schema import Feature, Schema
 from ranking.data.store import Day
+from ranking.tasks import KINDS
 
 RARE_ID = 1
 REFERENCE_DAYS = 7  # at most; and at most half of the training days
@@ -240,7 +242,11 @@ def _labels_to_look_at(labels: pd.DataFrame) -> Iterator[str]:
     figures = figures.droplevel("task")
     if unlabelled := figures.index[figures.labelled == 0].tolist():
       yield f"label {task} is on no row of {_few(unlabelled)}"
-    silent = (figures.kind == "binary") & (figures.labelled > 0) & (figures.positives == 0)
+    silent = (
+      figures.kind.map(lambda kind: KINDS[kind].counts_positives)
+      & (figures.labelled > 0)
+      & (figures.positives == 0)
+    )
     if silent.any():
       yield f"label {task} is never positive on {_few(figures.index[silent].tolist())}"
 
@@ -317,7 +323,7 @@ def _rows_and_labels(report: Report) -> pd.DataFrame:
       "none"
       if not labelled
       else f"{positives:,} of {labelled:,} ({mean:.2%})"
-      if kind == "binary"
+      if KINDS[kind].counts_positives
       else f"{mean:.3f} of {labelled:,}"
       for kind, labelled, positives, mean in label.itertuples(index=False)
     ]

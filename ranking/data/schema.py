@@ -6,26 +6,15 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy.typing as npt
 import pandas as pd
 
+from ranking.array import Array
 from ranking.nearest import nearest
-
-Array = npt.NDArray[Any]
-Kind = Literal["binary", "regression"]
+from ranking.tasks import LabelStatistics, Task
 
 
 class DataError(ValueError):
   """Bad input data: the message is one line that names the thing, what it got and the cure."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-  """One of the six predictions; its mean loss over labelled rows counts `loss_weight` times."""
-
-  name: str
-  kind: Kind
-  loss_weight: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,15 +131,6 @@ class Feature:
   kind: Literal["categorical", "bag", "dense"]
   vocabulary_size: int = 0
   length: int = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelStatistics:
-  """Of one task over the training days: labelled rows, mean and variance of the label."""
-
-  rows: int
-  mean: float
-  variance: float
 
 
 @dataclasses.dataclass(frozen=True)

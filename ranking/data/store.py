@@ -26,7 +26,8 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from ranking.data.schema import Array, DataError, Schema
+from ranking.array import Array
+from ranking.data.schema import DataError, Schema
 
 DTYPES = {"ids": "<i4", "bags": "<i4", "dense": "<f4", "labels": "<f4", "time": "<i8"}
 ARRAYS = tuple(DTYPES)

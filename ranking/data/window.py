@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from ranking.data.schema import Array, DataError, Schema
+from ranking.array import Array
+from ranking.data.schema import DataError, Schema
 from ranking.data.store import ARRAYS, Day
 
 MS_PER_HOUR = 3_600_000.0

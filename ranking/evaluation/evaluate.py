@@ -7,10 +7,11 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from ranking import tasks
+from ranking.array import Array
 from ranking.data import window
-from ranking.data.schema import Array, Schema
+from ranking.data.schema import Schema
 from ranking.data.store import Day
-from ranking.evaluation import metrics
 
 
 class Evaluator:
@@ -52,7 +53,9 @@ class Evaluator:
 
   def figures(self, outputs: Array) -> dict[str, dict[str, Any]]:
     """The "metrics" of result.json: exact figures per task over every row of the day."""
-    return metrics.evaluate(self._schema.tasks, np.asarray(self._day.labels), outputs)
+    return tasks.evaluate(
+      self._schema.tasks, self._schema.label_statistics, np.asarray(self._day.labels), outputs
+    )
 
   def figures_by(self, outputs: Array) -> dict[str, dict[str, dict[str, Any]]]:
     """The figures of the rows with each value of the schema's `report_by`, most rows first."""
@@ -63,8 +66,11 @@ class Evaluator:
     present, counts = np.unique(ids, return_counts=True)
     labels = np.asarray(self._day.labels)
     return {
-      self._schema.report_values[number]: metrics.evaluate(
-        self._schema.tasks, labels[ids == number], outputs[ids == number]
+      self._schema.report_values[number]: tasks.evaluate(
+        self._schema.tasks,
+        self._schema.label_statistics,
+        labels[ids == number],
+        outputs[ids == number],
       )
       for number in present[np.argsort(-counts, kind="stable")]
     }

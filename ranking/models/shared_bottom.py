@@ -7,8 +7,9 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 import tf_keras
 
-from ranking.data.schema import Array, Schema
-from ranking.models.tasks import constant_losses, constant_output, layer_name, ranking_task
+from ranking.array import Array
+from ranking.data.schema import Schema
+from ranking.models.layer_name import layer_name
 
 
 class SharedBottom(tfrs.Model):
@@ -62,13 +63,12 @@ class SharedBottom(tfrs.Model):
         # Starts as the best constant predictor: no task begins with a shock to the shared layers.
         tf_keras.layers.Dense(
           1,
-          bias_initializer=tf_keras.initializers.Constant(constant_output(task, known)),
+          bias_initializer=tf_keras.initializers.Constant(task.rules.constant_output(known)),
           name=f"{layer_name(task.name)}_logit",
         ),
       ]
       for task, known in zip(schema.tasks, schema.label_statistics, strict=True)
     }
-    self._tasks = [ranking_task(task) for task in schema.tasks]
     self._build_variables()
 
   def call(self, batch: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
@@ -91,22 +91,27 @@ class SharedBottom(tfrs.Model):
 
   def task_losses(self, batch: dict[str, tf.Tensor], outputs: tf.Tensor) -> tf.Tensor:
     """float32 [T]: this replica's share of each task's mean loss over the global batch."""
-    return tf.stack(
-      [
-        task(
-          labels=batch["labels"][:, k : k + 1],
-          predictions=outputs[:, k : k + 1],
-          sample_weight=batch["weights"][:, k],
-          compute_metrics=False,
-        )
-        for k, task in enumerate(self._tasks)
-      ]
-    )
+    return self._mean_losses(batch, tf.unstack(outputs, axis=1))
 
   def constant_losses(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
     """float32 [T]: what the best constant predictor of the training days loses on this batch."""
-    return constant_losses(
-      self.schema.tasks, self.schema.label_statistics, batch["labels"], batch["weights"]
+    described = zip(self.schema.tasks, self.schema.label_statistics, strict=True)
+    return self._mean_losses(
+      batch, [task.rules.constant_output(known) for task, known in described]
+    )
+
+  def _mean_losses(
+    self, batch: dict[str, tf.Tensor], outputs: Sequence[tf.Tensor | float]
+  ) -> tf.Tensor:
+    """float32 [T]; the weights of a batch already divide by its labelled rows (window.py)."""
+    described = zip(self.schema.tasks, self.schema.label_statistics, outputs, strict=True)
+    return tf.stack(
+      [
+        tf.reduce_sum(
+          batch["weights"][:, k] * task.rules.losses(batch["labels"][:, k], output, known)
+        )
+        for k, (task, known, output) in enumerate(described)
+      ]
     )
 
   def compute_loss(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:

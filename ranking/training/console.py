@@ -11,6 +11,8 @@ import rich.markup
 import rich.progress
 import rich.table
 
+from ranking.tasks import KINDS
+
 LINE_EVERY_SECONDS = 10.0  # where there is no terminal to draw a bar on
 
 
@@ -116,9 +118,9 @@ def evaluation_line(step: int, day: str, metrics: Mapping[str, Mapping[str, Any]
   """One evaluation in one line."""
   parts = []
   for task, entry in metrics.items():
-    value = entry.get("auc", entry.get("rmse"))
-    unit = "AUC" if entry["kind"] == "binary" else "RMSE"
-    parts.append(f"{task} {unit} {'n/a' if value is None else f'{value:.4f}'}")
+    measure = KINDS[entry["kind"]].measure
+    value = entry[measure.name]
+    parts.append(f"{task} {measure.title} {'n/a' if value is None else f'{value:.4f}'}")
   return f"step {step}, day N ({day}): " + ", ".join(parts)
 
 
@@ -132,12 +134,12 @@ def evaluation_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]
   """Rows of the final table, a task each, with `EVALUATION_COLUMNS`."""
   rows = []
   for task, entry in metrics.items():
-    measure = "auc" if entry["kind"] == "binary" else "rmse"
-    value, interval = entry[measure], entry["ci95"]
+    measure = KINDS[entry["kind"]].measure
+    value, interval = entry[measure.name], entry["ci95"]
     rows.append(
       [
         task,
-        measure.upper(),
+        measure.title,
         "n/a" if value is None else f"{value:.4f}",
         "" if interval is None else f"{interval[0]:.4f} … {interval[1]:.4f}",
         entry["rows"],

@@ -14,12 +14,14 @@ from typing import Any, Literal
 import tensorflow as tf
 import tf_keras
 
+from ranking.array import Array
 from ranking.data import window
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import prepare
-from ranking.data.schema import Array, Schema, Source
+from ranking.data.schema import Schema, Source
 from ranking.data.store import DayStore
 from ranking.evaluation.evaluate import Evaluator
+from ranking.evaluation.predictions import Predictions
 from ranking.models.shared_bottom import SharedBottom, is_embedding, parameter_counts
 from ranking.optimizers.clipping import AdaptiveGradientClipping, Clip
 from ranking.optimizers.observation import Observation
@@ -35,7 +37,6 @@ from ranking.training.console import (
 )
 from ranking.training.interrupt import signals
 from ranking.training.pace import Pace
-from ranking.training.predictions import Predictions
 from ranking.training.result import plain, surroundings, write_atomically
 from ranking.training.run_log import RunLog
 from ranking.training.step import compile_steps

@@ -23,6 +23,7 @@ from typing import Any
 import tensorflow as tf
 
 from ranking.data.schema import DataError
+from ranking.tasks import KINDS
 from ranking.training.result import plain
 
 SERIES = ("metrics", "evals", "health")
@@ -103,7 +104,7 @@ class RunLog:
     self._append("evals", {"step": step, "day": day, "metrics": metrics})
     with self._tensorboard.as_default():
       for task, entry in metrics.items():
-        for name in ("auc", "rmse", "logloss", "calibration"):
+        for name in (KINDS[entry["kind"]].measure.name, "logloss", "calibration"):
           if entry.get(name) is not None:
             tf.summary.scalar(f"day_n/{task}/{name}", entry[name], step=step)
 

@@ -18,8 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ranking.data.schema import Array, Bag, DataError, Log, Task, sha256
+from ranking.array import Array
+from ranking.data.schema import Bag, DataError, Log, sha256
 from ranking.data.sources import csv_file
+from ranking.tasks import Task
 
 MS_PER_HOUR, MS_PER_DAY = 3_600_000, 86_400_000
 TIME_ZONE, OFFSET = "Asia/Shanghai", 8 * MS_PER_HOUR  # UTC+8, without summer time

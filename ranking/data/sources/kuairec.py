@@ -16,8 +16,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ranking.data.schema import Array, Bag, DataError, Log, Task, sha256
+from ranking.array import Array
+from ranking.data.schema import Bag, DataError, Log, sha256
 from ranking.data.sources import csv_file
+from ranking.tasks import Task
 
 RECORD = "https://zenodo.org/records/18164998"
 USERS, TAGS = "user_features.csv", "item_categories.csv"

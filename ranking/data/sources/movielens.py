@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranking.data.schema import Array, Bag, DataError, Log, Task, sha256
+from ranking.array import Array
+from ranking.data.schema import Bag, DataError, Log, sha256
+from ranking.tasks import Task
 
 READER_VERSION = 1  # raise it when the same files would give another log
 TFDS_VERSIONS = ("latest-small", "100k", "1m", "20m", "25m")

@@ -30,9 +30,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ranking.data.schema import Array, Bag, DataError, Log, Task
+from ranking.array import Array
+from ranking.data.schema import Bag, DataError, Log
 from ranking.data.sources import synthetic_world as world
-from ranking.evaluation import metrics
+from ranking.tasks import LabelStatistics, Task, evaluate
 
 GENERATOR_VERSION: Final = 1  # raised whenever the same options give another log
 
@@ -315,7 +316,7 @@ class Synthetic:
     """What the truth scores on each day, and what it would score had taste stood still.
 
     Yields a dict per day: its name as "day", and as "oracle" and "frozen" the figures of every task
-    (`metrics.evaluate`). The frozen oracle knows all but that tastes are no longer those of day 1.
+    (`tasks.evaluate`). The frozen oracle knows all but that tastes are no longer those of day 1.
     """
     # Taste has a random stream of its own, so that these rows are the same.
     frozen = dataclasses.replace(self, daily_drift=0.0, shift_on_day=None, shift_size=0.0)
@@ -330,10 +331,11 @@ class Synthetic:
         now.append(_outputs(piece, tasks))
         then.append(_outputs(frozen_piece, tasks))
       label = np.concatenate(labels)
+      known = [LabelStatistics.of(column) for column in label.T]
       yield {
         "day": (FIRST_DAY + datetime.timedelta(days=day)).date().isoformat(),
-        "oracle": metrics.evaluate(tasks, label, np.concatenate(now)),
-        "frozen": metrics.evaluate(tasks, label, np.concatenate(then)),
+        "oracle": evaluate(tasks, known, label, np.concatenate(now)),
+        "frozen": evaluate(tasks, known, label, np.concatenate(then)),
       }
 
   def _tasks(self) -> list[Task]:
@@ -646,10 +648,9 @@ def _flipped(probability: Array, share: float) -> Array:
 
 def _outputs(rows: pd.DataFrame, tasks: Sequence[Task]) -> Array:
   """The truth as a model would put it, [n, T]: logits of binary tasks, means of the others."""
-  truth = rows[[f"truth_{task.name}" for task in tasks]].to_numpy(copy=True)
-  binary = [task.kind == "binary" for task in tasks]
-  truth[:, binary] = _logit(truth[:, binary].clip(1e-12, 1 - 1e-12))
-  return truth
+  truths = [rows[f"truth_{task.name}"].to_numpy() for task in tasks]
+  outputs = [task.rules.outputs_of(of) for task, of in zip(tasks, truths, strict=True)]
+  return np.stack(outputs, axis=1)
 
 
 def _age(time: Array, upload: Array) -> Array:

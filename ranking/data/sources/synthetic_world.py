@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from ranking.data.schema import Array, Bag
+from ranking.array import Array
+from ranking.data.schema import Bag
 
 # Quantiles of the duration in seconds.
 DURATION_LEVELS: Final = (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ranking.data.schema import Bag, DataError, Log, Task, sha256
+from ranking.data.schema import Bag, DataError, Log, sha256
 from ranking.data.sources import csv_file
+from ranking.tasks import Task
 
 MS_PER = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 LATEST = 2**63 // 10**6  # ms since 1970; pandas counts ns

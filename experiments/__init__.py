@@ -1,0 +1,1 @@
+"""The study of the paper: its grids, findings, figures, tables and pages."""

@@ -1,0 +1,76 @@
+"""predictions.npz: what a run says of each row of day N, to compare runs row by row."""
+
+import dataclasses
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ranking.array import Array
+from ranking.data.store import DayStore
+from ranking.training.result import atomically
+
+FILE = "predictions.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+  """Of one run; the file has an array for each of these.
+
+  Attributes:
+    outputs: float32 [n, T], logits of binary tasks and values of regression tasks, rows in the
+      order of the store.
+    tasks: [T], names.
+    day: name of day N.
+    time_crc32: of the rows' times. It tells with `labels_crc32` whether two runs have the same
+      rows, whatever features and other tasks their stores have.
+    labels_crc32: [T], of each task's labels.
+  """
+
+  outputs: Array
+  tasks: tuple[str, ...]
+  day: str
+  time_crc32: int
+  labels_crc32: tuple[int, ...]
+
+  @classmethod
+  def of(cls, outputs: Array, store: DayStore) -> "Predictions":
+    """Of a store's day N and its tasks."""
+    day = store.eval_day
+    return cls(
+      outputs,
+      tuple(task.name for task in store.schema.tasks),
+      day.name,
+      _crc32(day.time),
+      tuple(map(_crc32, day.labels.T)),
+    )
+
+  def save(self, run_directory: Path) -> None:
+    """Writes the file, whole or not at all."""
+    with atomically(run_directory / FILE) as partial, open(partial, "wb") as file:
+      np.savez(file, **vars(self))  # logits do not compress
+
+
+def load(run_directory: Path) -> Predictions:
+  """The predictions of a run. Raises ValueError if it left none, or if they are damaged."""
+  path = run_directory / FILE
+  try:
+    with open(path, "rb") as opened, np.load(opened) as file:
+      return Predictions(
+        file["outputs"],
+        tuple(file["tasks"].tolist()),
+        str(file["day"]),
+        int(file["time_crc32"]),
+        tuple(file["labels_crc32"].tolist()),
+      )
+  except FileNotFoundError as error:
+    raise ValueError(f"{path} is not there; finish the run, or make it again") from error
+  except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    raise ValueError(
+      f"{path} cannot be read ({error}); copy it again, or make the run again"
+    ) from error
+
+
+def _crc32(column: Array) -> int:
+  return zlib.crc32(np.ascontiguousarray(column).data)

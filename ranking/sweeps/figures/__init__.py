@@ -1,0 +1,1 @@
+"""The paper's figures: pure functions from frames to a matplotlib Figure, a column wide."""

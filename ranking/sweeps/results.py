@@ -1,0 +1,156 @@
+"""The runs of sweeps as one tidy table, a row per run and task, for pandas to group and pivot.
+
+    table = pd.read_parquet("runs/lr_multipliers/table.parquet")
+    clicks = table[table.task == "click"]
+    clicks.pivot_table("value", ["method", "thresholds"], "learning_rate_multiplier")
+    table.drop_duplicates(["sweep", "trial"])  # a row per run
+
+A run that failed, or is not finished, has one row without a task. The columns are COLUMNS, and one
+for each setting that some method searches, such as "GradientClipping.threshold", empty elsewhere.
+Figures are those of result.json, exactly; one that is not finite is NaN or ±inf.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ranking.sweeps.sweep import SweepError, settings
+from ranking.tasks import KINDS
+from ranking.training.result import atomically, write_atomically
+
+COLUMNS = {
+  "sweep": "string",
+  "trial": "string",
+  "model": "string",
+  "method": "string",
+  "thresholds": "string",  # the method's point in its grid as text; "default" if it has no grid
+  "ablation": "string",
+  "learning_rate": "float64",
+  "learning_rate_multiplier": "float64",
+  "seed": "Int64",
+  "dataset": "string",
+  "scale": "string",
+  "eval_day": "string",
+  "window_hours": "float64",
+  "batch_size": "Int64",
+  "status": "string",  # as in result.json, or "failed", or "unfinished"
+  "diverged_at_step": "Int64",
+  "micro_divergences": "Int64",  # how many
+  "skipped_steps": "Int64",
+  "steps": "Int64",
+  "seconds": "float64",
+  "examples_per_second": "float64",
+  "task": "string",
+  "kind": "string",
+  "measure": "string",  # "auc" or "rmse", which `value` and its interval are
+  "value": "float64",
+  "ci95_low": "float64",
+  "ci95_high": "float64",
+  "rows": "Int64",
+  "positives": "Int64",
+  "logloss": "float64",
+  "calibration": "float64",
+  "nonfinite": "Int64",
+  "error": "string",  # of a failed run
+  "run": "string",
+  "git_commit": "string",
+  "command": "string",
+}
+OF_RESULT = (
+  *("learning_rate", "dataset", "scale", "eval_day", "window_hours", "batch_size", "status"),
+  *("diverged_at_step", "skipped_steps", "steps", "seconds", "examples_per_second"),
+  *("git_commit", "command"),
+)
+
+
+def read(roots: Sequence[Path]) -> pd.DataFrame:
+  """The table of every run below some folders of sweeps, such as runs/lr_multipliers.
+
+  A trial that several folders hold (its shards were copied) counts once: finished before failed
+  before unfinished, then the folder named first.
+
+  Raises SweepError if a folder has no run of a sweep, or a file in it cannot be read.
+  """
+  runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+  rank = {"failed": 1, "unfinished": 2}
+  for root in roots:
+    directories = sorted(path.parent for path in root.glob("*/trial.json"))
+    if not directories:
+      raise SweepError(f"{root} holds no run of a sweep (no */trial.json)")
+    for directory in directories:
+      try:
+        rows = list(_rows(directory))
+      except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SweepError(f"{directory} cannot be read ({type(error).__name__}: {error})") from error
+      key = (rows[0]["sweep"], rows[0]["trial"])
+      if key not in runs or rank.get(rows[0]["status"], 0) < rank.get(runs[key][0]["status"], 0):
+        runs[key] = rows
+  table = pd.DataFrame([row for key in sorted(runs) for row in runs[key]])
+  searched = sorted(set(table.columns) - set(COLUMNS))
+  # What is not finite is text in result.json, "nan" or "inf", which astype makes a float again.
+  table = table.reindex(columns=[*COLUMNS, *searched]).astype(COLUMNS)
+  for setting in searched:  # Parquet has one type per column
+    values = table[setting].dropna()
+    if not all(isinstance(value, (int, float)) for value in values):
+      table[setting] = table[setting].map(str, na_action="ignore").astype("string")
+  return table
+
+
+def write(table: pd.DataFrame, stem: Path) -> list[Path]:
+  """Writes <stem>.csv and <stem>.parquet, each whole or not at all; returns their paths."""
+  stem.parent.mkdir(parents=True, exist_ok=True)
+  csv, parquet = stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.parquet")
+  write_atomically(csv, table.to_csv(index=False))
+  with atomically(parquet) as partial:
+    table.to_parquet(partial, index=False)
+  return [csv, parquet]
+
+
+def summary(table: pd.DataFrame) -> str:
+  """How many runs have which status, in words."""
+  counts = table.drop_duplicates(["sweep", "trial"]).status.value_counts(sort=False)
+  return ", ".join(f"{count} {status}" for status, count in counts.items())
+
+
+def _rows(directory: Path) -> Iterator[dict[str, Any]]:
+  """A row per task of one run, or one without a task."""
+  trial = _load(directory / "trial.json")
+  coordinates, thresholds = trial["coordinates"], trial["thresholds"]
+  run = {
+    **coordinates,
+    "trial": trial["trial"],
+    "thresholds": settings(thresholds),
+    "dataset": Path(trial["data"]).stem,
+    "scale": trial["scale"],
+    "run": str(directory),
+    "command": trial["command"],
+    **thresholds,
+  }
+  if (directory / "result.json").is_file():
+    result = _load(directory / "result.json")
+    run |= {name: result[name] for name in OF_RESULT}
+    run["micro_divergences"] = len(result["micro_divergences"])
+    figures = [{"task": task, **_figures(entry)} for task, entry in result["metrics"].items()]
+    yield from ({**run, **each} for each in figures or [{}])
+  elif (directory / "failed.json").is_file():
+    yield {**run, "status": "failed", "error": _load(directory / "failed.json")["error"]}
+  else:
+    yield {**run, "status": "unfinished"}
+
+
+def _figures(entry: Mapping[str, Any]) -> dict[str, Any]:
+  measure = KINDS[entry["kind"]].measure.name
+  low, high = entry["ci95"] or (None, None)
+  same = ("kind", "rows", "positives", "logloss", "calibration", "nonfinite")
+  return {
+    **{name: entry.get(name) for name in same},
+    **{"measure": measure, "value": entry[measure]},
+    **{"ci95_low": low, "ci95_high": high},
+  }
+
+
+def _load(path: Path) -> Any:
+  return json.loads(path.read_text())

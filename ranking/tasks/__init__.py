@@ -1,0 +1,69 @@
+"""The predictions of a model: each is a task, and its kind says all that differs between them.
+
+A kind is one class in one file; `KINDS` has them in the order in which tables name them.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ranking.array import Array
+from ranking.tasks.binary import Binary
+from ranking.tasks.kind import Kind, LabelStatistics, Measure
+from ranking.tasks.regression import Regression
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (Binary(), Regression())}
+MEASURES: dict[str, Measure] = {kind.measure.name: kind.measure for kind in KINDS.values()}
+
+__all__ = ["KINDS", "MEASURES", "Kind", "LabelStatistics", "Measure", "Task", "evaluate"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """One prediction; its mean loss over labelled rows counts `loss_weight` times.
+
+  Attributes:
+    name: of the label's column.
+    kind: one of KINDS, by name, as stores and results hold it.
+    loss_weight: its share of the summed loss.
+  """
+
+  name: str
+  kind: str
+  loss_weight: float = 1.0
+
+  @property
+  def rules(self) -> Kind:
+    """What its kind says."""
+    return KINDS[self.kind]
+
+
+def evaluate(
+  tasks: Sequence[Task], known: Sequence[LabelStatistics], labels: Array, outputs: Array
+) -> dict[str, dict[str, Any]]:
+  """The `metrics` of result.json: figures by task name.
+
+  Args:
+    tasks: T tasks, in the order of the columns.
+    known: of each task's label in the training days.
+    labels: [n, T]; NaN = label missing.
+    outputs: [n, T], of the model.
+
+  Raises:
+    ValueError: other shapes, or a label that its task cannot have.
+  """
+  labels, outputs = np.asarray(labels), np.asarray(outputs)
+  if labels.ndim != 2 or labels.shape != outputs.shape or labels.shape[1] != len(tasks):
+    raise ValueError(
+      f"labels and outputs must both be [rows, {len(tasks)}], one column per task; "
+      f"got {list(labels.shape)} and {list(outputs.shape)}"
+    )
+  figures = {}
+  for column, (task, of_task) in enumerate(zip(tasks, known, strict=True)):
+    try:
+      figures[task.name] = task.rules.evaluate(labels[:, column], outputs[:, column], of_task)
+    except ValueError as error:
+      raise ValueError(f"task {task.name}: {error}") from None
+  return figures
