@@ -19,7 +19,7 @@ from ranking.sweeps import command as sweep
 from ranking.sweeps.search import Search
 from ranking.sweeps.series import SeriesError
 from ranking.sweeps.sweep import Sweep, SweepError
-from ranking.training.result import write_atomically
+from ranking.files import write_atomically
 
 with quiet.native_stderr():
   from experiments.findings.rules import RULES

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from ranking.array import Array
 from ranking.stability import health
-from ranking.training import strategy
+from ranking import strategy
 from tests.fresh_process import in_fresh_process
 
 TASKS = ["click", "rating"]

@@ -26,7 +26,7 @@ from ranking.optimizers import (
 from ranking.optimizers import optimizer as optimizer_module
 from ranking.optimizers.clipping import Clip
 from ranking.optimizers.directions import Direction
-from ranking.training import strategy
+from ranking import strategy
 from tests.fresh_process import in_fresh_process
 
 RATE = 0.125
