@@ -12,13 +12,15 @@ import os
 import re
 import tokenize
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import gin
 
 from ranking.data import lookback
 from ranking.data.sources import kuairand, kuairec, movielens, synthetic, table
-from ranking.models import shared_bottom
+from ranking.models import bodies, inputs, model, towers
 from ranking.nearest import nearest
 from ranking.optimizers import clipping, directions, norm_history, optimizer, schedules
 from ranking.stability import divergence
@@ -33,7 +35,8 @@ SOURCES = {
   "table": table,
 }
 MODULES = (
-  *(loop, strategy, shared_bottom, lookback),
+  *(loop, strategy, lookback, model, inputs, towers),
+  *(import_module(f"{bodies.__name__}.{each.name}") for each in iter_modules(bodies.__path__)),
   *(optimizer, directions, clipping, norm_history, schedules, divergence),
   *SOURCES.values(),
 )

@@ -17,6 +17,7 @@ from ranking import quiet
 with quiet.native_stderr():
   from ranking import configuration
   from ranking.data.schema import DataError
+  from ranking.models.settings import ModelError
   from ranking.optimizers.settings import ThresholdError
   from ranking.training import interrupt, loop
 
@@ -61,7 +62,13 @@ def main(argv: list[str]) -> int:
       "checkpoint"
     )
     return interrupt.EXIT_CODE
-  except (configuration.ConfigError, DataError, loop.SettingError, ThresholdError) as error:
+  except (
+    configuration.ConfigError,
+    DataError,
+    ModelError,
+    loop.SettingError,
+    ThresholdError,
+  ) as error:
     print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)  # gin adds where it was called
     return 2
   except TypeError as error:

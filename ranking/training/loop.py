@@ -18,11 +18,12 @@ from ranking.array import Array
 from ranking.data import window
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import prepare
-from ranking.data.schema import Schema, Source
+from ranking.data.schema import Source
 from ranking.data.store import DayStore
 from ranking.evaluation.evaluate import Evaluator
 from ranking.evaluation.predictions import Predictions
-from ranking.models.shared_bottom import SharedBottom, is_embedding, parameter_counts
+from ranking.models.model import Model
+from ranking.models.network import Network
 from ranking.optimizers.clipping import AdaptiveGradientClipping, Clip
 from ranking.optimizers.observation import Observation
 from ranking.optimizers.optimizer import ClippedOptimizer
@@ -64,7 +65,7 @@ def train_and_evaluate(
   lookback: Lookback | None = None,
   without_last_days: int = 0,
   without_tasks: Sequence[str] = (),
-  model: Callable[[Schema], SharedBottom],
+  model: Model,
   optimizer: Callable[..., ClippedOptimizer],
   learning_rate: float,
   model_name: str,
@@ -97,7 +98,7 @@ def train_and_evaluate(
     without_last_days: so many days are left out at the log's end, so that day N is an earlier one.
       Labels of MovieLens may still look into them: the seconds to a user's next rating do.
     without_tasks: the model has no such tasks, and the result no figures of them.
-    model: makes the model for a day store's schema.
+    model: describes the model; it is built for the day store's schema.
     optimizer: makes the optimizer, given learning_rate.
     learning_rate: the base rate, 1x.
     model_name, method_name, scale_name: how the result calls what it compares.
@@ -158,16 +159,15 @@ def train_and_evaluate(
       "replicas; make it a multiple of that"
     )
   tf_keras.utils.set_random_seed(seed)
-  tf_keras.backend.reset_uids()  # Cross names its inner layer by a counter of the process
   try:
     with replicas.scope():
-      network = model(store.schema)
+      network = model.build(store.schema)
       rate = learning_rate * learning_rate_multiplier
       rule = optimizer(learning_rate=rate if schedule is None else schedule(rate))
       rule.build(network.trainable_variables)
   except (ValueError, TypeError) as error:
     raise SettingError(f"cannot build {model_name} with {method_name}: {error}") from error
-  parameters = parameter_counts(network)
+  parameters = network.parameter_counts()
   _print_variables(console, network, rule, parameters)
 
   _check_shadows(rule, shadows or {}, observe_every)
@@ -233,7 +233,7 @@ class _Run:
     console: Console,
     store: DayStore,
     batches: window.Batches,
-    network: SharedBottom,
+    network: Network,
     rule: ClippedOptimizer,
     replicas: tf.distribute.Strategy,
     monitor: DivergenceMonitor,
@@ -330,13 +330,13 @@ class _Run:
       self.monitor.give_up(self.step)
     self.outputs = None
     self.log.steps(rows)
-    variables = self.network.trainable_variables
+    variables, name = self.network.trainable_variables, self.network.short_name
     factors = zip(self.rule.clipping_factors(), variables, strict=True)
     observed = zip(variables, observations, strict=True) if observations else ()
     self.log.health(
       self.step,
-      {_name(v): float(tf.identity(f)) for f, v in factors if self.rule.is_clipped(v)},
-      {_name(v): _plain_observation(o) for v, o in observed},
+      {name(v): float(tf.identity(f)) for f, v in factors if self.rule.is_clipped(v)},
+      {name(v): _plain_observation(o) for v, o in observed},
     )
     return float(rows[-1]["loss"])
 
@@ -436,7 +436,7 @@ def _plain_observation(observation: Observation) -> dict[str, Any]:
 
 
 def _print_variables(
-  console: Console, network: SharedBottom, rule: ClippedOptimizer, parameters: dict[str, int]
+  console: Console, network: Network, rule: ClippedOptimizer, parameters: dict[str, int]
 ) -> None:
   """The parameter table, and which variable gets which rule."""
 
@@ -445,11 +445,11 @@ def _print_variables(
 
   variables = network.trainable_variables
   rows: list[tuple[str, str, int, str]] = [
-    (_name(v), " × ".join(map(str, v.shape)), math.prod(v.shape), clip_of(v))
+    (network.short_name(v), " × ".join(map(str, v.shape)), math.prod(v.shape), clip_of(v))
     for v in variables
-    if not is_embedding(v)
+    if not network.is_embedding(v)
   ]
-  tables = [variable for variable in variables if is_embedding(variable)]
+  tables = [variable for variable in variables if network.is_embedding(variable)]
   of_tables = ", ".join(dict.fromkeys(map(clip_of, tables)))
   rows.append((f"{len(tables)} embedding tables", "", parameters["embedding"], of_tables))
   rows.append(("all but embeddings", "", parameters["non_embedding"], ""))
@@ -458,10 +458,6 @@ def _print_variables(
     f"times the clipping factor of {rule.clip}, one for {ONE_FOR[rule.scope]}"
   )
   console.table(title, ("variable", "shape", "parameters", "rule"), rows)
-
-
-def _name(variable: tf.Variable) -> str:
-  return str(variable.name).removesuffix(":0").removeprefix("shared_bottom/")
 
 
 def _check_settings(settings: dict[str, Any]) -> None:
@@ -494,6 +490,7 @@ def _check_settings(settings: dict[str, Any]) -> None:
       wanted = "0 or more" if may_be_zero else "positive"
       raise SettingError(f"train_and_evaluate.{name} is {value!r}; make it {wanted}")
   for name, is_right, wanted in (
+    ("model", lambda made: isinstance(made, Model), "a model, such as @Model()"),
     ("source", lambda made: not isinstance(made, type), "an object, such as @Synthetic()"),
     ("lookback", lambda made: made is None or isinstance(made, Lookback), "@Lookback() or None"),
     ("schedule", lambda made: made is None or callable(made), "a class, such as @LinearWarmUp"),

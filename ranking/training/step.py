@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ranking.models.shared_bottom import SharedBottom
+from ranking.models.network import Network
 from ranking.optimizers.clipping import Clip
 from ranking.optimizers.observation import Observation, observe
 from ranking.optimizers.optimizer import ClippedOptimizer
@@ -17,7 +17,7 @@ Steps = Callable[[Iterator[Any], tf.Tensor, bool], tuple[tf.Tensor, tf.Tensor, l
 
 
 def compile_steps(
-  model: SharedBottom,
+  model: Network,
   optimizer: ClippedOptimizer,
   strategy: tf.distribute.Strategy,
   shadows: Mapping[str, Clip],
