@@ -7,7 +7,7 @@ import dataclasses
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from ranking.data.features import Moments, Values
 from ranking.data.lookback import Lookback, put_before
 from ranking.data.schema import DataError, Feature
 from ranking.tasks import LabelStatistics
+
+VERSION: Final = 1  # raised when vocabularies, statistics or what was known of the past change
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -67,6 +67,7 @@ class Log:
   report_by: str | None = None
 
 
+@runtime_checkable
 class Source(Protocol):
   """Where a log comes from. It is pickled: its days are described by several processes.
 
@@ -77,6 +78,10 @@ class Source(Protocol):
   @property
   def name(self) -> str:
     """Of the dataset; its stores are below a folder of this name."""
+
+  @property
+  def log_version(self) -> int:
+    """Raised by hand when the same files and options become another log."""
 
   @property
   def keep_duplicates(self) -> bool | None:
