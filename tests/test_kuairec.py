@@ -666,7 +666,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_matrix_that_is_not_published_is_refused(tmp_path: Path) -> None:
   matrix: Any = "medium"
-  with pytest.raises(DataError, match=r"^KuaiRec has no matrix 'medium'; take big or small$"):
+  with pytest.raises(DataError, match=r"^KuaiRec.matrix is 'medium'; make it 'big' or 'small'$"):
     read_whole(KuaiRec(raw=str(two_days(tmp_path)), matrix=matrix))
 
 

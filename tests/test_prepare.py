@@ -300,6 +300,29 @@ def test_too_few_days_left_are_one_line_and_nothing_is_left_behind(
   assert files_below(tmp_path) == {}
 
 
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"source": 3}, r"^source is 3; make it an object, such as @Synthetic\(\)$"),
+    ({"source": TinySource}, r"^source is <class .*; make it an object, such as @Synthetic\(\)$"),
+    ({"lookback": 3}, r"^lookback is 3; make it @Lookback\(\) or None$"),
+    ({"root": 5}, r"^store_directory is 5; make it the path of a folder$"),
+    ({"root": ""}, r"^store_directory is ''; make it the path of a folder$"),
+    ({"processes": 0}, r"^processes is 0; make it a whole number, 1 or more$"),
+    ({"without_last_days": -1}, r"^without_last_days is -1; make it a whole number, 0 or more$"),
+    ({"without_last_days": 1.0}, r"^without_last_days is 1\.0; make it a whole number"),
+    ({"without_last_days": True}, r"^without_last_days is True; make it a whole number"),
+  ],
+)
+def test_a_setting_of_another_kind_is_refused_before_anything_is_written(
+  tiny_log: Log, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+  given: dict[str, Any] = {"source": TinySource(tiny_log), "root": tmp_path, **changes}
+  with pytest.raises(DataError, match=message):
+    prepare(**given)
+  assert list(tmp_path.iterdir()) == []
+
+
 RAW = os.environ.get("RANKING_RAW_DATA", "")
 SOURCES: list[Source] = [
   Synthetic(days=3, rows_per_day=7_000),

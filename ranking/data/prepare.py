@@ -74,7 +74,7 @@ class Silence:
 
 def prepare(
   source: Source,
-  root: Path,
+  root: Path | str,
   console: Console | None = None,
   lookback: Lookback | None = None,
   without_last_days: int = 0,
@@ -103,7 +103,8 @@ def prepare(
   check.whole("without_last_days", without_last_days, least=0)
   if processes is not None:
     check.whole("processes", processes, least=1)
-  root = Path(check.text("store_directory", os.fspath(root), "the path of a folder"))
+  if not isinstance(root, Path):
+    root = Path(check.text("store_directory", root, "the path of a folder"))
   identity = identity_of(source, lookback, without_last_days)
   fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
   directory = root / source.name / fingerprint

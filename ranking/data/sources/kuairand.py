@@ -102,7 +102,7 @@ class KuaiRand:
     if self.raw is not None:
       check.text("raw", self.raw, "the path of an unpacked KuaiRand")
       if self.version != "Pure":
-        check.refuse("version", self.version, "which is downloaded; leave it out beside raw")
+        check.refuse("version", self.version, "it is downloaded: leave it out beside raw")
 
   def identity(self) -> dict[str, Any]:
     """The raw files with their sha256, and the options that change what is read."""

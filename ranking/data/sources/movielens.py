@@ -140,7 +140,7 @@ class MovieLens:
     if self.raw is not None:
       check.text("raw", self.raw, "the path of an unpacked MovieLens folder")
       if self.version != "latest-small":
-        check.refuse("version", self.version, "which is downloaded; leave it out beside raw")
+        check.refuse("version", self.version, "it is downloaded: leave it out beside raw")
 
   def identity(self) -> dict[str, Any]:
     """The options, and the sha256 of each file used or the TFDS name and version."""
