@@ -152,7 +152,7 @@ class Block:
 
 
 def block_path(folder: Path, number: int) -> Path:
-  """Of a day's block."""
+  """The file of a day's block."""
   return folder / f"block-{number:05d}.npz"
 
 
@@ -199,7 +199,7 @@ def draft_day(
 
 
 def _blocks(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
-  """About BLOCK_ROWS rows each, cut where time changes."""
+  """Cuts a day into blocks of about BLOCK_ROWS rows, where time changes."""
   time = rows.time.to_numpy()
   start = 0
   while start < len(rows):
@@ -314,7 +314,7 @@ def _counts(codes: Array, size: int, weights: Array | None = None) -> Array:
 
 
 def _joined(parts: Sequence[Draft]) -> Draft:
-  """Of consecutive blocks of a day; codes keep their meaning, so that arrays only get longer."""
+  """Joins the drafts of consecutive blocks of a day; codes keep their meaning, so that arrays only get longer."""
   whole = parts[0]
   for part in parts[1:]:
     if (part.name, part.layout) != (whole.name, whole.layout):
@@ -339,6 +339,6 @@ def _joined(parts: Sequence[Draft]) -> Draft:
 
 
 def _padded(array: Array, length: int, fill: int) -> Array:
-  """As long as `length`."""
+  """Pads an array with `fill` up to `length` rows."""
   rest = np.full((length - len(array), *array.shape[1:]), fill, array.dtype)
   return np.concatenate([array, rest])

@@ -137,7 +137,7 @@ def merge(days: Sequence[Path], lookback: Lookback, folder: Path) -> Merged:
 
 
 def context_of(folder: Path, place: int) -> Context:
-  """Of a day; they are counted from 0."""
+  """Reads what was known when a day began; days are counted from 0."""
   context: Context = _load(folder, "context", place)
   return context
 
@@ -210,7 +210,7 @@ class _Past:
 
 
 def _grown(array: Array, length: int, fill: int = 0) -> Array:
-  """At least so long; twice as long as before when it must grow, so that growing is rare."""
+  """Lengthens an array to at least `length`; twice as long as before when it must grow, so that growing is rare."""
   if len(array) >= length:
     return array
   rest = np.full((max(length, 2 * len(array)) - len(array), *array.shape[1:]), fill, array.dtype)

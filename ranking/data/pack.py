@@ -53,7 +53,7 @@ def pack_day(work: Path, merged: merge.Merged, moments: Moments, place: int) -> 
 
 
 def features_of(merged: merge.Merged) -> tuple[Feature, ...]:
-  """Of the schema, in the order of their columns."""
+  """The features of the schema, in the order of their columns."""
   layout = merged.layout
   as_of = [
     Feature(name, "dense")
@@ -64,5 +64,5 @@ def features_of(merged: merge.Merged) -> tuple[Feature, ...]:
 
 
 def _bag(ids: Array, length: int) -> Array:
-  """[l, length] of [l, up to that]: padded with 0."""
+  """Pads lists of ids [l, up to length] with 0 to [l, length]."""
   return np.pad(ids, ((0, 0), (0, length - ids.shape[1])))

@@ -1,4 +1,4 @@
-"""From a raw log to a day store, out of core: no more than a block of rows per process in memory.
+"""Makes a day store of a raw log, with no more than a block of rows per process in memory.
 
     read      each part of the raw log, its rows sorted into days           rows/<part>/<day>.pickle
     draft     each day: in order, without repeats, described, as codes      draft/<day>/
@@ -206,9 +206,10 @@ class _Preparation:
     days = sorted(rows_of_day)[: max(0, len(rows_of_day) - left_out)]
     count = sum(rows_of_day[day] for day in days)
     if len(days) < 2:
+      unit = "day" if len(days) == 1 else "days"
       without = f" without the last {left_out}" if left_out else ""
       raise DataError(
-        f"{name} has {count:,} rows of {len(days)} day{'s'[: len(days) != 1]}{without} "
+        f"{name} has {count:,} rows of {len(days)} {unit}{without} "
         f"in {', '.join(parts)}; training and day N need at least two days"
       )
     processes = max(1, min(self._processes, count // ROWS_PER_PROCESS, len(days)))
@@ -254,7 +255,7 @@ class _Preparation:
     return cleaning, rows_of_day
 
   def _moments(self, merged: merge.Merged, days: int) -> Moments:
-    """Of the dense columns of the log and the as-of ones, in the training days."""
+    """The moments of the log's dense columns and the as-of ones in the training days."""
     seen: list[Moments] = [
       load(seen_folder(self._work, place) / "moments.pickle") for place in range(days - 1)
     ]

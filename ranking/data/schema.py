@@ -69,7 +69,7 @@ class Log:
 
 @runtime_checkable
 class Source(Protocol):
-  """Where a log comes from. It is pickled: its days are described by several processes.
+  """A place that a log comes from. It is pickled: its days are described by several processes.
 
   A log that is larger than memory is read in parts, a part in pieces. Preparing sorts the rows of
   all pieces into days, the rows of a day by time, and has them described block by block.
@@ -77,7 +77,7 @@ class Source(Protocol):
 
   @property
   def name(self) -> str:
-    """Of the dataset; its stores are below a folder of this name."""
+    """The name of the dataset; its stores are below a folder of this name."""
 
   @property
   def log_version(self) -> int:

@@ -15,7 +15,11 @@ VERSION: Final = 1  # raised when as-of features or histories change, or how the
 
 
 def look_back(work: Path, lookback: Lookback, place: int) -> int:
-  """What the rows of a day saw of the past: as-of features, histories, moments of the former."""
+  """Writes what the rows of a day saw of the past. Returns its place.
+
+  Per block `dense`, its as-of features, and with a history `recent`, numbers of items [n, K]; for
+  the day the moments of the former.
+  """
   with whole(seen_folder(work, place), work) as folder:
     if folder:
       context = merge.context_of(work / "merged", place)
@@ -57,7 +61,7 @@ def look_back(work: Path, lookback: Lookback, place: int) -> int:
 
 
 def _place_of(numbers: Array, others: Array) -> Array:
-  """Where each of `others` is among `numbers`, [o + 1]; -1 if it is not, and at the end."""
+  """Finds where each of `others` is among `numbers`, [o + 1]; -1 if it is not, and at the end."""
   order = np.argsort(numbers)
   place = np.searchsorted(numbers[order], others)
   place = np.append(order, -1)[np.minimum(place, len(numbers))]

@@ -221,6 +221,7 @@ def _checksum(crc: int, name: Path) -> str:
 
 
 def _cure(directory: Path) -> str:
+  """What to do about a damaged store, for the end of an error."""
   return f"remove {directory} and prepare it again"
 
 

@@ -14,7 +14,7 @@ from ranking.data.draft import Block
 
 @contextlib.contextmanager
 def whole(folder: Path, work: Path) -> Iterator[Path | None]:
-  """Where to write what appears as `folder` once it is complete; None if it is there already."""
+  """Gives a folder to write what appears as `folder` once it is complete; None if it is there already."""
   if folder.is_dir():
     yield None
     return
@@ -33,33 +33,36 @@ def whole(folder: Path, work: Path) -> Iterator[Path | None]:
 
 
 def draft_folder(work: Path, place: int) -> Path:
-  """Of a day; they are counted from 0."""
+  """The folder of a day's draft; days are counted from 0."""
   return work / "draft" / f"{place:05d}"
 
 
 def seen_folder(work: Path, place: int) -> Path:
+  """The folder of what the rows of a day saw of the past."""
   return work / "seen" / f"{place:05d}"
 
 
 def blocks(work: Path, place: int, columns: Sequence[str] | None = None) -> Iterator[Block]:
-  """Of a drafted day; see Block.load."""
+  """Reads the blocks of a drafted day; `columns` as in Block.load."""
   folder = draft_folder(work, place)
   for number in range(len(draft.load(folder).rows)):
     yield Block.load(draft.block_path(folder, number), columns)
 
 
 def dump(value: Any, path: Path) -> None:
+  """Pickles a value."""
   with open(path, "wb") as file:
     pickle.dump(value, file)
 
 
 def load(path: Path) -> Any:
+  """Reads a pickled value."""
   with open(path, "rb") as file:
     return pickle.load(file)
 
 
 def load_all(path: Path) -> Iterator[Any]:
-  """All pickles of a file."""
+  """Reads the pickled values of a file, one after the other."""
   with open(path, "rb") as file:
     while file.peek(1):
       yield pickle.load(file)

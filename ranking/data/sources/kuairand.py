@@ -50,8 +50,13 @@ LOG_TYPES = {
   "tab": np.int16,
 }
 USER_IDS = (
-  *("user_active_degree", "is_live_streamer", "is_video_author", "follow_user_num_range"),
-  *("fans_user_num_range", "friend_user_num_range", "register_days_range"),
+  "user_active_degree",
+  "is_live_streamer",
+  "is_video_author",
+  "follow_user_num_range",
+  "fans_user_num_range",
+  "friend_user_num_range",
+  "register_days_range",
   *(f"onehot_feat{k}" for k in range(18)),
 )
 USER_COUNTS = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")

@@ -47,9 +47,15 @@ LOG_NUMBERS = {
 }
 DAILY_KEYS = {"video_id": ID, "date": COUNT}
 USER_IDS = (
-  *("user_active_degree", "is_lowactive_period", "is_live_streamer", "is_video_author"),
-  *("follow_user_num_range", "fans_user_num_range", "friend_user_num_range"),
-  *("register_days_range", *(f"onehot_feat{k}" for k in range(18))),
+  "user_active_degree",
+  "is_lowactive_period",
+  "is_live_streamer",
+  "is_video_author",
+  "follow_user_num_range",
+  "fans_user_num_range",
+  "friend_user_num_range",
+  "register_days_range",
+  *(f"onehot_feat{k}" for k in range(18)),
 )
 USER_COUNTS = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")
 VIDEO_IDS = ("author_id", "video_type", "upload_type", "music_id", "video_tag_id")
@@ -272,7 +278,7 @@ def _side_by_side(*frames: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_users(path: Path) -> pd.DataFrame:
-  """By user_id: USER_IDS as text, and log1p of USER_COUNTS as float32."""
+  """Reads, by user_id, USER_IDS as text, and log1p of USER_COUNTS as float32."""
   numbers = {"user_id": ID, **dict.fromkeys(USER_COUNTS, COUNT)}
   users = csv_file.whole(csv_file.chunks(path, numbers, USER_IDS))
   # A second line of the same user would be another user.
@@ -310,7 +316,7 @@ def _list_of_ids(text: str) -> list[Hashable] | None:
 
 
 def _read_captions(path: Path) -> pd.DataFrame:
-  """By video_id: the category ids of the three LEVELS, as text.
+  """Reads, by video_id, the category ids of the three LEVELS, as text.
 
   Captions hold quotes, line ends and carriage returns of their own, which no CSV reader takes in
   the same way: a record is known by its end, three ids with their names.

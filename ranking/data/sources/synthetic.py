@@ -69,6 +69,20 @@ SURVEYED: Final = 0.2  # share of rows with a satisfaction label
 REWATCH_SHAPE: Final = 0.7  # Weibull: how far log play time exceeds the log duration
 REWATCH_SCALE: Final = 0.155
 
+# Random streams by place: a new one comes last, or the others would change.
+STREAMS: Final = (
+  "users",
+  "videos",
+  "taste",
+  "rows",
+  "labels",
+  "shift",
+  "extra_tasks",
+  "extra_labels",
+  "label_noise",
+  "bad_batches",
+  "noise_features",
+)
 Draw = Callable[[np.random.Generator, int], Array]
 UNIFORM: Final[Draw] = np.random.Generator.random
 # Whatever is drawn for labels, in the order in which the log's stream holds it. All take one random
@@ -354,11 +368,7 @@ class Synthetic:
 
   def _bits(self, part: str, *piece: int) -> np.random.PCG64:
     """One stream per part, so that more rows a day leave users and videos as they are."""
-    parts = (
-      *("users", "videos", "taste", "rows", "labels", "shift", "extra_tasks", "extra_labels"),
-      *("label_noise", "bad_batches", "noise_features"),
-    )
-    return np.random.PCG64([self.seed, parts.index(part), *piece])
+    return np.random.PCG64([self.seed, STREAMS.index(part), *piece])
 
   def _random(self, part: str, *piece: int) -> np.random.Generator:
     return np.random.Generator(self._bits(part, *piece))
@@ -374,7 +384,7 @@ class Synthetic:
       yield _draw_day(random, self.rows_per_day)
 
   def _count_rows(self) -> int:
-    """Of all days, which takes drawing them: how many requests a day has is random."""
+    """Counts the rows of all days, which takes drawing them: how many requests a day has is random."""
     return sum(len(draws.video) for draws in self._draw_days())
 
   def _show(self, users: world.Users, videos: world.Videos) -> Iterator[_Day]:
@@ -649,7 +659,7 @@ def _answer(
 
 
 def _flipped(probability: Array, share: float) -> Array:
-  """Of a label that is flipped in a share of its rows."""
+  """The probability of a label that is flipped in a share of its rows."""
   return probability + share - 2 * share * probability
 
 
