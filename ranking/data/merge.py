@@ -210,7 +210,7 @@ class _Past:
 
 
 def _grown(array: Array, length: int, fill: int = 0) -> Array:
-  """Lengthens an array to at least `length`; twice as long as before when it must grow, so that growing is rare."""
+  """Lengthens an array to `length` or more: to twice as long at least, so that growing is rare."""
   if len(array) >= length:
     return array
   rest = np.full((max(length, 2 * len(array)) - len(array), *array.shape[1:]), fill, array.dtype)

@@ -14,7 +14,7 @@ from ranking.data.draft import Block
 
 @contextlib.contextmanager
 def whole(folder: Path, work: Path) -> Iterator[Path | None]:
-  """Gives a folder to write what appears as `folder` once it is complete; None if it is there already."""
+  """Gives a folder whose content appears as `folder` once it is complete; None if that is there."""
   if folder.is_dir():
     yield None
     return

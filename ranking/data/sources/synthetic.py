@@ -384,7 +384,7 @@ class Synthetic:
       yield _draw_day(random, self.rows_per_day)
 
   def _count_rows(self) -> int:
-    """Counts the rows of all days, which takes drawing them: how many requests a day has is random."""
+    """Counts the rows of all days by drawing them: how many requests a day has is random."""
     return sum(len(draws.video) for draws in self._draw_days())
 
   def _show(self, users: world.Users, videos: world.Videos) -> Iterator[_Day]:
