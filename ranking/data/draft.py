@@ -314,7 +314,7 @@ def _counts(codes: Array, size: int, weights: Array | None = None) -> Array:
 
 
 def _joined(parts: Sequence[Draft]) -> Draft:
-  """Joins drafts of consecutive blocks; codes keep their meaning, so that arrays only get longer."""
+  """Joins drafts of consecutive blocks; codes keep their meaning, so arrays only get longer."""
   whole = parts[0]
   for part in parts[1:]:
     if (part.name, part.layout) != (whole.name, whole.layout):
