@@ -47,7 +47,10 @@ def test_one_command_draws_a_picture_of_every_dial(tmp_path: Path):
 def test_a_size_that_cannot_be_drawn_is_one_line(tmp_path: Path):
   done = run("--rows_per_day=0", f"--out={tmp_path}")
   assert (done.returncode, done.stdout) == (2, "")
-  assert done.stderr == "error: Synthetic.rows_per_day is 0; set it to 1 or more\n"
+  assert (
+    done.stderr
+    == "error: Synthetic.rows_per_day is 0; make it a whole number from 1 to 100,000,000\n"
+  )
 
 
 def test_every_dial_is_drawn_at_three_settings_that_it_accepts():

@@ -293,11 +293,20 @@ def test_a_label_that_is_neither_0_nor_1_is_refused_when_packed(shop: Path, tmp_
     ({"categorical": ()}, "needs at least one column in categorical"),
     ({"binary": (), "regression": ()}, "and one in binary or regression"),
     ({"dense": ("price",)}, "names column price twice; give it one role"),
-    ({"time_unit": "h"}, "time_unit is 'h'; make it s, ms, us, ns or None"),
+    ({"time_unit": "h"}, "time_unit is 'h'; make it 's', 'ms', 'us', 'ns' or None"),
     ({"time_zone": "Europe/Berln"}, "time_zone is 'Europe/Berln'; make it a name such as"),
     ({"entities": ("tags",)}, "Table.entities names tags, which is none of customer, article"),
     ({"rated_tasks": ("click",)}, "Table.rated_tasks names click, which is none of bought, stars"),
     ({"report_by": "price"}, "Table.report_by names price"),
+    ({"name": "../up"}, r"^Table\.name is '../up'; make it a name of letters, digits, _ and -$"),
+    ({"categorical": "user"}, r"^Table\.categorical is 'user'; make it a list of columns, each in"),
+    ({"bags": ["tags", 5]}, r"^Table\.bags is \['tags', 5\]; make it a list of columns, each in"),
+    ({"entities": ["customer"] * 2}, r"^Table\.entities is .*; name customer once$"),
+    ({"time_zone": ""}, r"^Table\.time_zone is ''; make it a name such as Europe/Berlin$"),
+    (
+      {"entities": (), "rated_tasks": ("stars",)},
+      "^Table.rated_tasks names stars, but entities names no column whose past it could tell",
+    ),
   ],
 )
 def test_a_description_that_contradicts_itself_is_refused(

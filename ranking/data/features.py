@@ -1,4 +1,4 @@
-"""From values to packed columns: vocabularies of ids, and the scale of dense features.
+"""Vocabularies of ids, and the scale of dense features: what turns values into packed columns.
 
 Whatever is estimated (vocabularies, means, deviations) comes from days 1..N-1 only, a day or a
 block of rows at a time, so that no more than that is ever in memory.
@@ -73,7 +73,7 @@ def names_of_ids(values: Array, ids: Array) -> tuple[str, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-  """Of k columns without their NaN: float64 [k] rows, means, and sums of squared deviations."""
+  """Sums over k columns without their NaN: float64 [k] rows, means, squared deviations."""
 
   rows: Array
   mean: Array
@@ -81,7 +81,7 @@ class Moments:
 
   @classmethod
   def of(cls, columns: Array) -> "Moments":
-    """Of [n, k] numbers."""
+    """Takes the moments of [n, k] numbers."""
     values = np.asfortranarray(columns, np.float64)  # so that NumPy sums in pairs
     known = ~np.isnan(values)
     rows = known.sum(axis=0).astype(np.float64)
@@ -90,7 +90,7 @@ class Moments:
     return cls(rows, mean, squares)
 
   def __add__(self, other: "Moments") -> "Moments":
-    """Of both sets of rows together (Chan, Golub and LeVeque, 1983)."""
+    """Joins the moments of two sets of rows (Chan, Golub and LeVeque, 1983)."""
     rows = self.rows + other.rows
     share = other.rows / np.maximum(rows, 1.0)
     step = other.mean - self.mean

@@ -7,7 +7,7 @@ import dataclasses
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from ranking.data.features import Moments, Values
 from ranking.data.lookback import Lookback, put_before
 from ranking.data.schema import DataError, Feature
 from ranking.tasks import LabelStatistics
+
+VERSION: Final = 1  # raised when vocabularies, statistics or what was known of the past change
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +137,7 @@ def merge(days: Sequence[Path], lookback: Lookback, folder: Path) -> Merged:
 
 
 def context_of(folder: Path, place: int) -> Context:
-  """Of a day; they are counted from 0."""
+  """Reads what was known when a day began; days are counted from 0."""
   context: Context = _load(folder, "context", place)
   return context
 
@@ -208,7 +210,7 @@ class _Past:
 
 
 def _grown(array: Array, length: int, fill: int = 0) -> Array:
-  """At least so long; twice as long as before when it must grow, so that growing is rare."""
+  """Lengthens an array to `length` or more: to twice as long at least, so that growing is rare."""
   if len(array) >= length:
     return array
   rest = np.full((max(length, 2 * len(array)) - len(array), *array.shape[1:]), fill, array.dtype)

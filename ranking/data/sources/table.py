@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from ranking.checks import Checks
 from ranking.data.schema import Bag, DataError, Log, sha256
 from ranking.data.sources import csv_file
 from ranking.tasks import Task
@@ -43,7 +45,11 @@ class Table:
     rated_tasks: labels whose past mean each entity gets; the first binary one if None.
     report_by: a categorical column whose values get figures of their own on day N.
     keep_duplicates: keep rows that repeat an earlier row in every named column.
+
+  Raises DataError for a description that is wrong or contradicts itself.
   """
+
+  log_version = 1
 
   raw: str | None = None
   name: str = "table"
@@ -62,6 +68,25 @@ class Table:
   keep_duplicates: bool = False
 
   def __post_init__(self) -> None:
+    check = Checks("Table", DataError)
+    if self.raw is not None:
+      check.text("raw", self.raw, "the path of a file or of a folder")
+    if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w-]*", self.name):
+      check.refuse("name", self.name, "make it a name of letters, digits, _ and -")
+    check.text("time", self.time, "the name of the column of event times")
+    check.choice("time_unit", self.time_unit, (*MS_PER, None))
+    check.text("time_zone", self.time_zone, "a name such as Europe/Berlin")
+    try:
+      pd.Timestamp(0, tz="UTC").tz_convert(self.time_zone)
+    except (KeyError, ValueError, TypeError):
+      check.refuse("time_zone", self.time_zone, "make it a name such as Europe/Berlin")
+    for role in ("categorical", "bags", "dense", "log_dense", "binary", "regression", "entities"):
+      check.names(role, getattr(self, role), "columns")
+    if self.rated_tasks is not None:
+      check.names("rated_tasks", self.rated_tasks, "columns")
+    if self.report_by is not None:
+      check.text("report_by", self.report_by, "the name of a categorical column")
+    check.flag("keep_duplicates", self.keep_duplicates)
     if not self.categorical or not (*self.binary, *self.regression):
       raise DataError(
         "Table needs at least one column in categorical and one in binary or regression"
@@ -70,14 +95,6 @@ class Table:
     used += [*self.binary, *self.regression]
     if twice := sorted({column for column in used if used.count(column) > 1}):
       raise DataError(f"Table names column {twice[0]} twice; give it one role")
-    try:
-      pd.Timestamp(0, tz="UTC").tz_convert(self.time_zone)
-    except (KeyError, ValueError, TypeError) as error:
-      raise DataError(
-        f"Table.time_zone is {self.time_zone!r}; make it a name such as Europe/Berlin"
-      ) from error
-    if self.time_unit is not None and self.time_unit not in MS_PER:
-      raise DataError(f"Table.time_unit is {self.time_unit!r}; make it s, ms, us, ns or None")
     for role, names, within in (
       ("entities", self.entities, self.categorical),
       ("report_by", [self.report_by] if self.report_by else [], self.categorical),
@@ -85,6 +102,11 @@ class Table:
     ):
       if wrong := [name for name in names if name not in within]:
         raise DataError(f"Table.{role} names {wrong[0]}, which is none of {', '.join(within)}")
+    if self.rated_tasks and not self.entities:
+      raise DataError(
+        f"Table.rated_tasks names {self.rated_tasks[0]}, but entities names no column whose past "
+        "it could tell; name one, or leave rated_tasks out"
+      )
 
   def identity(self) -> dict[str, Any]:
     """The raw files with their sha256, and the description."""
