@@ -83,9 +83,9 @@ def read(
     raise ConfigError(f"no CONFIG given; take one of {known}, or give MODEL and METHOD")
   files += [_find("MODEL", model, paths=True)] if model else []
   files += [_find("METHOD", method, paths=True)] if method else []
-  _bind({("", RUN): {"run_directory": run_directory}})
   for file in files:
     read_file(file, CONFIGURABLE, [CONFIGS.parent])
+  _bind({("", RUN): {"run_directory": run_directory}})
   read_bindings(bindings)
   if raw is not None:
     _bind_raw(data, raw)

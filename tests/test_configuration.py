@@ -80,7 +80,7 @@ def test_bindings_are_split_before_names_and_not_inside_values() -> None:
 
 @pytest.mark.parametrize("text", ["seed", "3 a.b=1", "import os", "a b.c=3"])
 def test_what_is_no_binding_is_refused(text: str) -> None:
-  with pytest.raises(ConfigError, match="is not of the form name.argument=value"):
+  with pytest.raises(ConfigError, match=r"is not of the form name\.argument=value"):
     split_bindings(text)
 
 
@@ -105,7 +105,7 @@ def test_a_macro_stands_for_its_value(tmp_path: Path) -> None:
   [
     ("MODLE = 3", "MODLE is a macro, which nothing reads"),
     ("train_and_evaluate.seed = %nothing", "no macro nothing for %nothing; define it"),
-    ("A = 3\ntrain_and_evaluate.seed = [%A, %B]", "no macro B for %B; the nearest is 'A'"),
+    ("A = 3\ntrain_and_evaluate.seed = [%A, %B]", "no macro B for %B; valid are A"),
     ("loop.train_and_evaluate.sead = 3", r"mine.gin, line 4: no setting loop.*sead; the nearest"),
     ("DivergenceMonitor.steps = 3", "line 4: no setting DivergenceMonitor.steps"),
     ("LinearWarmUp.peak = 3", "line 4: no setting LinearWarmUp.peak"),

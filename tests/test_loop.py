@@ -31,7 +31,7 @@ def fake_run(last_step: int, **progress: Any) -> Any:
   """A run without a model: batches of ROWS rows, the last of half of them; two tasks."""
   return SimpleNamespace(
     settings=SimpleNamespace(progress=ProgressSettings(**progress), shadows={}),
-    console=Mock(is_closed=False, **{"progress.return_value": contextlib.nullcontext(Mock())}),
+    console=Mock(is_closed=False, progress=lambda *_: contextlib.nullcontext(Mock())),
     store=SimpleNamespace(
       schema=SimpleNamespace(tasks=[SimpleNamespace(name="click"), SimpleNamespace(name="stars")]),
       eval_day=SimpleNamespace(name="2026-01-18"),
@@ -60,7 +60,7 @@ def taken(*losses: float, constant: float = 1.0, skipped: float = 0.0) -> Taken:
     for loss in losses
   ]
   values = np.array([list(each.values()) for each in rows], np.float32)
-  return Taken(Tensor(values), Tensor(np.array([0.25], np.float32)), True, [])  # type: ignore[arg-type]
+  return Taken(Tensor(values), Tensor(np.array([0.25], np.float32)), True, [])
 
 
 @dataclasses.dataclass
@@ -177,7 +177,7 @@ def test_a_step_that_was_skipped_counts_as_skipped_and_nothing_else() -> None:
 
 def test_a_weight_that_is_not_finite_is_a_divergence_whatever_the_loss_says() -> None:
   run, state = fake_run(last_step=9), State(DivergenceMonitor(), 0.0)
-  record(run, state, Mock(), taken(0.5)._replace(finite=False))  # type: ignore[arg-type]
+  record(run, state, Mock(), taken(0.5)._replace(finite=False))
   assert state.monitor.diverged_at_step == 1
 
 

@@ -97,7 +97,7 @@ def test_a_value_that_a_setting_cannot_have_is_refused_when_it_is_made(
 def test_what_has_no_default_must_be_given(made: Settings) -> None:
   given = flat(made)
   del given["source"]
-  with pytest.raises(SettingError, match="nothing sets train_and_evaluate.source"):
+  with pytest.raises(SettingError, match=r"nothing sets train_and_evaluate\.source"):
     Settings.of(**given)
 
 
