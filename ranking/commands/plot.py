@@ -1,7 +1,7 @@
 """Draws runs over each other: python -m ranking.commands.plot runs/naive runs/clippy --out=a.png
 
-Three panels over the steps: the loss relative to the best constant predictor, the AUC of the first
-binary task on day N, and the smallest clipping factor of any variable.
+Three panels over the steps: the loss relative to the best constant predictor, the headline
+figure of day N, and the smallest clipping factor of any variable.
 """
 
 import sys
@@ -14,6 +14,7 @@ from absl import app, flags
 
 from ranking.sweeps import series
 from ranking.sweeps.figures import style
+from ranking.tasks import KINDS, headline
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -54,10 +55,10 @@ def _draw(
   smoothed = series.running_median(steps.relative_loss)
   panels[0].plot(steps.step, steps.relative_loss, color=colour, alpha=0.25, linewidth=0.8)
   panels[0].plot(steps.step, smoothed, color=colour, label=name)
-  task = evaluations.task[evaluations.kind == "binary"].iloc[0]
+  task = headline(dict(zip(evaluations.task, evaluations.kind, strict=True)))
   known = evaluations[evaluations.task == task].dropna(subset="value")
   panels[1].plot(known.step, known.value, color=colour, marker="o", markersize=3)
-  panels[1].set_title(f"{task} AUC on day N")
+  panels[1].set_title(f"{task} {KINDS[known.kind.iloc[0]].measure.title} on day N")
   panels[2].plot(steps.step, steps.clipping_factor, color=colour, linewidth=0.8)
 
 
