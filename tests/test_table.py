@@ -69,6 +69,12 @@ def test_rows_are_read_as_they_are_described(shop: Path) -> None:
   assert log.rated_tasks == ("bought",)
 
 
+def test_tasks_of_any_kind_are_named_with_their_kind(shop: Path) -> None:
+  named = read(shop, binary=(), regression=(), tasks={"bought": "binary", "stars": "regression"})
+  pd.testing.assert_frame_equal(named.labels, read(shop).labels)
+  assert (named.tasks, named.rated_tasks) == (read(shop).tasks, ("bought",))
+
+
 def test_parquet_with_numbers_for_times_and_lists_for_bags_is_the_same_log(
   shop: Path, tmp_path: Path
 ) -> None:
@@ -291,13 +297,19 @@ def test_a_label_that_is_neither_0_nor_1_is_refused_when_packed(shop: Path, tmp_
   ("changes", "message"),
   [
     ({"categorical": ()}, "needs at least one column in categorical"),
-    ({"binary": (), "regression": ()}, "and one in binary or regression"),
+    ({"binary": (), "regression": ()}, "and one in binary, regression or tasks"),
     ({"dense": ("price",)}, "names column price twice; give it one role"),
     ({"time_unit": "h"}, "time_unit is 'h'; make it s, ms, us, ns or None"),
     ({"time_zone": "Europe/Berln"}, "time_zone is 'Europe/Berln'; make it a name such as"),
     ({"entities": ("tags",)}, "Table.entities names tags, which is none of customer, article"),
     ({"rated_tasks": ("click",)}, "Table.rated_tasks names click, which is none of bought, stars"),
     ({"report_by": "price"}, "Table.report_by names price"),
+    ({"tasks": {"bought": "binary"}}, "names column bought twice; give it one role"),
+    ({"tasks": ["bought"]}, r"^Table.tasks is \['bought'\]; make it a dict such as"),
+    (
+      {"binary": (), "tasks": {"bought": "binery"}},
+      "^Table.tasks: task bought is of kind 'binery', which there is not; the nearest is 'binary'$",
+    ),
   ],
 )
 def test_a_description_that_contradicts_itself_is_refused(
