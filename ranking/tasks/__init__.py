@@ -12,6 +12,7 @@ import numpy as np
 from ranking.array import Array
 from ranking.nearest import nearest
 from ranking.tasks.binary import Binary
+from ranking.tasks.count import Count
 from ranking.tasks.kind import Kind, LabelStatistics, Measure
 from ranking.tasks.regression import Regression
 
@@ -20,6 +21,7 @@ KINDS: dict[str, Kind] = {
   for kind in (
     Binary(),
     Regression(),
+    Count(),
   )
 }
 MEASURES: dict[str, Measure] = {kind.measure.name: kind.measure for kind in KINDS.values()}
