@@ -14,6 +14,7 @@ from ranking.nearest import nearest
 from ranking.tasks.binary import Binary
 from ranking.tasks.count import Count
 from ranking.tasks.kind import Kind, LabelStatistics, Measure
+from ranking.tasks.ordered import Ordered
 from ranking.tasks.regression import Regression
 
 KINDS: dict[str, Kind] = {
@@ -22,6 +23,7 @@ KINDS: dict[str, Kind] = {
     Binary(),
     Regression(),
     Count(),
+    Ordered(),
   )
 }
 MEASURES: dict[str, Measure] = {kind.measure.name: kind.measure for kind in KINDS.values()}
