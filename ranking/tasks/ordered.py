@@ -94,10 +94,11 @@ def _cut_points(known: LabelStatistics) -> Array:
 
 
 def _bounds(known: LabelStatistics) -> tuple[Array, Array, Array, Array]:
-  """In float64, the middles between levels [K - 1], and of each level [K], if there is any:
+  """What the loss needs of the K levels, in float64.
 
-  the cut points below and above it, infinite at the ends of the scale, and -log(1 - exp(-d)) of the
-  distance d between them.
+  Returns:
+    Middles between neighbouring levels [K - 1]; cut points below and above each level [K], infinite
+    at the ends of the scale; -log(1 - exp(-d)) [K] of the distance d between these two.
   """
   levels = np.array([level for level, _ in known.levels])
   cuts = _cut_points(known)
