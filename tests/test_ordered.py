@@ -10,6 +10,7 @@ import tensorflow as tf
 from scipy import optimize, special, stats
 
 from ranking.array import Array
+from ranking.data import draft
 from ranking.data.prepare import prepare
 from ranking.data.schema import DataError, Log
 from ranking.tasks import LabelStatistics, Task
@@ -144,7 +145,10 @@ def test_a_difference_is_that_of_the_concordances_and_its_error_what_leaving_out
   assert found.standard_error == pytest.approx(jackknife, rel=0.05)
 
 
-def test_a_store_has_the_levels_of_its_training_days(tiny_log: Log, tmp_path: Path) -> None:
+def test_a_store_has_the_levels_of_its_training_days(
+  tiny_log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  monkeypatch.setattr(draft, "BLOCK_ROWS", 20)  # of 70, 50 and 60 a day
   ordered = (*tiny_log.tasks[:2], Task("stars", "ordered"))
   store = prepare(TinySource(dataclasses.replace(tiny_log, tasks=ordered), {}), tmp_path)
   train = tiny_log.labels.stars[tiny_log.day < 3].dropna()
