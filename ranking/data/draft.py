@@ -70,6 +70,7 @@ class Draft:
     labels: moments of [n, T].
     dense: moments of [n, D].
     positives: int64 [T], rows whose label is above 0.
+    levels: rows per value of a label, of tasks whose kind asks for it.
     terms: per entity float64 [v, 2R], the sums of the rows' `lookback.terms`.
     terms_of_all: float64 [1, 2R].
     latest: int64 [users, K], codes of each user's latest items with positive feedback; or None.
@@ -87,6 +88,7 @@ class Draft:
   labels: Moments
   dense: Moments
   positives: Array
+  levels: Mapping[str, Counter[float]]
   terms: Mapping[str, Array]
   terms_of_all: Array
   latest: Array | None
@@ -282,6 +284,7 @@ def _summarise(
     labels=Moments.of(block.labels),
     dense=Moments.of(block.dense),
     positives=(block.labels > 0).sum(axis=0),
+    levels=features.levels(layout.tasks, block.labels),
     terms={
       entity: lookback.sums_by(block.codes[entity], terms, sizes[entity])
       for entity in layout.entities
@@ -331,6 +334,7 @@ def _joined(parts: Sequence[Draft]) -> Draft:
       labels=whole.labels + part.labels,
       dense=whole.dense + part.dense,
       positives=whole.positives + part.positives,
+      levels={k: whole.levels[k] + v for k, v in part.levels.items()},
       terms={k: _padded(whole.terms[k], len(v), 0) + v for k, v in part.terms.items()},
       terms_of_all=whole.terms_of_all + part.terms_of_all,
       latest=recent,

@@ -5,6 +5,8 @@ block of rows at a time, so that no more than that is ever in memory.
 """
 
 import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,12 +119,27 @@ def standardise(columns: Array, moments: Moments) -> Array:
   return np.clip(np.nan_to_num(scaled), -DENSE_LIMIT, DENSE_LIMIT).astype(np.float32)
 
 
-def label_statistics(moments: Moments) -> tuple[LabelStatistics, ...]:
-  """Per task, from the moments of its labels in the training days."""
-  return tuple(
-    LabelStatistics(rows=int(rows), mean=float(mean), variance=float(variance))
-    for rows, mean, variance in zip(moments.rows, moments.mean, moments.variance, strict=True)
-  )
+def levels(tasks: Sequence[Task], labels: Array) -> dict[str, Counter[float]]:
+  """How many of the rows [n, T] have each value of a label, of tasks whose kind asks for it."""
+  counts = {}
+  for task, column in zip(tasks, labels.T, strict=True):
+    if task.rules.counts_levels:
+      values, rows = np.unique(column[~np.isnan(column)], return_counts=True)
+      counts[task.name] = Counter(dict(zip(values.tolist(), rows.tolist(), strict=True)))
+  return counts
+
+
+def label_statistics(
+  tasks: Sequence[Task], moments: Moments, counts: Mapping[str, Counter[float]]
+) -> tuple[LabelStatistics, ...]:
+  """Per task, from the moments and the `levels` of its labels in the training days."""
+  statistics = []
+  for k, task in enumerate(tasks):
+    of_levels = tuple(sorted(counts.get(task.name, {}).items()))
+    check_labels(task, np.array([value for value, _ in of_levels]))  # of all days together
+    rows, mean, variance = int(moments.rows[k]), moments.mean[k], moments.variance[k]
+    statistics.append(LabelStatistics(rows, float(mean), float(variance), of_levels))
+  return tuple(statistics)
 
 
 def check_dense(name: str, column: Array) -> None:
@@ -133,10 +150,7 @@ def check_dense(name: str, column: Array) -> None:
 
 def check_labels(task: Task, column: Array) -> None:
   """Raises DataError where a label cannot be trained on."""
-  present = column[~np.isnan(column)]
-  if np.isinf(present).any():
-    raise DataError(f"label {task.name} holds an infinite value; drop or clip such rows")
   try:
-    task.rules.check(present)
+    task.rules.check(column[~np.isnan(column)])
   except ValueError as error:
     raise DataError(f"label {task.name} {error}") from None

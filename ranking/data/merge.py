@@ -5,6 +5,7 @@ Days are merged one after the other, in order; what grows is a number per distin
 
 import dataclasses
 import pickle
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -82,6 +83,7 @@ def merge(days: Sequence[Path], lookback: Lookback, folder: Path) -> Merged:
   past = _Past(layout, lookback)
   lengths = dict.fromkeys(layout.bags, 1)
   labels, dense, end = [], [], None
+  levels = {name: Counter[float]() for name in first.levels}
   for place, path in enumerate(days):
     day = draft.load(path)
     if day.layout != layout:
@@ -100,6 +102,8 @@ def merge(days: Sequence[Path], lookback: Lookback, folder: Path) -> Merged:
         counts[name] = _grown(counts[name], len(values[name]))
         counts[name][of_day[name]] += day.counts[name]
       labels.append(day.labels)
+      for name, rows in day.levels.items():
+        levels[name].update(rows)
       dense.append(day.dense)
   ids = {
     name: np.append(features.vocabulary(_grown(counts[name], len(values[name]))), np.int32(0))
@@ -131,7 +135,7 @@ def merge(days: Sequence[Path], lookback: Lookback, folder: Path) -> Merged:
     )
     if layout.report_by
     else (),
-    label_statistics=features.label_statistics(_total(labels)),
+    label_statistics=features.label_statistics(layout.tasks, _total(labels), levels),
     dense=_total(dense),
   )
 

@@ -192,7 +192,9 @@ class Schema:
       features=tuple(Feature(**feature) for feature in value["features"]),
       tasks=tuple(Task(**task) for task in value["tasks"]),
       day_names=tuple(value["day_names"]),
-      label_statistics=tuple(LabelStatistics(**entry) for entry in value["label_statistics"]),
+      label_statistics=tuple(
+        LabelStatistics.from_json(entry) for entry in value["label_statistics"]
+      ),
       entities=tuple(value["entities"]),
       report_by=value["report_by"],
       report_values=tuple(value["report_values"]),

@@ -33,7 +33,7 @@ from ranking.array import Array
 from ranking.checks import Checks
 from ranking.data.schema import Bag, DataError, Log
 from ranking.data.sources import synthetic_world as world
-from ranking.tasks import LabelStatistics, Task, evaluate
+from ranking.tasks import LabelStatistics, Task, evaluate_truth
 
 # Ten times the largest log that was ever made of it, which took 92 s of a core to draw.
 MOST_ROWS: Final = 1_000_000_000
@@ -344,19 +344,20 @@ class Synthetic:
     tasks = self._tasks()
     (part,) = self.parts()
     label_columns = [f"label_{task.name}" for task in tasks]
+    truth_columns = [f"truth_{task.name}" for task in tasks]
     pieces = zip(self.read(part), frozen.read(part), strict=True)
     for day, of_day in itertools.groupby(pieces, lambda pair: int(pair[0][0]["day"].iloc[0])):
       labels, now, then = [], [], []
       for (piece, _), (frozen_piece, _) in of_day:
         labels.append(piece[label_columns].to_numpy())
-        now.append(_outputs(piece, tasks))
-        then.append(_outputs(frozen_piece, tasks))
+        now.append(piece[truth_columns].to_numpy())
+        then.append(frozen_piece[truth_columns].to_numpy())
       label = np.concatenate(labels)
       known = [LabelStatistics.of(column) for column in label.T]
       yield {
         "day": (FIRST_DAY + datetime.timedelta(days=day)).date().isoformat(),
-        "oracle": evaluate(tasks, known, label, np.concatenate(now)),
-        "frozen": evaluate(tasks, known, label, np.concatenate(then)),
+        "oracle": evaluate_truth(tasks, known, label, np.concatenate(now)),
+        "frozen": evaluate_truth(tasks, known, label, np.concatenate(then)),
       }
 
   def _tasks(self) -> list[Task]:
@@ -661,13 +662,6 @@ def _answer(
 def _flipped(probability: Array, share: float) -> Array:
   """The probability of a label that is flipped in a share of its rows."""
   return probability + share - 2 * share * probability
-
-
-def _outputs(rows: pd.DataFrame, tasks: Sequence[Task]) -> Array:
-  """The truth as a model would put it, [n, T]: logits of binary tasks, means of the others."""
-  truths = [rows[f"truth_{task.name}"].to_numpy() for task in tasks]
-  outputs = [task.rules.outputs_of(of) for task, of in zip(tasks, truths, strict=True)]
-  return np.stack(outputs, axis=1)
 
 
 def _age(time: Array, upload: Array) -> Array:

@@ -1,6 +1,5 @@
 """What chance could do to a comparison, against brute force, SciPy and simulated truth."""
 
-import itertools
 import math
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ranking.array import Array
+from ranking.measures.concordance import auc
 from ranking.measures.differences import (
   Difference,
   auc_difference,
@@ -18,9 +18,7 @@ from ranking.measures.differences import (
   rmse_difference,
   spread,
 )
-from ranking.measures.metrics import Z95, auc, evaluate_regression
-from ranking.measures.ratios import divergence_ratio, fisher_test
-from ranking.measures.significance import detectable_difference, holm
+from ranking.measures.significance import Z95
 
 NAN = math.nan
 Sample = tuple[Array, Array, Array, Array]
@@ -124,7 +122,7 @@ def test_the_difference_is_that_of_the_published_aucs() -> None:
   measured = auc_difference(labels, first, second, users)
   assert measured.value == pytest.approx(auc(labels, first).value - auc(labels, second).value)
   squared = rmse_difference(labels, first, second, users, resamples=10)
-  of_each = [evaluate_regression(labels, scores)["rmse"] for scores in (first, second)]
+  of_each = [np.sqrt(np.mean((scores - labels) ** 2)) for scores in (first, second)]
   assert squared.value == pytest.approx(of_each[0] - of_each[1])
   assert measured.units == squared.units == 300
 
@@ -392,103 +390,3 @@ def test_figures_that_cannot_be_paired_are_named_in_one_line() -> None:
   for figures in ([], [[0.5]], [NAN]):
     with pytest.raises(ValueError, match="figures"):
       spread(figures)
-
-
-@pytest.mark.parametrize("runs", [1, 3, 5, 10, 40])
-def test_the_divergence_ratio_has_wilsons_interval(runs: int) -> None:
-  for diverged in range(runs + 1):
-    ratio = divergence_ratio(diverged, runs)
-    expected = stats.binomtest(diverged, runs).proportion_ci(0.95, "wilson")
-    assert ratio.ci95 == pytest.approx(tuple(expected), abs=1e-12)
-    assert 0 <= ratio.ci95[0] <= ratio.value == diverged / runs <= ratio.ci95[1] <= 1
-
-
-def test_wilsons_interval_covers_95_in_100_on_average_and_the_exact_one_more() -> None:
-  truths = np.linspace(0.0005, 0.9995, 1000)
-  for runs in (5, 10):
-    chances = stats.binom.pmf(np.arange(runs + 1)[:, None], runs, truths)
-
-    def coverage(intervals: list[tuple[float, float]], chances: Array = chances) -> float:
-      low, high = np.array(intervals).T[..., None]
-      return float(
-        ((low <= truths) & (truths <= high)).astype(float).ravel() @ chances.ravel() / 1000
-      )
-
-    outcomes = [stats.binomtest(diverged, runs) for diverged in range(runs + 1)]
-    assert 0.94 < coverage([divergence_ratio(int(o.k), runs).ci95 for o in outcomes]) < 0.965
-    assert coverage([tuple(o.proportion_ci(0.95)) for o in outcomes]) > 0.975
-
-
-@pytest.mark.parametrize(("diverged", "runs"), [(-1, 5), (6, 5), (0, 0)])
-def test_an_impossible_ratio_is_named(diverged: int, runs: int) -> None:
-  with pytest.raises(ValueError, match=f"0 <= diverged <= runs; got {diverged} of {runs}"):
-    divergence_ratio(diverged, runs)
-
-
-def test_fishers_test_sums_the_tables_that_are_no_more_probable_than_ours() -> None:
-  for ours, theirs in itertools.product(range(1, 8), repeat=2):
-    for first, second in itertools.product(range(ours + 1), range(theirs + 1)):
-      measured = fisher_test(divergence_ratio(first, ours), divergence_ratio(second, theirs))
-      diverged = first + second
-      ways = [
-        math.comb(ours, mine) * math.comb(theirs, diverged - mine)
-        for mine in range(max(0, diverged - theirs), min(ours, diverged) + 1)
-      ]  # whole numbers, so that a tie between two tables is a tie
-      observed = math.comb(ours, first) * math.comb(theirs, second)
-      expected = sum(way for way in ways if way <= observed) / sum(ways)
-      assert measured == pytest.approx(expected, rel=1e-9)
-
-
-def test_without_a_difference_p_is_never_too_small() -> None:
-  for ours, theirs, diverged in ((5, 5, 4), (5, 5, 5), (10, 5, 7), (3, 20, 6)):
-    tests, chances = [], []
-    for first in range(max(0, diverged - theirs), min(ours, diverged) + 1):
-      ratios = divergence_ratio(first, ours), divergence_ratio(diverged - first, theirs)
-      tests.append(fisher_test(*ratios))
-      chances.append(stats.hypergeom.pmf(first, ours + theirs, diverged, ours))
-    assert sum(chances) == pytest.approx(1)
-    for level in set(tests):
-      at_most = [chance for p, chance in zip(tests, chances, strict=True) if p <= level]
-      assert sum(at_most) <= level + 1e-9
-
-
-def test_with_five_runs_each_four_more_must_diverge_to_be_seen() -> None:
-  def p(first: int, second: int) -> float:
-    return fisher_test(divergence_ratio(first, 5), divergence_ratio(second, 5))
-
-  assert p(5, 0) == pytest.approx(2 / 252)
-  assert p(4, 0) == pytest.approx(12 / 252)
-  assert p(5, 1) == pytest.approx(12 / 252)
-  assert min(p(k + 3, k) for k in range(3)) > 0.16
-
-
-@few
-@given(st.lists(st.sampled_from([0.0, 0.001, 0.01, 0.02, 0.02, 0.3, 1.0]), max_size=6))
-def test_holm_is_the_closure_of_bonferroni(p_values: list[float]) -> None:
-  places = range(len(p_values))
-  families = [family for size in places for family in itertools.combinations(places, size + 1)]
-  expected = [
-    max(min(1.0, len(f) * min(p_values[k] for k in f)) for f in families if place in f)
-    for place in places
-  ]
-  assert holm(p_values) == expected
-
-
-@pytest.mark.parametrize("bad", [NAN, -0.1, 1.5])
-def test_holm_refuses_what_is_no_probability(bad: float) -> None:
-  for p_values in ([bad], [0.2, bad, 0.1]):
-    with pytest.raises(ValueError, match=rf"a p-value must be in \[0, 1\]; got {bad}"):
-      holm(p_values)
-
-
-def test_the_detectable_difference_is_found_80_times_in_100() -> None:
-  assert detectable_difference(0.004) == pytest.approx(0.004 * (1.959964 + 0.841621), rel=1e-6)
-  assert math.isnan(detectable_difference(NAN))
-  for degrees, power in ((2, 0.766), (6, 0.797), (29, 0.8), (math.inf, 0.8)):
-    true = detectable_difference(1.0, degrees)
-    if math.isinf(degrees):
-      found = stats.norm.sf(1.959964 - true) + stats.norm.cdf(-1.959964 - true)
-    else:
-      critical = stats.t.ppf(0.975, degrees)
-      found = stats.nct.sf(critical, degrees, true) + stats.nct.cdf(-critical, degrees, true)
-    assert found == pytest.approx(power, abs=5e-4)
