@@ -124,14 +124,14 @@ F14 = Rule(
   name="F14",
   finding="A micro-diverged run recovers to the same quality; a fully diverged one never does",
   rule="A fully diverged run recovered if it ends less than a point below the median of calm runs "
-  "of its model and rate, by any method. Reproduced if none did, and micro-diverged runs are surely "
-  "less than half a point below calm ones of the same setting, over three seeds or more; not "
-  "reproduced if one did, or the loss is surely more than 0.1 points.",
+  "of its model and rate, by any method. Reproduced if none did, and micro-diverged runs are "
+  "surely less than half a point below calm ones of the same setting, over three seeds or more; "
+  "not reproduced if one did, or the loss is surely more than 0.1 points.",
   find=_micro_divergence_is_harmless,
   evidence="{% if known %}"
-  "{{ known | length }} fully diverged runs, never stopped, end at AUC {{ known | min | percent(1) }} "
-  "to {{ known | max | percent(1) }}, where the median of calm ones is {{ calm | percent(1) }} or "
-  "more; recovered: {{ recovered }}"
+  "{{ known | length }} fully diverged runs, never stopped, end at AUC {{ known | min | percent(1) "
+  "}} to {{ known | max | percent(1) }}, where the median of calm ones is {{ calm | percent(1) }} "
+  "or more; recovered: {{ recovered }}"
   "{% else %}no fully diverged run with calm fellows has an AUC{% endif %}"
   "; {{ micro }} micro-diverged runs of {{ seeds }} seeds have calm fellows of the same setting"
   "{% if gap is not none %}, AUC {{ gap | in_points }} points against them{% endif %}",

@@ -53,9 +53,10 @@ F9 = Rule(
   "lowest factor of Clippy from step a, the last healthy one, to step c, where the run is lost, "
   "÷ the lowest of GC and AGC, top hidden layer, of {{ ratios | length }} runs: "
   "{% for ratio in ratios %}{{ '%.2g' | format(ratio) }}{{ ', ' if not loop.last }}{% endfor %}"
-  "{% else %}{{ ratios | length }} runs of {{ seeds }} seeds learned before they diverged{% endif %}",
-  written="21 November 2026 (f030c61), before its runs; its words were not changed since. After its "
-  "first verdict two seeds were asked for in place of two runs (277570b), and a run without an "
+  "{% else %}{{ ratios | length }} runs of {{ seeds }} seeds learned before they diverged"
+  "{% endif %}",
+  written="21 November 2026 (f030c61), before its runs; its words were not changed since. After "
+  "its first verdict two seeds were asked for in place of two runs (277570b), and a run without an "
   "observation from a to c was left out (635545e), both on 27 November.",
   command=FIGURES_COMMAND,
   caveat="What the clips would have done in runs that none of them steered. Adagrad divides a "
@@ -118,7 +119,7 @@ F12 = Rule(
   evidence="loss after {{ steps }} steps of gradient descent ÷ loss at the start: "
   "{% for name, end in ends.items() %}{{ name }} {{ '%.2g' | format(end) }}"
   "{{ ', ' if not loop.last }}{% endfor %}; 2/λ_max = {{ '%g' | format(limit) }}",
-  written="21 November 2026 (f030c61), with Figure 3 known to show it; not changed since.",
+  written="21 November 2026 (f030c61), of what can be computed beforehand; not changed since.",
   command=FIGURES_COMMAND,
   caveat="Computed; it is a theorem.",
 )

@@ -58,8 +58,8 @@ F3 = Rule(
   name="F3",
   finding="Clippy has the best or tied-best AUC and RMSE on every model, clearly so on Large+DCN",
   rule="Reproduced if after Holm's correction over all models and figures no other method of the "
-  "paper is better on any model and all are worse on Large+DCN; not reproduced if one is better, or "
-  "Clippy diverges.",
+  "paper is better on any model and all are worse on Large+DCN; not reproduced if one is better, "
+  "or Clippy diverges.",
   find=_clippy_is_best,
   evidence=DIFFERENCE_OF_ROW + "{{ 'Clippy diverged; ' if clippy_lost }}"
   "of the paper's methods, better than Clippy after Holm's correction: "
@@ -67,9 +67,10 @@ F3 = Rule(
   "{{ ', ' if not loop.last }}{% else %}none{% endfor %}"
   "{% for row in closest %}; the best other method on Large+DCN, {{ row.method }}: "
   "{{ difference_of(row) }}{% endfor %}",
-  written="21 November 2026 (f030c61), when Table 2 had begun. Changed after results were seen: to "
-  "the paper's methods alone, with its first verdict on the same day (fa25d0b), and on 27 November "
-  "to Holm's correction over all models and figures and to a Clippy that diverges (277570b).",
+  written="21 November 2026 (f030c61), the day of its runs, of which some may have been seen. "
+  "Changed after results were seen: to the paper's methods alone, with its first verdict on the "
+  "same day (fa25d0b), and on 27 November to Holm's correction over all "
+  "models and figures and to a Clippy that diverges (277570b).",
   command="make table2 compare DATA={log}",
   caveat="Clippy at the paper's thresholds, unsearched, against the best of six settings of its "
   "rivals. At the paper's widths GC, AGC and LAMB are 1.8 to 2.2 points better than Clippy, with "
@@ -120,8 +121,9 @@ F5 = Rule(
   "{% if agc.diverged %}AGC diverged {{ agc.diverged }} of {{ agc.runs }}"
   "{% elif gap is none %}GC diverged {{ gc.diverged }} of {{ gc.runs }}"
   "{% else %}{{ gap | in_points }}{% endif %}{{ ', ' if not loop.last }}{% endfor %}",
-  written="21 November 2026 (f030c61), before its runs. Changed on 27 November (277570b), after its "
-  "first verdict: a spread is bad from 0.1 points on, and a GC that diverges tells nothing of AGC.",
+  written="21 November 2026 (f030c61), before its runs. Changed on 27 November (277570b), after "
+  "its first verdict: a spread is bad from 0.1 points on, and a GC that diverges tells nothing of "
+  "AGC.",
   command=FIGURES_COMMAND,
   caveat="AGC as its authors do it, by output unit and without the output layers, at 1e-2.",
 )
@@ -157,8 +159,8 @@ F6 = Rule(
   "; LAMB's runs that diverged: "
   "{% for model, ratio in ratios.items() %}{{ model | model }} {{ ratio.diverged }} of "
   "{{ ratio.runs }}{{ ', ' if not loop.last }}{% endfor %}",
-  written="21 November 2026 (f030c61), before its runs. Changed on 27 November (277570b), after its "
-  'first verdict: not reproduced asks for "surely" less than 0.1 points below.',
+  written="21 November 2026 (f030c61), before its runs. Changed on 27 November (277570b), after "
+  'its first verdict: not reproduced asks for "surely" less than 0.1 points below.',
   command=FIGURES_COMMAND,
   caveat="LAMB's multiplier is its learning rate: at 1e-2; a tenfold one may do better, see Table "
   "2.",
@@ -198,8 +200,8 @@ F7 = Rule(
   "{{ ', ' if not loop.last }}{% endfor %}"
   "{% if growth is not none %}; from the first to the last the gap changes by "
   "{{ growth | in_points }}{% endif %}",
-  written="21 November 2026 (f030c61), before its runs. Changed on 27 November (277570b), after its "
-  "first verdict: the interval of the change is by Welch's t in place of 1.96 standard errors.",
+  written="21 November 2026 (f030c61), before its runs. Changed on 27 November (277570b), after "
+  "its first verdict: the interval of the change is by Welch's t in place of 1.96 standard errors.",
   command=FIGURES_COMMAND,
   caveat="Both at the thresholds of configs/methods/. With three seeds a gap's interval has some "
   "two degrees of freedom: only large changes can be told.",

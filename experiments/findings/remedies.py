@@ -18,9 +18,7 @@ def _each_simplification_helps(log: Log) -> Found:
     verdict = "reproduced"
   elif (sure & (changes.ratio > unchanged.ratio)).any():
     verdict = "not reproduced"
-  return Found(
-    verdict, {"rows": rows.to_dict("records"), "helping": list(changes.ablation[helps])}
-  )
+  return Found(verdict, {"rows": rows.to_dict("records"), "helping": list(changes.ablation[helps])})
 
 
 F11 = Rule(
@@ -29,8 +27,8 @@ F11 = Rule(
   rule="Reproduced if each does after Holm's correction; not reproduced if one raises it after "
   "that.",
   find=_each_simplification_helps,
-  evidence="diverged: {% for row in rows %}{{ row.ablation | replace('_', ' ') }} {{ row.diverged }} "
-  "of {{ row.runs }}{{ ', ' if not loop.last }}{% endfor %}; told apart from chance after Holm: "
+  evidence="diverged: {% for row in rows %}{{ row.ablation | replace('_', ' ') }} {{ row.diverged "
+  "}} of {{ row.runs }}{{ ', ' if not loop.last }}{% endfor %}; told apart from chance after Holm: "
   "{% for name in helping %}{{ name | replace('_', ' ') }}{{ ', ' if not loop.last }}"
   "{% else %}none{% endfor %}",
   written="21 November 2026 (f030c61), before its runs. Changed on 27 November (0d90677), after "
@@ -75,13 +73,13 @@ F13 = Rule(
   "{% endfor %}{{ '; ' if not loop.last }}{% endfor %}",
   written="21 November 2026 (f030c61), before its runs. Changed on 27 November (0d90677), after "
   "five seeds of its runs had been seen, and published with ten: until then it was not reproduced "
-  "as well if nothing saved Small or Large; a few runs that look alike are no longer taken for "
+  "either where nothing saved Small or Large; a few runs that look alike are no longer taken for "
   "proof.",
   command="make sweep SWEEP=experiments/mitigations_small_{log}.gin, and likewise large and "
   "large_dcn",
   caveat="Each model at the lowest of the rates tried at which all its runs are lost without them, "
-  "which is not equally far beyond the last that all survive: on kuairand 2.7 times it for Small, 3 "
-  "times it for Large, 1.5 times it for Large+DCN.",
+  "which is not equally far beyond the last that all survive: on kuairand 2.7 times it for Small, "
+  "3 times it for Large, 1.5 times it for Large+DCN.",
 )
 
 
@@ -112,10 +110,10 @@ F15 = Rule(
   find=_clippy_helps_adam,
   evidence="Adam on Large+DCN, runs that diverged by learning rate: "
   "{% for rate, plain, ours, p in rows %}{{ '%g' | format(rate) }}: plain {{ plain.diverged }} of "
-  "{{ plain.runs }}, with Clippy {{ ours.diverged }} of {{ ours.runs }} (p {{ '%.3f' | format(p) }} "
-  "after Holm){{ '; ' if not loop.last }}{% endfor %}",
-  written="21 November 2026 (f030c61), before its runs. Changed on 27 November (277570b), after its "
-  "first verdict: with Holm's correction, and not reproduced if more runs diverge at one rate.",
+  "{{ plain.runs }}, with Clippy {{ ours.diverged }} of {{ ours.runs }} (p {{ '%.3f' | format(p) "
+  "}} after Holm){{ '; ' if not loop.last }}{% endfor %}",
+  written="21 November 2026 (f030c61), before its runs. Changed on 27 November (277570b), after "
+  "its first verdict: with Holm's correction, and not reproduced if more runs diverge at one rate.",
   command="make sweep SWEEP=experiments/adam_{log}.gin",
   caveat="The best rate of Adam here is one at which it needs no help.",
 )
