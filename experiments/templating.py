@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
 
 from ranking.measures.differences import Difference
@@ -70,6 +71,17 @@ def percent(fraction: float, digits: int = 2) -> str:
   return f"{100 * fraction:.{digits}f}"
 
 
+def in_words(number: int) -> str:
+  """A small count, as prose has it; larger ones are digits."""
+  words = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+  return words[number] if number < len(words) else str(number)
+
+
+def median(values: Sequence[float]) -> float:
+  """Their median, without those that are NaN."""
+  return float(np.nanmedian(values))
+
+
 def p_is(p: float) -> str:
   """Such as "p = 0.035" or "p < 0.001"."""
   return "p < 0.001" if p < 0.0005 else f"p = {p:.3f}"
@@ -87,7 +99,7 @@ def _environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
   )
-  for filter_ in (code, in_points, model, method, enumeration, percent, p_is):
+  for filter_ in (code, in_points, model, method, enumeration, percent, in_words, p_is, median):
     environment.filters[filter_.__name__] = filter_
   return environment
 

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.figures import dynamics, moments
 from experiments.__main__ import main
+from experiments.figures import dynamics, moments
 from experiments.findings import command, quality
 from experiments.findings.archive import Archive
-from experiments.findings.log import Log, NotRun, difference, lost
 from experiments.findings.command import Judged
+from experiments.findings.log import Log, NotRun, difference, lost
 from experiments.findings.rule import MODELS, Found, Judgement, Rule, judge
 from experiments.findings.rules import RULES
 from ranking.measures.differences import Difference
