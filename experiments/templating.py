@@ -3,6 +3,7 @@
 Templates have the words, Python the figures: no sentence of a page is assembled elsewhere.
 """
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from markupsafe import Markup
 
 from ranking.measures.differences import Difference
 from ranking.sweeps.figures import style
+from ranking.sweeps.tables.document import p_text
+from ranking.tasks import MEASURES
 
 TEMPLATES = Path(__file__).with_name("templates")
 COLUMN_NAMES = {"clippy_tighter": "Clippy, searched"}
@@ -87,6 +90,36 @@ def p_is(p: float) -> str:
   return "p < 0.001" if p < 0.0005 else f"p = {p:.3f}"
 
 
+def in_line(column: str) -> str:
+  """The name of a column without a comma, so that it can stand in an enumeration."""
+  head, comma, rest = column.partition(", ")
+  return f"{head} ({rest})" if comma else head
+
+
+def figure(value: float, measure: str) -> str:
+  """A figure as its measure prints it: AUC in percent."""
+  return MEASURES[measure].text(value)
+
+
+def heading(measure: str) -> str:
+  """What a column of a measure is called: "AUC (%)"."""
+  return MEASURES[measure].heading
+
+
+def signed(difference: float, measure: str = "auc") -> str:
+  """A difference with its sign; what prints as none has none."""
+  text = MEASURES[measure].text(abs(difference))
+  sign = "−" if difference < 0 else "+"
+  return f"{sign}{text}" if float(text) else text
+
+
+def setting(value: Any) -> str:
+  """A setting as a cell says it; none that is missing."""
+  if isinstance(value, float):
+    return "–" if math.isnan(value) else f"{value:g}"
+  return str(value)
+
+
 def _environment(
   autoescape: bool, finalize: Callable[[Any], Any] | None = None
 ) -> jinja2.Environment:
@@ -99,8 +132,11 @@ def _environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
   )
-  for filter_ in (code, in_points, model, method, enumeration, percent, in_words, p_is, median):
-    environment.filters[filter_.__name__] = filter_
+  filters = (code, in_points, model, method, enumeration, percent, in_words, p_is, p_text, median)
+  filters += (in_line, figure, heading, signed, setting)
+  for each in filters:
+    environment.filters[each.__name__] = each
+  environment.tests["nan"] = lambda value: isinstance(value, float) and math.isnan(value)
   return environment
 
 

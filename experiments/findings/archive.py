@@ -49,6 +49,10 @@ class Archive:
     of_log[rule.name] = {"rule": rule.rule, **judgement._asdict()}
     return judgement, False
 
+  def of_rule(self, name: str) -> dict[str, dict[str, str]]:
+    """What is archived of a finding, by log: its FIELDS."""
+    return {log: entries[name] for log, entries in self._entries.items() if name in entries}
+
   def save(self) -> None:
     """Writes the file, whole or not at all."""
     write_atomically(self._path, json.dumps(self._entries, indent=1, ensure_ascii=False) + "\n")

@@ -1,39 +1,38 @@
-"""Makes the report, one page of all results: python -m experiments.make_report --data=kuairand
+"""Makes the report, one page of all results.
 
-It trains nothing: it shows what other commands left below runs/ and in docs/figures/, what is
-published in docs/results/ of experiments that this machine has not run, and names what is missing.
-The page needs no network. Exit codes: 0, or 2 with one line if there is nothing to report.
+It trains nothing: it shows what other commands left below runs/, and what is published in
+experiments/results/ of experiments that this machine has not run, and names what is missing. The
+page needs no network.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.report import page as report
-from experiments.report.fragments import ReportError
-from experiments.report.page import Sources
+from experiments.report.page import ReportError, Sources
 from ranking.training.result import write_atomically
 
+PLACES = {
+  "runs": ("runs", "folder of the experiments' folders"),
+  "published": ("experiments/results", "folder of the published experiments' folders"),
+  "out": ("runs/report.html", "the page"),
+  "findings": ("experiments/findings.json", "what the findings command judged"),
+  "figures": ("experiments/results/figures", "folder of the folders of the figures command"),
+  "experiments": ("experiments", "folder of the files that describe the experiments"),
+}
 
-def main(arguments: Sequence[str]) -> int:
-  """Writes the page and prints where it is.
 
-  Args:
-    arguments: of the command line.
-  """
-  parser = argparse.ArgumentParser(prog="experiments.make_report", allow_abbrev=False)
-  for name, default, what in (
-    ("runs", "runs", "folder of the experiments' folders"),
-    ("published", "docs/results", "folder of the published experiments' folders"),
-    ("out", "runs/report.html", "the page"),
-    ("findings", "docs/findings.md", "Markdown file"),
-    ("figures", "docs/figures", "folder of the folders that experiments.make_figures writes"),
-    ("experiments", "experiments", "folder of the files that describe the experiments"),
-  ):
-    parser.add_argument(f"--{name}", type=Path, default=default, help=f"{what}; {default}")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `python -m experiments report`."""
+  for name, (default, what) in PLACES.items():
+    parser.add_argument(f"--{name}", type=Path, default=Path(default), help=f"{what}; {default}")
   parser.add_argument("--data", default="kuairand", help="whose Table 2 comes first; kuairand")
-  sources = Sources(**vars(parser.parse_args(arguments)))
+
+
+def run(given: argparse.Namespace) -> int:
+  """Writes the page and prints where it is; returns 2 if there is nothing to report."""
+  sources = Sources(**{name: getattr(given, name) for name in (*PLACES, "data")})
   try:
     text = report.page(sources)
     sources.out.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +42,3 @@ def main(arguments: Sequence[str]) -> int:
     return 2
   print(sources.out)
   return 0
-
-
-if __name__ == "__main__":
-  sys.exit(main(sys.argv[1:]))
