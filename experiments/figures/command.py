@@ -1,4 +1,4 @@
-"""Draws the paper's figures: python -m experiments.make_figures --data=synthetic
+"""Draws the paper's figures.
 
 Runs experiments/dynamics_<data>.gin and experiments/methods_<data>.gin as
 ranking.sweeps.command does, finished runs skipped, and draws from their series, as PNG and SVG:
@@ -21,18 +21,14 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures import comparison, dynamics, moments
+from experiments.figures import comparison, dynamics, moments, quadratic, stability
 from experiments.figures.moments import Moments
-from ranking import quiet
 from ranking.stability.divergence import DivergenceMonitor
 from ranking.sweeps import command as sweep
 from ranking.sweeps import results, series
 from ranking.sweeps.figures import style
 from ranking.sweeps.series import SeriesError
 from ranking.sweeps.sweep import Sweep, SweepError
-
-with quiet.native_stderr():
-  from experiments.figures import quadratic, stability
 
 LARGEST = "large_dcn"
 LAYERS_OF = {
@@ -41,19 +37,23 @@ LAYERS_OF = {
 }
 
 
-def main(arguments: Sequence[str], python: Sequence[str] = (sys.executable, "-m")) -> int:
-  """Runs what is not finished, and draws.
-
-  Args:
-    arguments: of the command line.
-    python: what runs a module, which is its next argument.
-  """
-  parser = argparse.ArgumentParser(prog="experiments.make_figures", allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `python -m experiments figures`."""
   parser.add_argument("--data", default="synthetic", help="of experiments/…_<data>.gin")
   parser.add_argument("--raw", help="folder of the unpacked raw log; downloaded if not given")
   parser.add_argument("--jobs", help="runs at once; as many as cores if not given")
-  parser.add_argument("--out", type=Path, help="folder; docs/figures/<data> if not given")
-  given = parser.parse_args(arguments)
+  parser.add_argument(
+    "--out", type=Path, help="folder; experiments/results/figures/<data> if not given"
+  )
+
+
+def run(given: argparse.Namespace, python: Sequence[str] = sweep.PYTHON) -> int:
+  """Runs what is not finished, and draws.
+
+  Args:
+    given: the options.
+    python: what runs a module, which is its next argument.
+  """
   passed_on = [
     f"--{name}={getattr(given, name)}" for name in ("raw", "jobs") if getattr(given, name)
   ]
@@ -63,14 +63,15 @@ def main(arguments: Sequence[str], python: Sequence[str] = (sys.executable, "-m"
     if code := sweep.main([f"--sweep={file}", *passed_on], python):
       return code
     files.append(file)
-  out = given.out or Path("docs", "figures", given.data)
+  out = given.out or Path("experiments", "results", "figures", given.data)
   try:
     of_dynamics, of_methods = map(read_runs, files)
-    for name, figure in (
-      *figures_of_dynamics(of_dynamics),
-      ("figure_3", stability.on_the_quadratic(quadratic.descents())),
-      *figures_of_methods(of_methods),
-    ):
+    figures = {
+      **dict(figures_of_dynamics(of_dynamics)),
+      "figure_3": stability.on_the_quadratic(quadratic.descents()),
+      **dict(figures_of_methods(of_methods)),
+    }
+    for name, figure in figures.items():
       print(*style.save(figure, out / name))
   except (SweepError, SeriesError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
@@ -184,7 +185,3 @@ def _curve(run: Path) -> dynamics.Curve:
 def _highest_jump(run: Path) -> float:
   """Of the relative loss, once a jump can be told from learning."""
   return float(series.steps(run).relative_loss[DivergenceMonitor.history :].max())
-
-
-if __name__ == "__main__":
-  sys.exit(main(sys.argv[1:]))

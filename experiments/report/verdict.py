@@ -184,6 +184,8 @@ def verdict(
   last = finished.eval_day.max()
   judged = runs[(runs.eval_day == last) & (runs.task == task)]
   ended = judged[judged.status.isin(ENDED)]
+  if ended.empty:
+    return None
   return Verdict(
     task=task,
     cells=cells,

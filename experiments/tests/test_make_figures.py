@@ -1,13 +1,15 @@
 """The figures' command: finished runs are drawn as they are, bad input is one line and exit 2."""
 
+import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments import make_figures
+from experiments.figures import command
 from ranking.sweeps import command as sweep_command
 from ranking.sweeps import runner
 from ranking.sweeps.sweep import Sweep, Trial
@@ -15,7 +17,7 @@ from tests.fake_trainer import result
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FAKE = (sys.executable, str(ROOT / "tests" / "fake_trainer.py"), "ok")
 HEADER = "from __gin__ import dynamic_registration\nfrom ranking.sweeps import sweep\n"
 NAMES = ["1", "3", "4a", "4b", "5a", "5b", "6", "8"]
@@ -93,8 +95,10 @@ def finished_sweeps(dynamics: tuple[str, ...] = ("micro_diverged", "diverged", "
   return runs[: len(dynamics)]
 
 
-def draw(*arguments: str) -> int:
-  return make_figures.main(["--data=toy", *arguments], FAKE)
+def draw(*arguments: str, python: Sequence[str] = FAKE) -> int:
+  parser = argparse.ArgumentParser()
+  command.add_arguments(parser)
+  return command.run(parser.parse_args(["--data=toy", *arguments]), python)
 
 
 @pytest.mark.parametrize("log", ["synthetic", "kuairand"])
@@ -128,8 +132,8 @@ def test_every_figure_is_drawn_and_no_finished_run_is_started_again(
 
 def test_without_a_micro_diverged_run_figure_1_says_so(capfd: pytest.CaptureFixture[str]):
   finished_sweeps(("ok", "diverged", "ok"))
-  runs = make_figures.read_runs(Path("experiments/dynamics_toy.gin"))
-  name, figure = next(make_figures.figures_of_dynamics(runs))
+  runs = command.read_runs(Path("experiments/dynamics_toy.gin"))
+  name, figure = next(command.figures_of_dynamics(runs))
   assert name == "figure_1"
   assert figure.legends == []
   assert "no run micro-diverged" in capfd.readouterr().out
@@ -143,8 +147,8 @@ def test_the_run_that_was_healthy_longest_is_shown_if_it_was_seen_out(lost_steps
   late = [*rows[:90], *rows[50:90], *rows[100 : 100 + lost_steps]]  # forty healthy steps more
   late = [{**row, "step": step} for step, row in enumerate(late, 1)]
   path.write_text("".join(json.dumps(row) + "\n" for row in late))
-  table = make_figures.read_runs(Path("experiments/dynamics_toy.gin"))
-  run, marked = make_figures.latest_to_diverge(table)
+  table = command.read_runs(Path("experiments/dynamics_toy.gin"))
+  run, marked = command.latest_to_diverge(table)
   assert run == runs[shown]
   assert marked.b == (131 if shown else 101)
 
@@ -178,7 +182,7 @@ def test_dynamics_without_a_divergence_are_one_line(capfd: pytest.CaptureFixture
 
 def test_a_log_without_sweeps_names_the_nearest(capfd: pytest.CaptureFixture[str]):
   finished_sweeps()
-  assert make_figures.main(["--data=tony"], FAKE) == 2
+  assert draw("--data=tony") == 2
   (line,) = capfd.readouterr().err.splitlines()
   assert line.startswith("error: no ")
   assert line.endswith("the nearest is 'experiments/dynamics_toy.gin'")
@@ -187,9 +191,9 @@ def test_a_log_without_sweeps_names_the_nearest(capfd: pytest.CaptureFixture[str
 def test_a_run_that_fails_ends_the_command_as_it_ends_a_sweep(capfd: pytest.CaptureFixture[str]):
   run = finished_sweeps()[0]
   (run / "result.json").unlink()
-  assert make_figures.main(["--data=toy", "--jobs=1"], (*FAKE[:2], "fails:naive")) == 1
+  assert draw("--jobs=1", python=(*FAKE[:2], "fails:naive")) == 1
   assert "failed twice" in capfd.readouterr().err
-  assert not Path("docs").exists()
+  assert not Path("experiments", "results").exists()
 
 
 def test_arguments_of_the_sweep_are_passed_on(capfd: pytest.CaptureFixture[str]):
