@@ -13,6 +13,7 @@ from ranking.sweeps.sweep import Trial, settings
 
 Stage = Literal["search", "repeats"]
 Outcome = Literal["ok", "diverged", "waiting", "not finite", "no such task"]
+LINE = ("model", "method", "thresholds", "ablation", "days_left_out")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,10 +21,11 @@ class Place:
   """Trials that differ in nothing but seed and evaluation day, and the rows of their runs.
 
   Attributes:
-    title: how tables call it, beside its model.
+    title: how tables call it, beside its model and its setting.
     trials: what it waits for.
     rows: of the table of `results.read`, those of its trials; none of a run that has not begun.
     learning_rate: the base rate; NaN while no run has told it.
+    setting: what tells it from others of its title, in words.
     stage: "search" while these are all settings that a column of a search has to choose among;
       then what they have in common is that of the first.
   """
@@ -32,6 +34,7 @@ class Place:
   trials: tuple[Trial, ...]
   rows: pd.DataFrame
   learning_rate: float = math.nan
+  setting: str = ""
   stage: Stage = "repeats"
 
   @classmethod
@@ -47,7 +50,7 @@ class Place:
     trials = tuple(trials)
     rows = table[table.trial.isin([trial.name for trial in trials])]
     method = str(trials[0].coordinates["method"])
-    return cls(title or method, trials, rows, learning_rate, stage)
+    return cls(title or method, trials, rows, learning_rate, stage=stage)
 
   @classmethod
   def together(cls, places: Sequence["Place"]) -> "Place":
@@ -74,9 +77,8 @@ class Place:
 
   @property
   def line(self) -> tuple[Any, ...]:
-    """What it has in common with places that differ in their rates alone."""
-    of_trial = (self.at(name) for name in ("model", "method", "ablation", "days_left_out"))
-    return (*of_trial, self.settings)
+    """What it has in common with places that differ in their rates alone: LINE."""
+    return tuple(self.settings if name == "thresholds" else self.at(name) for name in LINE)
 
   @property
   def rate(self) -> float:
@@ -146,9 +148,7 @@ class Place:
     return mean, deviation
 
 
-def places(
-  trials: Sequence[Trial], table: pd.DataFrame, over_days: bool = False
-) -> list[Place]:
+def places(trials: Sequence[Trial], table: pd.DataFrame, over_days: bool = False) -> list[Place]:
   """Groups the trials of a sweep, in their order.
 
   A base rate that a sweep leaves to the log is known once a run with the same ablation, which may
@@ -169,9 +169,9 @@ def places(
   rates = known.groupby(known.trial.map(ablations)).learning_rate.max()
   found = []
   for group in groups.values():
-    at = group[0].coordinates
-    rate = at["learning_rate"]
+    first = group[0].coordinates
+    rate = first["learning_rate"]
     if rate is None:  # else a place keeps its name, whatever an ablation binds
-      rate = rates.get(at["ablation"], math.nan)
+      rate = rates.get(first["ablation"], math.nan)
     found.append(Place.of(group, known, learning_rate=float(rate)))
   return found

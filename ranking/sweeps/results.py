@@ -79,6 +79,7 @@ OF_RESULT = (
 OF_TASK = ("kind", "rows", "positives", "logloss", "calibration", "nonfinite")
 SURVIVED = ("ok", "micro_diverged")
 FINISHED = (*SURVIVED, "diverged")
+NONE = pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)  # the table before any run
 
 
 class Count(NamedTuple):
