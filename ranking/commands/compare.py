@@ -1,4 +1,4 @@
-"""Compares every method with one of them, by tests: ranking compare experiments/….gin --reference=gc
+"""Compares every method with one of them, by tests: ranking compare a.gin --reference=clippy
 
 A sweep runs first, so far as it is not finished. Of a search, which `ranking sweep` runs, the
 repeats of each column's best setting are compared, and nothing is run. Writes comparison.md, .html

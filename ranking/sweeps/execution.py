@@ -1,4 +1,4 @@
-"""Checks the trials of an experiment, runs those that are not finished, writes what came of them."""
+"""Checks the trials of an experiment, runs what is not finished, writes what came of it."""
 
 import os
 import sys

@@ -114,10 +114,16 @@ def _run(directory: Path) -> Run:
   try:
     result = json.loads((directory / "result.json").read_text())
     figures = [_figure(task, entry) for task, entry in result["metrics"].items()]
-    known = [str(result[each]) for each in ("status", "model", "method", "eval_day")]
+    return Run(
+      name,
+      status=result["status"],
+      model=result["model"],
+      method=result["method"],
+      day=result["eval_day"],
+      figures=", ".join(figures),
+    )
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise SweepError(f"{directory} cannot be read ({type(error).__name__}: {error})") from error
-  return Run(name, *known, ", ".join(figures))
 
 
 def _figure(task: str, entry: dict[str, Any]) -> str:

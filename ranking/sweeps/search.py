@@ -54,6 +54,7 @@ class Search:
     days = self.search_days_earlier
     if not isinstance(days, int) or isinstance(days, bool) or days < 0:
       raise SweepError(f"search_days_earlier is {days!r}; make it a number of days, or 0")
+    self._sweep(self.seeds).trials()  # refuses what cannot be repeated before the first run
     trials = self._sweep([self.search_seed], days).trials()
     return [
       dataclasses.replace(trial, name=trial.name.replace(f"-day_{days}-seed=", "-search-seed="))

@@ -22,7 +22,7 @@ ROOM = 0.19  # for all of them above a share, and below it
 
 @style.styled
 def survival_curves(places: Sequence[Place]) -> Figure:
-  """The mean headline figure of the survivors over the learning rate, and below it the share that survived.
+  """The headline figure of the survivors over the learning rate, and the share that survived.
 
   A point is hollow where some seeds diverged; a cross at the bottom is the lowest rate at which all
   did. What is not finished is left out. Lines of the share are moved apart a little.
@@ -74,7 +74,8 @@ def survival_curves(places: Sequence[Place]) -> Figure:
 def _curve(grid: pd.DataFrame) -> dict[float, Place]:
   """What is finished, by rate."""
   curve = {
-    float(rate): Place.together(list(here.place)) for rate, here in grid.groupby(RATE, sort=True)
+    rate: Place.together(list(grid.place[grid[RATE] == rate]))
+    for rate in sorted(grid[RATE].dropna().unique())
   }
   return {rate: place for rate, place in curve.items() if place.complete}
 

@@ -105,22 +105,19 @@ def grid_map(places: Sequence[Place], rows: str, columns: str) -> Figure:
   figure, axes = style.stacked(
     len(panes), height / len(panes), gridspec_kw={"height_ratios": lengths}, sharex=True
   )
-  means = [headline.mean(place) for _, of_panel in panes.values() for place in of_panel.values()]
+  means = [headline.mean(place) for _, drawn in panes.values() for place in drawn.values()]
   limits, meshes = headline.shown(means), []
-  for panel, (title, (down, of_panel)) in zip(axes[:, 0], panes.items(), strict=True):
-    meshes.append(_draw(panel, of_panel, headline, (len(down), len(across)), limits))
+  for panel, (title, (down, drawn)) in zip(axes[:, 0], panes.items(), strict=True):
+    meshes.append(_draw(panel, drawn, headline, (len(down), len(across)), limits))
     panel.set_yticks(np.arange(len(down)) + 0.5, [_called(rows, value) for value in down])
     panel.invert_yaxis()
     panel.set(title=title, ylabel=_title(rows) if rows != METHOD else "")
   axes[-1, 0].set_xticks(np.arange(len(across)) + 0.5, names, rotation=turned(names))
   axes[-1, 0].set_xlabel(_title(columns))
   if limits is not None:
-    beyond = {
-      1: any(mean < limits[0] for mean in means),
-      -1: any(mean > limits[1] for mean in means),
-    }
-    ends = {1: "min", -1: "max"}[headline.measure.better]
-    extend = ends if beyond[headline.measure.better] else "neither"
+    below = any(mean < limits[0] for mean in means)
+    above = any(mean > limits[1] for mean in means)
+    extend = "min" if below else "max" if above else "neither"
     bar = figure.colorbar(meshes[0], ax=axes, location="top", aspect=35, extend=extend)
     bar.set_label(f"{headline.label} of the survivors")
   figure.supxlabel("×: all seeds diverged; k/n: k of n seeds did", fontsize=7)

@@ -74,6 +74,7 @@ def summary(sweep: Sweep, table: pd.DataFrame) -> Document:
     ([entry.text for entry in start], place.runs) for start, place in zip(starts, grid, strict=True)
   ]
   tables.append(outcomes.runs_table(shown, groups))
+  judged: list[tuple[str | None, str | None]] = [*measures.items()] or [(None, None)]
   same = {axis: names[0][axis] for axis in AXES if axis not in shown}
   return Document(
     title=f"Sweep {sweep.name}",
@@ -93,7 +94,7 @@ def summary(sweep: Sweep, table: pd.DataFrame) -> Document:
       [
         _figure(place, task, measure, target, fast, reached.get(place.line))
         for place, fast in zip(grid, speeds, strict=True)
-        for task, measure in (measures or {None: None}).items()
+        for task, measure in judged
       ]
     ),
   )

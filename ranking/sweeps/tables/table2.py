@@ -66,7 +66,7 @@ def table2(search: Search, table: pd.DataFrame) -> Document:
       takers.setdefault(trial.name, []).append(place.title)
   return Document(
     title="Table 2: the best of every method on every model",
-    paragraphs=_about(search, repeated, table, dict(zip(search.columns, map(len, tried)))),
+    paragraphs=_about(search, repeated, table),
     tables=[
       Table(f"{titles} on day N", header, rows),
       Table("All tasks", header, [row(m, task) for m in search.models for task in measures], True),
@@ -166,9 +166,7 @@ def _search_table(
   return Table(f"The search, seed {search.search_seed}", header, rows, folded=True)
 
 
-def _about(
-  search: Search, repeated: Sequence[Place], table: pd.DataFrame, sizes: Mapping[str, int]
-) -> list[str]:
+def _about(search: Search, repeated: Sequence[Place], table: pd.DataFrame) -> list[str]:
   names = {trial.name for place in repeated for trial in place.trials}
   tried = table[table.trial.isin([trial.name for trial in search.trials()])]
   repeats = table[table.trial.isin(names)]
@@ -176,6 +174,7 @@ def _about(
     cost = outcomes.cost(repeats, tried)
   else:
     cost = outcomes.cost(pd.concat([tried, repeats]))
+  sizes = {column: len(search.settings(search.models[0], column)) for column in search.columns}
   about = rendering.paragraphs("table2.txt", search=search, sizes=sizes, headline=headline(table))
   return [cost, *about]
 
