@@ -12,8 +12,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from ranking.files import write_atomically
 from ranking.sweeps.tables.document import Document, Entry, Table
-from ranking.training.result import write_atomically
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 CSS = (TEMPLATES / "document.css").read_text().strip()
