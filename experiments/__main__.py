@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ranking import quiet
+from ranking.errors import InputError
+from ranking.sweeps.sweep import SweepError
 
 COMMANDS = {
   "figures": ("experiments.figures.command", "draws the paper's figures, running what is missing"),
   "findings": ("experiments.findings.command", "says which of the paper's findings hold"),
   "report": ("experiments.report.command", "makes one HTML page of all results"),
   "publish": ("experiments.publish", "keeps what finished experiments found"),
-  "table3": ("experiments.table3_command", "makes Table 3, running what is missing"),
+  "table3": ("experiments.table3", "makes Table 3, running what is missing"),
   "pages": ("experiments.pages", "writes comparison.md and the list of results again"),
 }
 
@@ -32,7 +34,11 @@ def main(arguments: Sequence[str]) -> int:
         command = import_module(module)
       command.add_arguments(of_command)
   given = parser.parse_args(arguments)
-  return int(command.run(given))
+  try:
+    return int(command.run(given))
+  except (InputError, SweepError, OSError) as error:
+    print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from experiments import templating
 from experiments.published import RESULTS, Published, paired
+from ranking.files import write_atomically
 from ranking.measures.significance import holm
 from ranking.sweeps.figures import style
-from ranking.training.result import write_atomically
 
 EXPERIMENTS = Path(__file__).parent
 DOCUMENTS = {  # of an experiment, in the order of the list → what a link to one says

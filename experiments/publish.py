@@ -8,13 +8,12 @@ older than its runs, is refused, and with it all the others.
 
 import argparse
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
 
 from experiments.report.page import HOMES
-from experiments.report.verdict import ENDED
+from ranking.sweeps.results import FINISHED
 from ranking.sweeps.sweep import SweepError
 
 
@@ -25,24 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-  """Publishes each folder, or none; returns 2 if one cannot be."""
-  try:
-    names = [folder.resolve().name for folder in given.folders]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-      raise SweepError(f"two folders are called {twice[0]}; give one of them")
-    found = {name: files(folder) for name, folder in zip(names, given.folders, strict=True)}
-    for name, paths in found.items():
-      target, partial = given.out / name, given.out / f".{name}.partial"
-      shutil.rmtree(partial, ignore_errors=True)
-      partial.mkdir(parents=True)
-      for path in paths:
-        shutil.copy(path, partial)
-      shutil.rmtree(target, ignore_errors=True)
-      partial.rename(target)
-      print(target)
-  except (SweepError, ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+  """Publishes each folder, or none. Raises SweepError as `files` does."""
+  names = [folder.resolve().name for folder in given.folders]
+  if twice := sorted({name for name in names if names.count(name) > 1}):
+    raise SweepError(f"two folders are called {twice[0]}; give one of them")
+  found = {name: files(folder) for name, folder in zip(names, given.folders, strict=True)}
+  for name, paths in found.items():
+    target, partial = given.out / name, given.out / f".{name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for path in paths:
+      shutil.copy(path, partial)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    print(target)
   return 0
 
 
@@ -56,10 +51,13 @@ def files(folder: Path) -> list[Path]:
   documents = [path for path in documents if path.is_file()]
   if not table.is_file() or not documents:
     raise SweepError(f"{folder} has no table of an experiment; run its sweep first")
-  status = pd.read_parquet(table).drop_duplicates("trial").status
+  try:
+    status = pd.read_parquet(table).drop_duplicates("trial").status
+  except ValueError as error:
+    raise SweepError(f"{table} cannot be read; run the sweep again") from error
   tables = [pd.read_csv(path) for path in documents if path.suffix == ".csv"]
   waits = any((figures.finished < figures.runs).any() for figures in tables)
-  if not status.isin(ENDED).all() or waits:
+  if not status.isin(FINISHED).all() or waits:
     raise SweepError(f"{folder} is not finished; run its sweep again")
   drawn = sorted(folder.glob("*.svg"))
   ended = [result.stat().st_mtime for result in folder.glob("*/result.json")]

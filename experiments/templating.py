@@ -16,6 +16,7 @@ from markupsafe import Markup
 from ranking.measures.differences import Difference
 from ranking.sweeps.figures import style
 from ranking.sweeps.tables.document import p_text
+from ranking.sweeps.tables.rendering import inline
 from ranking.tasks import MEASURES
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -34,9 +35,9 @@ def sentence(template: str, **figures: Any) -> str:
 
 
 def in_markdown(value: Any) -> Any:
-  """Text as Markdown shows it: no tag begins in it, and no cell of a table ends."""
+  """Text as Markdown shows it: no tag or link begins in it, and no cell of a table ends."""
   if isinstance(value, str) and not isinstance(value, Markup):
-    return Markup(re.sub(r"<(?! )", "&lt;", value).replace("|", "\\|"))
+    return Markup(inline(value).replace("|", "\\|"))
   return value
 
 

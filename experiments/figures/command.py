@@ -1,7 +1,7 @@
 """Draws the paper's figures.
 
 Runs experiments/dynamics_<data>.gin and experiments/methods_<data>.gin as
-ranking.sweeps.command does, finished runs skipped, and draws from their series, as PNG and SVG:
+`ranking sweep` does, finished runs skipped, and draws from their series, as PNG and SVG:
 
 figure_1            a run that micro-diverged and one that diverged     dynamics
 figure_3            optimizers on a quadratic                           computed
@@ -9,13 +9,10 @@ figure_4a, 4b, 8    the steps a, b, c of the run that diverged          dynamics
 figure_5a           methods over time on Large+DCN                      methods
 figure_5b           Clippy against GC on the three models               methods
 figure_6            Clippy's factor by layer                            methods
-
-Exit codes: as ranking.sweeps.command.
 """
 
 import argparse
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -23,12 +20,12 @@ from matplotlib.figure import Figure
 
 from experiments.figures import comparison, dynamics, moments, quadratic, stability
 from experiments.figures.moments import Moments
-from ranking.stability.divergence import DivergenceMonitor
-from ranking.sweeps import command as sweep
-from ranking.sweeps import results, series
+from ranking.commands import sweep
+from ranking.stability.divergence import DivergenceRule
+from ranking.sweeps import files, results, series
 from ranking.sweeps.figures import style
 from ranking.sweeps.series import SeriesError
-from ranking.sweeps.sweep import Sweep, SweepError
+from ranking.sweeps.sweep import Sweep
 
 LARGEST = "large_dcn"
 LAYERS_OF = {
@@ -41,47 +38,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `python -m experiments figures`."""
   parser.add_argument("--data", default="synthetic", help="of experiments/…_<data>.gin")
   parser.add_argument("--raw", help="folder of the unpacked raw log; downloaded if not given")
-  parser.add_argument("--jobs", help="runs at once; as many as cores if not given")
+  parser.add_argument("--jobs", type=int, help="runs at once; as many as cores if not given")
   parser.add_argument(
     "--out", type=Path, help="folder; experiments/results/figures/<data> if not given"
   )
 
 
-def run(given: argparse.Namespace, python: Sequence[str] = sweep.PYTHON) -> int:
-  """Runs what is not finished, and draws.
-
-  Args:
-    given: the options.
-    python: what runs a module, which is its next argument.
-  """
-  passed_on = [
-    f"--{name}={getattr(given, name)}" for name in ("raw", "jobs") if getattr(given, name)
-  ]
-  files = []
-  for kind in ("dynamics", "methods"):
-    file = Path("experiments", f"{kind}_{given.data}.gin")
-    if code := sweep.main([f"--sweep={file}", *passed_on], python):
+def run(given: argparse.Namespace) -> int:
+  """Runs what is not finished, and draws; returns what the command of a sweep does."""
+  described = [Path("experiments", f"{kind}_{given.data}.gin") for kind in ("dynamics", "methods")]
+  for file in described:
+    of_sweep = {"file": str(file), "sweep": None, "shard": "1/1"}
+    if code := sweep.run(argparse.Namespace(raw=given.raw, jobs=given.jobs, **of_sweep)):
       return code
-    files.append(file)
   out = given.out or Path("experiments", "results", "figures", given.data)
-  try:
-    of_dynamics, of_methods = map(read_runs, files)
-    figures = {
-      **dict(figures_of_dynamics(of_dynamics)),
-      "figure_3": stability.on_the_quadratic(quadratic.descents()),
-      **dict(figures_of_methods(of_methods)),
-    }
-    for name, figure in figures.items():
-      print(*style.save(figure, out / name))
-  except (SweepError, SeriesError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+  of_dynamics, of_methods = map(read_runs, described)
+  figures = {
+    **dict(figures_of_dynamics(of_dynamics)),
+    "figure_3": stability.on_the_quadratic(quadratic.descents()),
+    **dict(figures_of_methods(of_methods)),
+  }
+  for name, figure in figures.items():
+    print(*style.save(figure, out / name))
   return 0
 
 
 def read_runs(file: Path) -> pd.DataFrame:
   """The runs of a sweep that is described in a file, a row each; none of an earlier grid."""
-  described = sweep.read(str(file), Sweep)
+  described = files.read(str(file), Sweep)
   runs = results.read([Path("runs", described.name)]).drop_duplicates("trial")
   return runs[runs.trial.isin([trial.name for trial in described.trials()])]
 
@@ -112,7 +96,7 @@ def figures_of_dynamics(runs: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
 def latest_to_diverge(runs: pd.DataFrame) -> tuple[Path, Moments]:
   """The run that learned for longest before it diverged, and its steps a, b and c.
 
-  One that was lost for `DivergenceMonitor.patience` steps comes before those that the log's end
+  One that was lost for `DivergenceRule.patience` steps comes before those that the log's end
   cut short, which show no more than that they may be lost.
   """
   found, seen_out, why = {}, {}, "none diverged"
@@ -120,7 +104,7 @@ def latest_to_diverge(runs: pd.DataFrame) -> tuple[Path, Moments]:
     try:
       steps = series.steps(run)
       found[run] = moments.find(steps)
-      seen_out[run] = found[run].c + DivergenceMonitor.patience <= steps.step.max()
+      seen_out[run] = found[run].c + DivergenceRule.patience <= steps.step.max()
     except SeriesError as error:
       why = f"{run}: {error}"
   if not found:
@@ -184,4 +168,4 @@ def _curve(run: Path) -> dynamics.Curve:
 
 def _highest_jump(run: Path) -> float:
   """Of the relative loss, once a jump can be told from learning."""
-  return float(series.steps(run).relative_loss[DivergenceMonitor.history :].max())
+  return float(series.steps(run).relative_loss[DivergenceRule.history :].max())

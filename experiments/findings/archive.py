@@ -10,7 +10,8 @@ from pathlib import Path
 
 from experiments.findings.log import Log, NotRun
 from experiments.findings.rule import Judgement, Rule, judge
-from ranking.training.result import write_atomically
+from ranking.errors import InputError
+from ranking.files import write_atomically
 
 FIELDS = ("rule", "verdict", "evidence")
 
@@ -18,7 +19,7 @@ FIELDS = ("rule", "verdict", "evidence")
 class Archive:
   """The judgements in a file, which need not be there yet.
 
-  Raises ValueError if the file is damaged.
+  Raises InputError if the file is damaged.
   """
 
   def __init__(self, path: Path):
@@ -31,7 +32,7 @@ class Archive:
           for log, of_log in json.loads(path.read_text()).items()
         }
       except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no archive of findings; restore or remove it") from error
+        raise InputError(f"{path} is no archive of findings; restore or remove it") from error
 
   def judge(self, rule: Rule, log: Log) -> tuple[Judgement, bool]:
     """The rule's judgement, and whether it is an earlier one, kept because its runs are gone."""

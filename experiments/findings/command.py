@@ -7,7 +7,6 @@ findings.json there, unless its rule was changed since; what was never run is un
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -16,11 +15,8 @@ from experiments.findings.archive import Archive
 from experiments.findings.log import Log
 from experiments.findings.rule import Judgement, Rule, Verdict
 from experiments.findings.rules import RULES
-from ranking.sweeps import command as sweep
-from ranking.sweeps.search import Search
-from ranking.sweeps.series import SeriesError
-from ranking.sweeps.sweep import Sweep, SweepError
-from ranking.training.result import write_atomically
+from ranking.files import write_atomically
+from ranking.sweeps import files
 
 
 class Judged(NamedTuple):
@@ -38,24 +34,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-  """Writes the page and its archive; returns 2 if a run cannot be read."""
-  try:
-    archive = Archive(given.out.with_suffix(".json"))
-    logs = [Log(name, given.runs, trials, given.out.parent / "results") for name in given.logs]
-    kept, judged = [], []
-    for rule in RULES:
-      judgements = {}
-      for log in logs:
-        judgements[log.name], is_kept = archive.judge(rule, log)
-        if is_kept and rule.name not in kept:
-          kept.append(rule.name)
-      judged.append(Judged(rule, judgements))
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(given.out, page(given.logs, judged))
-    archive.save()
-  except (SweepError, SeriesError, ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+  """Writes the page and its archive. Raises InputError or SweepError if a run cannot be read."""
+  archive = Archive(given.out.with_suffix(".json"))
+  logs = [Log(name, given.runs, trials, given.out.parent / "results") for name in given.logs]
+  kept, judged = [], []
+  for rule in RULES:
+    judgements = {}
+    for log in logs:
+      judgements[log.name], is_kept = archive.judge(rule, log)
+      if is_kept and rule.name not in kept:
+        kept.append(rule.name)
+    judged.append(Judged(rule, judgements))
+  given.out.parent.mkdir(parents=True, exist_ok=True)
+  write_atomically(given.out, page(given.logs, judged))
+  archive.save()
   if kept:
     print(f"kept as judged before, what is here does not judge them: {', '.join(kept)}")
   print(given.out)
@@ -69,7 +61,4 @@ def page(logs: list[str], judged: list[Judged]) -> str:
 
 def trials(experiment: str) -> list[str]:
   """The names of the trials of experiments/<experiment>.gin; of a search, of those alone."""
-  file = f"experiments/{experiment}.gin"
-  is_search = experiment.startswith("table2_")
-  found = sweep.read(file, Search).trials() if is_search else sweep.read(file, Sweep).trials()
-  return [trial.name for trial in found]
+  return [trial.name for trial in files.describe(f"experiments/{experiment}.gin").trials()]

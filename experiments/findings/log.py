@@ -10,8 +10,7 @@ import pandas as pd
 from ranking.measures.differences import Difference
 from ranking.measures.ratios import Ratio, divergence_ratio
 from ranking.sweeps import paired, results
-from ranking.sweeps.search import FINISHED
-from ranking.sweeps.tables.outcomes import Count
+from ranking.sweeps.results import FINISHED, Count
 
 SEEDS = 2  # at least, of an experiment and on either side of a comparison
 Trials = Callable[[str], Collection[str]]

@@ -6,12 +6,11 @@ page needs no network.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from experiments.report import page as report
-from experiments.report.page import ReportError, Sources
-from ranking.training.result import write_atomically
+from experiments.report.page import Sources
+from ranking.files import write_atomically
 
 PLACES = {
   "runs": ("runs", "folder of the experiments' folders"),
@@ -31,14 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-  """Writes the page and prints where it is; returns 2 if there is nothing to report."""
+  """Writes the page and prints where it is. Raises ReportError if there is nothing to report."""
   sources = Sources(**{name: getattr(given, name) for name in (*PLACES, "data")})
-  try:
-    text = report.page(sources)
-    sources.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(sources.out, text)
-  except (ReportError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+  text = report.page(sources)
+  sources.out.parent.mkdir(parents=True, exist_ok=True)
+  write_atomically(sources.out, text)
   print(sources.out)
   return 0

@@ -22,6 +22,7 @@ from experiments.findings.archive import Archive
 from experiments.findings.rules import RULES
 from experiments.report import tables
 from experiments.report.verdict import Verdict, verdict
+from ranking.errors import InputError
 
 HOMES = {  # section of a document, by its file name
   "table2": "table2",
@@ -35,7 +36,7 @@ PICTURES = ("survival_map", "survival_curves", "map")  # those of a sweep, in th
 WIDE = 320  # pt of an SVG; a column of the paper has 238
 
 
-class ReportError(ValueError):
+class ReportError(InputError):
   """There is nothing to report, or a file cannot be read; the message is one line."""
 
 
@@ -212,12 +213,9 @@ def picture(path: Path, sources: Sources) -> dict[str, Any]:
 def judgements(sources: Sources) -> list[tuple[Any, dict[str, dict[str, str]]]]:
   """Each rule with what is archived of it, by log; none without an archive.
 
-  Raises ReportError if it is damaged.
+  Raises InputError if it is damaged.
   """
-  try:
-    archive = Archive(sources.findings)
-  except ValueError as error:
-    raise ReportError(str(error)) from error
+  archive = Archive(sources.findings)
   found = [(rule, archive.of_rule(rule.name)) for rule in RULES]
   return [(rule, by_log) for rule, by_log in found if by_log]
 

@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from ranking.measures.significance import LEVEL
+from ranking.sweeps.results import FINISHED
 
 REFERENCE = "Clippy"
-ENDED = ("ok", "micro_diverged", "diverged")
 Cell = Mapping[str, Any]  # a row of table2.csv
 State = Literal["leads", "tied", "undecided"]
 
@@ -172,7 +172,7 @@ def verdict(
     comparison: paired differences, method minus reference (comparison.csv); AUC as a fraction.
   """
   each = runs.drop_duplicates("trial")
-  finished = each[each.status.isin(ENDED)]
+  finished = each[each.status.isin(FINISHED)]
   aucs = figures[figures.measure == "auc"]
   begun = (figures.stage == "repeats") & (figures.finished > 0)
   if finished.empty or aucs.empty or not begun.any():
@@ -183,7 +183,7 @@ def verdict(
   # The search may have had an earlier day N, which no figure is of.
   last = finished.eval_day.max()
   judged = runs[(runs.eval_day == last) & (runs.task == task)]
-  ended = judged[judged.status.isin(ENDED)]
+  ended = judged[judged.status.isin(FINISHED)]
   if ended.empty:
     return None
   return Verdict(

@@ -18,7 +18,7 @@ from tests.fake_trainer import result
 pytestmark = pytest.mark.usefixtures("own_folder")
 
 ROOT = Path(__file__).parents[2]
-FAKE = (sys.executable, str(ROOT / "tests" / "fake_trainer.py"), "ok")
+FAKE = (sys.executable, str(ROOT / "tests" / "fake_trainer.py"))
 HEADER = "from __gin__ import dynamic_registration\nfrom ranking.sweeps import sweep\n"
 NAMES = ["1", "3", "4a", "4b", "5a", "5b", "6", "8"]
 KERNELS = [
