@@ -8,7 +8,7 @@ import pandas as pd
 
 from ranking.measures.differences import Difference, paired_difference
 
-Row = dict[str, Any]
+Row = dict[Any, Any]
 RESULTS = Path(__file__).with_name("results")
 
 

@@ -121,6 +121,25 @@ def setting(value: Any) -> str:
   return str(value)
 
 
+FILTERS: tuple[Callable[..., Any], ...] = (
+  code,
+  enumeration,
+  figure,
+  heading,
+  in_line,
+  in_points,
+  in_words,
+  median,
+  method,
+  model,
+  p_is,
+  p_text,
+  percent,
+  setting,
+  signed,
+)
+
+
 def _environment(
   autoescape: bool, finalize: Callable[[Any], Any] | None = None
 ) -> jinja2.Environment:
@@ -133,9 +152,7 @@ def _environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
   )
-  filters = (code, in_points, model, method, enumeration, percent, in_words, p_is, p_text, median)
-  filters += (in_line, figure, heading, signed, setting)
-  for each in filters:
+  for each in FILTERS:
     environment.filters[each.__name__] = each
   environment.tests["nan"] = lambda value: isinstance(value, float) and math.isnan(value)
   return environment

@@ -125,7 +125,7 @@ def figures_of_methods(runs: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
   Args:
     runs: a row per run, with the columns of results.py.
   """
-  aucs = {run: series.auc(Path(run)) for run in runs.run}
+  aucs = {run: series.headline(Path(run)) for run in runs.run}
 
   def by_method(chosen: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
     return {
@@ -163,7 +163,7 @@ def figures_of_methods(runs: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
 
 
 def _curve(run: Path) -> dynamics.Curve:
-  return dynamics.Curve(series.steps(run), series.auc(run))
+  return dynamics.Curve(series.steps(run), series.headline(run))
 
 
 def _highest_jump(run: Path) -> float:

@@ -67,7 +67,8 @@ F9 = Rule(
 
 
 def _lower_layers_are_clipped_more(log: Log) -> Found:
-  bottoms, tops = [], []
+  bottoms: list[float] = []
+  tops: list[float] = []
   chosen = log.runs("methods", method="clippy", model="large_dcn", learning_rate_multiplier=2.0)
   for run in map(Path, chosen.run):
     factors = series.clipping_factors(run)

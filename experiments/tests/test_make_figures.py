@@ -1,24 +1,22 @@
 """The figures' command: finished runs are drawn as they are, bad input is one line and exit 2."""
 
-import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from experiments.__main__ import main
 from experiments.figures import command
-from ranking.sweeps import command as sweep_command
-from ranking.sweeps import runner
+from ranking.sweeps import execution, files, runner
 from ranking.sweeps.sweep import Sweep, Trial
 from tests.fake_trainer import result
 
-pytestmark = pytest.mark.usefixtures("own_folder")
+pytestmark = pytest.mark.usefixtures("own_folder", "fake_trainer")
 
 ROOT = Path(__file__).parents[2]
-FAKE = (sys.executable, str(ROOT / "tests" / "fake_trainer.py"))
 HEADER = "from __gin__ import dynamic_registration\nfrom ranking.sweeps import sweep\n"
 NAMES = ["1", "3", "4a", "4b", "5a", "5b", "6", "8"]
 KERNELS = [
@@ -37,6 +35,18 @@ sweep.Sweep.methods = ["gc", "clippy", "naive"]
 sweep.Sweep.learning_rate_multipliers = [1.0, 2.0]
 """,
 }
+
+
+@pytest.fixture
+def fake_trainer(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+  """Puts a program that only seems to train in the place of `ranking`; says how its runs end."""
+
+  def put(behaviour: str) -> None:
+    program = str(ROOT / "tests" / "fake_trainer.py")
+    monkeypatch.setattr(execution, "RANKING", (sys.executable, program, behaviour))
+
+  put("ok")
+  return put
 
 
 def losses(status: str) -> list[float]:
@@ -88,23 +98,21 @@ def finished_sweeps(dynamics: tuple[str, ...] = ("micro_diverged", "diverged", "
   for kind, text in SWEEPS.items():
     file = Path("experiments", f"{kind}_toy.gin")
     file.write_text(HEADER + text)
-    for trial in sweep_command.read(str(file), Sweep).trials():
+    for trial in files.read(str(file), Sweep).trials():
       method, seed = trial.coordinates["method"], trial.coordinates["seed"]
       status = dynamics[seed] if kind == "dynamics" else "diverged" if method == "naive" else "ok"
       runs.append(finish(trial, status))
   return runs[: len(dynamics)]
 
 
-def draw(*arguments: str, python: Sequence[str] = FAKE) -> int:
-  parser = argparse.ArgumentParser()
-  command.add_arguments(parser)
-  return command.run(parser.parse_args(["--data=toy", *arguments]), python)
+def draw(*arguments: str) -> int:
+  return main(["figures", "--data=toy", *arguments])
 
 
 @pytest.mark.parametrize("log", ["synthetic", "kuairand"])
 @pytest.mark.parametrize("kind", ["dynamics", "methods"])
 def test_the_sweeps_of_the_figures_have_what_the_figures_need(kind: str, log: str):
-  sweep = sweep_command.read(str(ROOT / "experiments" / f"{kind}_{log}.gin"), Sweep)
+  sweep = files.read(str(ROOT / "experiments" / f"{kind}_{log}.gin"), Sweep)
   bindings = dict(binding.split("=", 1) for binding in sweep.bindings)
   assert int(bindings["train_and_evaluate.eval_every"]) <= 25
   assert bindings["train_and_evaluate.on_divergence"] == "'continue'"
@@ -188,10 +196,13 @@ def test_a_log_without_sweeps_names_the_nearest(capfd: pytest.CaptureFixture[str
   assert line.endswith("the nearest is 'experiments/dynamics_toy.gin'")
 
 
-def test_a_run_that_fails_ends_the_command_as_it_ends_a_sweep(capfd: pytest.CaptureFixture[str]):
+def test_a_run_that_fails_ends_the_command_as_it_ends_a_sweep(
+  fake_trainer: Callable[[str], None], capfd: pytest.CaptureFixture[str]
+):
+  fake_trainer("fails:naive")
   run = finished_sweeps()[0]
   (run / "result.json").unlink()
-  assert draw("--jobs=1", python=(*FAKE[:2], "fails:naive")) == 1
+  assert draw("--jobs=1") == 1
   assert "failed twice" in capfd.readouterr().err
   assert not Path("experiments", "results").exists()
 
