@@ -153,7 +153,7 @@ def headline(found: Sequence[Experiment], sources: Sources) -> Verdict | None:
       continue
     path = each.documents["table2"]
     runs = read(
-      path.with_name("table.parquet"), ("trial", "status", "task", "ci95_low", "ci95_high")
+      path.with_name("table.parquet"), "trial status task eval_day rows ci95_low ci95_high"
     )
     mine = [table[table.experiment == each.name] for table in pairs if table is not None]
     figures = read(path, tables.COLUMNS["table2"])
@@ -271,8 +271,11 @@ def _status(directory: Path) -> str | None:
   return None
 
 
-def read(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
-  """A table of an experiment; None if it is missing or has no row yet. Raises ReportError."""
+def read(path: Path, columns: str) -> pd.DataFrame | None:
+  """A table of an experiment; None if it is missing or has no row yet.
+
+  Raises ReportError if it cannot be read or lacks one of the columns, names with spaces between.
+  """
   if not path.is_file():
     return None
   try:
@@ -285,6 +288,6 @@ def read(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
     return None
   except (OSError, ValueError) as error:
     raise ReportError(f"{path} cannot be read ({type(error).__name__}); make it again") from error
-  if absent := [name for name in columns if name not in table]:
+  if absent := [name for name in columns.split() if name not in table]:
     raise ReportError(f"{path} has no column {absent[0]!r}; make it again")
   return table

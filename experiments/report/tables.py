@@ -6,23 +6,13 @@ import pandas as pd
 
 AXES = ("model", "method", "thresholds", "ablation", "learning_rate", "learning_rate_multiplier")
 COLUMNS = {  # of a document's CSV, without which it is another file
-  "table2": (
-    *("model", "column", "thresholds", "learning_rate_multiplier", "task", "measure"),
-    *("stage", "outcome", "finished", "diverged", "runs", "mean", "deviation", "best", "commands"),
-  ),
-  "table3": (
-    *("ablation", "diverged", "finished", "runs", "ratio", "ci95_low", "ci95_high"),
-    *("p", "p_holm", "commands"),
-  ),
-  "comparison": (
-    *("experiment", "model", "reference", "method", "task", "measure", "eval_day", "difference"),
-    *("ci95_low", "ci95_high", "p", "p_holm", "detectable", "unit_name", "outcome", "commands"),
-  ),
-  "summary": (
-    *AXES,
-    *("runs", "finished", "diverged", "micro_diverged", "task", "measure", "mean", "deviation"),
-    "commands",
-  ),
+  "table2": "model column thresholds learning_rate_multiplier task measure stage outcome finished "
+  "diverged runs mean deviation best commands",
+  "table3": "ablation diverged finished runs ratio ci95_low ci95_high p p_holm commands",
+  "comparison": "experiment model reference method task measure eval_day difference ci95_low "
+  "ci95_high p p_holm detectable unit_name outcome commands",
+  "summary": "model method thresholds ablation learning_rate learning_rate_multiplier runs "
+  "finished diverged micro_diverged task measure mean deviation commands",
 }
 
 

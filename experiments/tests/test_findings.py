@@ -222,15 +222,18 @@ def compared(
       value *= sign
       rows.append(
         {
-          **{
-            "model": model,
-            "method": method,
-            "measure": measure,
-            "outcome": outcome,
-            "whose": whose,
-          },
-          **{"reference": "Clippy", "difference": value, "p": p, "seeds": 3, **more},
-          **{"ci95_low": value - 0.002, "ci95_high": value + 0.002},
+          "model": model,
+          "method": method,
+          "measure": measure,
+          "outcome": outcome,
+          "whose": whose,
+          "reference": "Clippy",
+          "difference": value,
+          "p": p,
+          "seeds": 3,
+          "ci95_low": value - 0.002,
+          "ci95_high": value + 0.002,
+          **more,
         }
       )
   return pd.DataFrame(rows)

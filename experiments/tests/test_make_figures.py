@@ -20,8 +20,11 @@ ROOT = Path(__file__).parents[2]
 HEADER = "from __gin__ import dynamic_registration\nfrom ranking.sweeps import sweep\n"
 NAMES = ["1", "3", "4a", "4b", "5a", "5b", "6", "8"]
 KERNELS = [
-  *("cross_1/dense/kernel", "hidden_1/kernel", "hidden_4/kernel"),
-  *("click_logit/kernel", "seconds_logit/kernel"),
+  "cross_1/dense/kernel",
+  "hidden_1/kernel",
+  "hidden_4/kernel",
+  "click_logit/kernel",
+  "seconds_logit/kernel",
 ]
 SWEEPS = {
   "dynamics": """
@@ -69,8 +72,12 @@ def finish(trial: Trial, status: str) -> Path:
   (run / "result.json").write_text(json.dumps(result(0.7, status, **figures, **more)))
   (run / "trial.json").write_text(json.dumps({**runner.describe(trial), "command": "x"}))
   observation = {
-    **{"gradient_norm": 1.0, "weight_norm": 2.0, "direction_norm": 3.0, "largest_ratio": "inf"},
-    **{"factor": 1.0, "coordinate": [-1, -1]},
+    "gradient_norm": 1.0,
+    "weight_norm": 2.0,
+    "direction_norm": 3.0,
+    "largest_ratio": "inf",
+    "factor": 1.0,
+    "coordinate": [-1, -1],
     "shadow_factors": {"gc": 0.1, "agc": 1.0, "clippy": 1e-3},
   }
   steps, evals, health = [], [], []

@@ -1,5 +1,6 @@
 """The pages about what is published: as their templates make them today, with links that lead."""
 
+import os
 import re
 from pathlib import Path
 
@@ -99,8 +100,25 @@ def test_the_caveats_of_the_findings_have_the_figures_that_are_published():
   assert said in caveat("F13")
 
 
+@pytest.mark.skipif("RANKING_SLOW" not in os.environ, reason="takes half a minute: RANKING_SLOW=1")
 def test_the_best_possible_auc_of_the_generated_rows_is_that_of_the_generator():
   *_, last = Synthetic(rows_per_day=142_858, daily_drift=0.4, tail=2.0).oracle_by_day()
   best = f"{100 * last['oracle']['click']['auc']:.2f}"
   words = " ".join((EXPERIMENTS / "comparison.md").read_text().split())
   assert f"the best possible click AUC is known to be {best}" in words
+
+
+def test_the_table_of_adam_in_the_page_about_optimizers_is_that_of_its_runs():
+  page = (EXPERIMENTS.parent / "docs" / "optimizers.md").read_text()
+  shown = re.findall(r"^\| (0\.\d+) \| (\d.*) \| (\d\S+ ± .*) \|$", page, re.MULTILINE)
+  assert [float(rate) for rate, *_ in shown] == [0.001, 0.01, 0.05, 0.1]
+  for rate, plain, clipped in shown:
+    naive, clippy = (
+      PUBLISHED.row(
+        "adam_kuairand", "summary", task="is_click", method=method, learning_rate=float(rate)
+      )
+      for method in ("naive", "clippy")
+    )
+    learned = f"{100 * naive['mean']:.2f} ± {100 * naive['deviation']:.2f}"
+    assert plain.startswith(f"{naive['diverged']} of 5" if naive["diverged"] else learned)
+    assert clipped.startswith(f"{100 * clippy['mean']:.2f} ± {100 * clippy['deviation']:.2f}")

@@ -178,8 +178,14 @@ def test_a_broken_page_is_told(
   dumped, logged = browse(f"{address}/harness.html")
   told = "\n".join(problem for problem in problems(dumped, PICTURES) if problem.startswith("390"))
   for part in (
-    *("lost ['Survival", "not loaded: Survival", "gone is not defined", f"{PICTURES - 1} pictures"),
-    *("scrolls sideways", "text of 8 px", "first screen of", "gone.svg"),
+    "lost ['Survival",
+    "not loaded: Survival",
+    "gone is not defined",
+    f"{PICTURES - 1} pictures",
+    "scrolls sideways",
+    "text of 8 px",
+    "first screen of",
+    "gone.svg",
   ):
     assert part in told
   assert "CONSOLE" in logged
