@@ -1,19 +1,17 @@
-"""Runs a subcommand of `ranking` in this process, as its command line does."""
+"""Runs `ranking` in this process, with a script in the trainer's place."""
 
-import argparse
 import sys
-from types import ModuleType
+from pathlib import Path
+from unittest import mock
 
-from ranking.configuration import ConfigError
-from ranking.sweeps.sweep import SweepError
+from ranking import cli
+from ranking.sweeps import execution
+
+ROOT = Path(__file__).parent.parent
+FAKE = str(ROOT / "tests" / "fake_trainer.py")
 
 
-def command(module: ModuleType, *arguments: str) -> int:
-  """Parses the arguments and runs the command; bad input is one line and exit code 2."""
-  parser = argparse.ArgumentParser(allow_abbrev=False)
-  module.add_arguments(parser)
-  try:
-    return int(module.run(parser.parse_args(arguments)))
-  except (ConfigError, SweepError, OSError) as error:
-    print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
-    return 2
+def ranking(*arguments: str, behaviour: str = "ok") -> int:
+  """The exit code of a command line; `behaviour` as fake_trainer.py explains it."""
+  with mock.patch.object(execution, "RANKING", (sys.executable, FAKE, behaviour)):
+    return cli.main(arguments)

@@ -8,10 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ranking.commands import join
 from ranking.sweeps import results, runner
 from ranking.sweeps.sweep import Method, Sweep, SweepError, Trial
-from tests.command_line import command
+from tests.command_line import ranking
 from tests.fake_trainer import result
 
 GC = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])
@@ -141,14 +140,14 @@ def test_the_command_writes_both_files_and_counts_the_runs(
   hold(tmp_path / "s", TRIALS[1], result=finished(TRIALS[1]))
   hold(tmp_path / "s", TRIALS[2], result=finished(TRIALS[2]))
   out = tmp_path / "tables" / "all"
-  assert command(join, str(tmp_path / "s"), f"--out={out}") == 0
+  assert ranking("join", str(tmp_path / "s"), f"--out={out}") == 0
   assert capsys.readouterr().out == f"2 ok, 1 diverged; {out}.csv {out}.parquet\n"
 
 
 def test_a_folder_without_runs_is_refused_and_so_is_a_broken_file(
   tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-  assert command(join, str(tmp_path), "--out=table") == 2
+  assert ranking("join", str(tmp_path), "--out=table") == 2
   assert capsys.readouterr().err == f"error: {tmp_path} holds no run of a sweep (no */trial.json)\n"
   directory = hold(tmp_path, TRIALS[0])
   (directory / "result.json").write_text("{")

@@ -7,8 +7,8 @@ pictures, and a list of runs. It trains nothing, and the page needs no network.
 import argparse
 from pathlib import Path
 
+from ranking.files import write_atomically
 from ranking.sweeps import report
-from ranking.training.result import write_atomically
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

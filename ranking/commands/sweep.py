@@ -45,7 +45,7 @@ def run(given: argparse.Namespace) -> int:
   try:
     return _sweep(described, given) if isinstance(described, Sweep) else _search(described, given)
   except runner.Stopped as stop:
-    print(stop)
+    interrupt.say(str(stop))
     return interrupt.EXIT_CODE
 
 

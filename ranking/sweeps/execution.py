@@ -1,14 +1,15 @@
 """Checks the trials of an experiment, runs what is not finished, writes what came of it."""
 
+import dataclasses
 import os
 import sys
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import gin
 import pandas as pd
 
 from ranking import configuration
+from ranking.settings import LogSettings
 from ranking.sweeps import results, runner
 from ranking.sweeps.sweep import SweepError, Trial, shard
 from ranking.sweeps.tables import rendering
@@ -40,38 +41,49 @@ def run(
   if jobs < 1:
     raise SweepError(f"--jobs is {jobs}; make it 1 or more")
   mine = shard(trials, share)
-  logs = {log_of(trial, raw): trial for trial in reversed(mine)}
+  to_prepare = of_each_log(mine, raw)
   runner.check_directories(mine, root)
   return runner.run(
     mine,
     root,
     lambda trial, run: [*RANKING, "train", *flags(trial, raw), f"--run={run}"],
-    [[*RANKING, "prepare", *flags(trial, raw)] for trial in reversed(logs.values())],
+    [[*RANKING, "prepare", *flags(trial, raw)] for trial in to_prepare],
     jobs,
     threads=max(1, cores // jobs) if jobs > 1 else None,
   )
 
 
-def log_of(trial: Trial, raw: str | None) -> Hashable:
-  """What a trial's log is made of, equal for trials that share it.
+def of_each_log(trials: Sequence[Trial], raw: str | None) -> list[Trial]:
+  """The first trial of each log, so that no log is prepared twice. Raises as `log_of`."""
+  logs: list[LogSettings] = []
+  first = []
+  for trial in trials:
+    log = log_of(trial, raw)
+    if log not in logs:
+      logs.append(log)
+      first.append(trial)
+  return first
+
+
+def log_of(trial: Trial, raw: str | None) -> LogSettings:
+  """The log that a trial reads, equal for trials that share a day store.
 
   Raises ConfigError or SweepError if the training command would refuse the trial's settings.
   """
   try:
-    # SEAM: configuration.read(model=…, method=…).log, a frozen dataclass, takes the place of this.
-    file = f"{trial.model}_{trial.method}.gin"
-    configuration.configure(file, trial.data, trial.scale, raw, trial.bindings)
-    bound = gin.config._CONFIG
-    log = {
-      name: bound.get(("", "ranking.training.loop.train_and_evaluate"), {}).get(name)
-      for name in ("source", "lookback", "without_last_days", "store_directory")
-    }
-    log |= {name: of for (_, name), of in bound.items() if name.startswith("ranking.data.")}
+    settings = configuration.read(
+      model=trial.model,
+      method=trial.method,
+      data=trial.data,
+      scale=trial.scale,
+      raw=raw,
+      bindings=trial.bindings,
+    )
   except configuration.ConfigError as error:
     raise configuration.ConfigError(f"{error} (trial {trial.name})") from error
   if configuration.split_bindings(" ".join(trial.bindings)) != list(trial.bindings):
     raise SweepError(f"a binding of trial {trial.name} is none or several: {trial.bindings}")
-  return repr(sorted(log.items()))
+  return dataclasses.replace(settings.log, without_tasks=())
 
 
 def flags(trial: Trial, raw: str | None) -> list[str]:

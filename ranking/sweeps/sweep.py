@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from ranking.errors import InputError
+
 Item = TypeVar("Item")
 NO_ABLATION: Mapping[str, Sequence[str]] = {"none": ()}
 
 
-class SweepError(ValueError):
-  """A sweep that cannot be run: the message is one line that names the thing and the cure."""
+class SweepError(InputError):
+  """A sweep that cannot be run."""
 
 
 @dataclasses.dataclass(frozen=True)
