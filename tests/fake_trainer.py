@@ -1,4 +1,4 @@
-"""Stands in for `python -m`, to run a sweep in no time: fake_trainer.py BEHAVIOUR MODULE FLAGS…
+"""Stands in for `ranking`, to run a sweep in no time: fake_trainer.py BEHAVIOUR COMMAND FLAGS…
 
 Appends a line to calls.txt for each start of a run. What it does with a run is its BEHAVIOUR:
 
@@ -24,22 +24,38 @@ def result(auc: Any, status: str = "ok", **more: Any) -> dict[str, Any]:
   """A result.json as the trainer writes it, with one task of each kind."""
   same = {"rows": 100, "logloss": 0.5, "calibration": 1.1, "nonfinite": 0}
   return {
-    **{"status": status, "diverged_at_step": None, "micro_divergences": [], "skipped_steps": 0},
-    **{"model": "large", "method": "gc", "learning_rate": 0.1, "learning_rate_multiplier": 1.0},
-    **{"seed": 0, "dataset": "synthetic", "scale": "proxy", "eval_day": "2026-01-18"},
-    **{"window_hours": 24.0, "batch_size": 512, "steps": 507},
+    "status": status,
+    "diverged_at_step": None,
+    "micro_divergences": [],
+    "skipped_steps": 0,
+    "model": "large",
+    "method": "gc",
+    "learning_rate": 0.1,
+    "learning_rate_multiplier": 1.0,
+    "seed": 0,
+    "dataset": "synthetic",
+    "scale": "proxy",
+    "eval_day": "2026-01-18",
+    "window_hours": 24.0,
+    "batch_size": 512,
+    "steps": 507,
     "metrics": {
       "click": {"kind": "binary", "auc": auc, "ci95": [0.6, 0.8], "positives": 40, **same},
       "seconds": {"kind": "regression", "rmse": 1.5, "ci95": None, **same},
     },
-    **{"examples_per_second": 1e4, "seconds": 42.5, "command": "python -m …", "git_commit": "abc"},
+    "examples_per_second": 1e4,
+    "seconds": 42.5,
+    "command": "python -m …",
+    "git_commit": "abc",
     **more,
   }
 
 
-def main(behaviour: str, module: str, *arguments: str) -> int:
-  """Does what BEHAVIOUR says."""
-  if module != "ranking.main":
+def main(behaviour: str, command: str, *arguments: str) -> int:
+  """Does what BEHAVIOUR says to `train`; `prepare` leaves its flags in prepared.txt."""
+  if command == "prepare":
+    with open("prepared.txt", "a") as prepared:
+      prepared.write(" ".join(arguments) + "\n")
     return 0
   given = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
   run = Path(given["run"])

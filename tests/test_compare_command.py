@@ -1,9 +1,7 @@
-"""The command that compares: what it runs, writes and refuses."""
+"""ranking compare: what it runs, writes and refuses."""
 
 import re
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -12,20 +10,17 @@ import pytest
 from ranking.data.prepare import prepare
 from ranking.data.store import DayStore
 from ranking.evaluation.predictions import FILE
-from ranking.sweeps import command as sweep
-from ranking.sweeps import compare_command as compare
-from ranking.sweeps import paired
+from ranking.sweeps import execution, files, paired, results
 from ranking.sweeps.search import Search
 from ranking.sweeps.sweep import Sweep
-from ranking.sweeps.tables import arms
+from ranking.sweeps.tables import contrasts
+from tests.command_line import ROOT, ranking
 from tests.conftest import TinySource, make_log
 from tests.test_comparison import judged
 from tests.test_sweep_results import hold
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
-ROOT = Path(__file__).parent.parent
-FAKE = (sys.executable, str(ROOT / "tests" / "fake_trainer.py"))
 HEADER = "from __gin__ import dynamic_registration\nfrom ranking.sweeps import sweep\n"
 METHODS = f"""{HEADER}
 sweep.Sweep.models = ["small"]
@@ -52,15 +47,12 @@ def write(text: str) -> str:
   return "mine.gin"
 
 
-def make(
-  file: str, reference: str = "clippy", kind: str = "sweep", *more: str, behaviour: str = "ok"
-) -> int:
-  flags = [f"--{kind}={file}", f"--reference={reference}", *more]
-  return compare.main(flags, (*FAKE, behaviour))
+def make(file: str, reference: str = "clippy", behaviour: str = "ok") -> int:
+  return ranking("compare", file, f"--reference={reference}", behaviour=behaviour)
 
 
 def make_search(file: str, reference: str = "Clippy") -> int:
-  return make(file, reference, "experiment", behaviour="fails:")
+  return make(file, reference, "fails:")
 
 
 def calls() -> list[str]:
@@ -69,15 +61,16 @@ def calls() -> list[str]:
 
 def finish(file: str, store: DayStore, methods: tuple[str, ...] = ("clippy", "gc")) -> None:
   """Runs of these methods of a sweep, with predictions."""
-  for trial in sweep.read(file, Sweep).trials():
+  for trial in files.read(file, Sweep).trials():
     if trial.coordinates["method"] in methods:
       judged(Path("runs/mine"), trial, store)
 
 
 def search(file: str, store: DayStore, missing: str = "nothing") -> None:
   """All runs of a search and its repeats but those with a part in their names."""
-  for cell in sweep.read(file, Search).cells():
-    for trial in (cell.candidates[0].tried, *cell.candidates[0].repeats):
+  described = files.read(file, Search)
+  for tried in described.trials():
+    for trial in (tried, *described.repeats_of(tried)):
       if missing in trial.name:
         hold(Path("runs/mine"), trial)
       else:
@@ -95,7 +88,8 @@ def test_a_sweep_runs_what_is_not_finished_and_is_compared(
   assert "| small | click AUC (%) ↑ | naive | *diverged (2 of 2)* |" in printed
   assert printed.splitlines()[-1].startswith("runs/mine: 4 ok, 2 diverged; runs/mine/comparison.md")
   read = pd.read_csv(OUTPUTS[2])
-  assert read.outcome.tolist()[1::2] == ["diverged (2 of 2)"] * 2
+  assert read.outcome.tolist()[1::2] == ["diverged"] * 2
+  assert read.whose.tolist()[1::2] == ["method"] * 2
   assert read.difference.notna().tolist() == [True, False] * 2
   assert Path("runs/mine/table.csv").is_file()
   first = [path.read_bytes() for path in OUTPUTS]
@@ -128,7 +122,7 @@ def test_a_table_2_is_compared_by_its_repeats_and_nothing_is_run(
   assert read.seeds.tolist() == [2] * 4
   assert read.difference.notna().all()
   assert "| small | click AUC (%) ↑ | GC | " in capfd.readouterr().out
-  assert "The settings were chosen by the AUC of this very day N" in OUTPUTS[0].read_text()
+  assert "The settings were chosen by the click AUC of this very day N" in OUTPUTS[0].read_text()
   repeats = [[f"small-{name}-times=1-seed={seed}" for name in ("gc", "clippy")] for seed in (1, 2)]
   pairs = [(Path("runs/mine", gc), Path("runs/mine", clippy)) for gc, clippy in repeats]
   assert read.difference[0] == pytest.approx(paired.over_seeds(pairs, "click").value, rel=1e-12)
@@ -155,25 +149,22 @@ def one_line(capfd: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize(
-  ("begin", "text", "reference", "message"),
+  ("text", "reference", "message"),
   [
-    (make, METHODS, "clipy", "no method 'clipy' to compare with; the nearest is 'clippy'"),
-    (make, METHODS + "sweep.Sweep.methods = ['gc']", "gc", "gc is the only method; give the exp"),
-    (make, METHODS + "sweep.Sweep.models = []", "gc", "models: empty, which leaves no trial"),
-    (make, SEARCH, "Clippy", "mine.gin: it describes a Search, this needs a Sweep"),
-    (make_search, METHODS, "gc", "mine.gin: it describes a Sweep, this needs a Search"),
-    (make_search, SEARCH, "clipy", "no method 'clipy' to compare with; the nearest is 'Clippy'"),
-    (make_search, SEARCH, "GC", "runs/mine holds no run of a sweep (no */trial.json)"),
+    (METHODS, "clipy", "no method 'clipy' to compare with; the nearest is 'clippy'"),
+    (METHODS + "sweep.Sweep.methods = ['gc']", "gc", "gc is the only method; give the exp"),
+    (METHODS + "sweep.Sweep.models = []", "gc", "models: empty, which leaves no trial"),
+    (SEARCH, "clipy", "no method 'clipy' to compare with; the nearest is 'Clippy'"),
+    (SEARCH, "GC", "runs/mine holds no run of a sweep (no */trial.json)"),
   ],
 )
 def test_bad_input_is_one_line_before_any_run(
-  begin: Callable[..., int],
   text: str,
   reference: str,
   message: str,
   capfd: pytest.CaptureFixture[str],
 ):
-  assert begin(write(text), reference) == 2
+  assert make(write(text), reference) == 2
   assert re.match(rf"error: .*{re.escape(message)}", one_line(capfd))
   assert not Path("runs").exists()
 
@@ -185,8 +176,7 @@ def test_a_table_2_without_its_reference_says_how_to_finish_it(
   search(file, store, "clippy-times=1-seed=2")
   assert make_search(file) == 2
   assert one_line(capfd) == (
-    "error: runs/mine has Clippy finished on no model; run: "
-    "python -m ranking.sweeps.table2_command --experiment=mine.gin\n"
+    "error: runs/mine has Clippy finished on no model; run: ranking sweep mine.gin\n"
   )
   assert not OUTPUTS[0].exists()
 
@@ -222,34 +212,24 @@ def test_runs_without_predictions_or_store_are_named_in_one_line(
 
 
 @pytest.mark.parametrize(
-  "flags",
+  ("flags", "message"),
   [
-    [],
-    ["--sweep=mine.gin"],
-    ["--reference=clippy"],
-    ["--sweep=mine.gin", "--experiment=mine.gin", "--reference=clippy"],
+    (["--reference=clippy"], "error: name one file that describes an experiment"),
+    (["mine.gin", "--sweep=mine.gin", "--reference=clippy"], "error: name one file"),
   ],
 )
-def test_it_needs_a_reference_and_one_of_the_two_kinds(
-  flags: list[str], capfd: pytest.CaptureFixture[str]
-):
-  with pytest.raises(SystemExit) as stop:
-    compare.main(flags)
-  assert stop.value.code == 2
-  assert "ranking.sweeps.compare_command: error: " in capfd.readouterr().err
+def test_it_needs_one_file(flags: list[str], message: str, capfd: pytest.CaptureFixture[str]):
+  assert ranking("compare", *flags) == 2
+  assert one_line(capfd).startswith(message)
 
 
 def test_the_days_of_the_repository_are_the_last_seven_of_every_method():
-  days = sweep.read(str(ROOT / "experiments" / "days_kuairand.gin"), Sweep)
+  days = files.read(str(ROOT / "experiments" / "days_kuairand.gin"), Sweep)
   trials = days.trials()
-  for trial in trials:
-    sweep.check(trial, None)
   assert len(trials) == 70
-  of_methods = arms.of_sweep(days)
-  assert arms.methods(of_methods) == ["gc", "agc", "lamb", "clippy", "layer_clippy"]
-  assert {(arm.model, arm.setting) for arm in of_methods} == {("large_dcn", "")}
-  for arm in of_methods:
-    assert sorted(arm.runs) == [(left_out, seed) for left_out in range(7) for seed in (0, 1)]
-    for (left_out, _), name in arm.runs.items():
-      assert ("day_" not in name) == (left_out == 0)
-  assert len({sweep.preparing_flags(trial, None) for trial in trials}) == 7
+  places = contrasts.methods(days, results.NONE)
+  assert [place.title for place in places] == ["gc", "agc", "lamb", "clippy", "layer_clippy"]
+  assert {(place.at("model"), place.setting) for place in places} == {("large_dcn", "")}
+  for place in places:
+    assert sorted(place.names()) == [(left_out, seed) for left_out in range(7) for seed in (0, 1)]
+  assert len(execution.of_each_log(trials, None)) == 7

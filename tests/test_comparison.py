@@ -21,28 +21,20 @@ from ranking.measures.significance import detectable_difference, holm
 from ranking.sweeps import paired, results
 from ranking.sweeps.search import Search
 from ranking.sweeps.sweep import Method, Sweep, SweepError, Trial
-from ranking.sweeps.tables import arms, rendering
-from ranking.sweeps.tables.arms import Arm
+from ranking.sweeps.tables import rendering
 from ranking.sweeps.tables.comparison import comparison
-from ranking.sweeps.tables.contrasts import COLUMNS, contrasts
+from ranking.sweeps.tables.contrasts import COLUMNS, contrasts, methods, named
 from ranking.sweeps.tables.document import Document, Table
 from ranking.tasks import evaluate
 from tests.conftest import TinySource, make_log
 from tests.test_sweep_results import finished, hold
 
+STATUS = ("outcome", "whose", "stage", "finished", "diverged", "runs")
 METHODS: list[str | Method] = ["clippy", "gc", "lamb", "agc"]
 SKILLS = {"clippy": 1.0, "gc": 1.1, "lamb": 4.0, "agc": -2.0, "naive": 1.0}
 SEEDS = [0, 1, 2]
 SWEEP = Sweep("mine", ["small"], METHODS, seeds=SEEDS)
-DAYS = dataclasses.replace(
-  SWEEP,
-  seeds=[0, 1],
-  ablations={
-    "last_day": [],
-    "day_1": ["train_and_evaluate.without_last_days=1"],
-    "day_2": ["loop.train_and_evaluate.without_last_days = 2"],
-  },
-)
+DAYS = dataclasses.replace(SWEEP, seeds=[0, 1], days_left_out=[0, 1, 2])
 
 
 @pytest.fixture(scope="session")
@@ -75,10 +67,6 @@ def judged(root: Path, trial: Trial, store: DayStore, status: str = "ok", **more
   return directory
 
 
-def left_out(trial: Trial) -> int:
-  return ["last_day", "day_1", "day_2"].index(trial.coordinates["ablation"])
-
-
 def run_all(
   root: Path,
   stores: Sequence[DayStore],
@@ -92,8 +80,7 @@ def run_all(
       hold(root, trial)
       continue
     ends = [end for part, end in (status or {}).items() if part in trial.name]
-    store = stores[left_out(trial) if sweep.ablations is DAYS.ablations else 0]
-    judged(root, trial, store, ends[0] if ends else "ok")
+    judged(root, trial, stores[trial.coordinates["days_left_out"]], ends[0] if ends else "ok")
   return results.read([root])
 
 
@@ -103,6 +90,10 @@ def of(figures: pd.DataFrame, method: str, measure: str = "auc", **more: Any) ->
     figures = figures[figures[name] == value]
   (row,) = figures.to_dict("records")
   return row
+
+
+def found_by(sweep: Sweep, reference: str, table: pd.DataFrame) -> pd.DataFrame:
+  return contrasts(methods(sweep, table), reference, table)
 
 
 def texts(table: Table) -> list[list[str]]:
@@ -121,7 +112,7 @@ def test_a_difference_is_that_of_the_runs_of_each_seed_on_the_same_rows(
   tmp_path: Path, stores: list[DayStore], task: str, measure: str
 ):
   table = run_all(tmp_path, stores)
-  figures = contrasts(arms.of_sweep(SWEEP), "clippy", table)
+  figures = found_by(SWEEP, "clippy", table)
   assert list(figures.columns) == list(COLUMNS)
   assert len(figures) == 3 * 2  # the first task of each measure, not like
   values = table[table.task == task].set_index(["method", "seed"]).value
@@ -139,7 +130,7 @@ def test_a_difference_is_that_of_the_runs_of_each_seed_on_the_same_rows(
 
 
 def test_holm_corrects_over_the_methods_of_one_figure(tmp_path: Path, stores: list[DayStore]):
-  figures = contrasts(arms.of_sweep(SWEEP), "clippy", run_all(tmp_path, stores))
+  figures = found_by(SWEEP, "clippy", run_all(tmp_path, stores))
   for measure in ("auc", "rmse"):
     rows = figures[figures.measure == measure]
     assert rows.p_holm.tolist() == holm(rows.p.tolist())
@@ -150,7 +141,7 @@ def test_models_and_rates_are_families_of_their_own(tmp_path: Path, stores: list
   sweep = dataclasses.replace(
     SWEEP, models=["small", "large"], learning_rates=[0.1, 0.2], learning_rate_multipliers=[1, 2]
   )
-  figures = contrasts(arms.of_sweep(sweep), "clippy", run_all(tmp_path, stores, sweep))
+  figures = found_by(sweep, "clippy", run_all(tmp_path, stores, sweep))
   groups = figures[figures.measure == "auc"].groupby(["model", "setting"], sort=False)
   settings = ["rate 0.1, 1x", "rate 0.1, 2x", "rate 0.2, 1x", "rate 0.2, 2x"]
   assert [name for name, _ in groups] == [
@@ -163,14 +154,14 @@ def test_models_and_rates_are_families_of_their_own(tmp_path: Path, stores: list
 def test_the_verdict_is_in_words_and_a_smaller_rmse_is_better(
   tmp_path: Path, stores: list[DayStore]
 ):
-  figures = contrasts(arms.of_sweep(SWEEP), "clippy", run_all(tmp_path, stores))
+  figures = found_by(SWEEP, "clippy", run_all(tmp_path, stores))
   assert of(figures, "lamb")["difference"] > 0
   assert of(figures, "agc", "rmse")["difference"] > 0
   assert [of(figures, method)["outcome"] for method in ("gc", "lamb", "agc")] == [
     *("no difference seen", "better", "worse")
   ]
   assert of(figures, "agc", "rmse")["outcome"] == "worse"
-  again = contrasts(arms.of_sweep(SWEEP), "agc", run_all(tmp_path / "again", stores))
+  again = found_by(SWEEP, "agc", run_all(tmp_path / "again", stores))
   assert of(again, "clippy", "rmse")["difference"] < 0
   assert of(again, "clippy", "rmse")["outcome"] == "better"
 
@@ -186,13 +177,13 @@ def test_a_p_of_more_than_5_percent_after_the_correction_is_no_verdict(
       return dataclasses.replace(exact(pairs, task), p=p if lamb else 0.9)
 
     monkeypatch.setattr(paired, "over_seeds", with_p)
-    assert of(contrasts(arms.of_sweep(SWEEP), "clippy", table), "lamb")["outcome"] == outcome
+    assert of(found_by(SWEEP, "clippy", table), "lamb")["outcome"] == outcome
 
 
 def test_what_could_have_been_seen_is_by_the_verdict_after_the_correction(
   tmp_path: Path, stores: list[DayStore]
 ):
-  figures = contrasts(arms.of_sweep(SWEEP), "clippy", run_all(tmp_path, stores))
+  figures = found_by(SWEEP, "clippy", run_all(tmp_path, stores))
   found = paired.over_seeds(pairs(tmp_path, "gc", "times=1-", SEEDS), "click")
   expected = detectable_difference(found.standard_error, found.degrees, 0.05 / 3)
   assert of(figures, "gc")["detectable"] == expected
@@ -208,11 +199,11 @@ def test_the_detectable_difference_is_found_80_times_in_100(comparisons: int):
 
 
 def test_a_diverged_run_takes_its_method_out_of_the_tests(tmp_path: Path, stores: list[DayStore]):
-  whole = contrasts(arms.of_sweep(SWEEP), "clippy", run_all(tmp_path / "whole", stores))
+  whole = found_by(SWEEP, "clippy", run_all(tmp_path / "whole", stores))
   table = run_all(tmp_path / "lost", stores, status={"-gc-times=1-seed=1": "diverged"})
-  figures = contrasts(arms.of_sweep(SWEEP), "clippy", table)
+  figures = found_by(SWEEP, "clippy", table)
   lost = of(figures, "gc")
-  assert lost["outcome"] == "diverged (1 of 3)"
+  assert [lost[name] for name in STATUS] == ["diverged", "method", "repeats", 3, 1, 3]
   numbers = ("difference", "standard_error", "ci95_low", "ci95_high", "p", "p_holm", "detectable")
   assert all(math.isnan(lost[name]) for name in numbers)
   assert pd.isna(lost["units"])
@@ -226,8 +217,9 @@ def test_a_method_that_waits_for_runs_has_no_figure_and_counts_in_the_correction
   tmp_path: Path, stores: list[DayStore]
 ):
   table = run_all(tmp_path, stores, missing="-gc-times=1-seed=2")
-  figures = contrasts(arms.of_sweep(SWEEP), "clippy", table)
-  assert of(figures, "gc")["outcome"] == "2 of 3 runs"
+  figures = found_by(SWEEP, "clippy", table)
+  gc = of(figures, "gc")
+  assert [gc[name] for name in STATUS] == ["waiting", "method", "repeats", 2, 0, 3]
   left = figures[(figures.measure == "auc") & (figures.method != "gc")]
   assert left.p_holm.tolist() == holm([*left.p, 1.0])[:2]
   level = 0.05 / 3
@@ -238,20 +230,36 @@ def test_a_method_that_waits_for_runs_has_no_figure_and_counts_in_the_correction
 
 
 @pytest.mark.parametrize(
-  ("status", "missing", "outcome"),
+  ("status", "missing", "expected", "text"),
   [
-    ({"clippy-times=1-seed=0": "diverged"}, "nothing", "clippy: diverged (1 of 3)"),
-    ({}, "clippy-times=1-seed=0", "clippy: 2 of 3 runs"),
+    (
+      {"clippy-times=1-seed=0": "diverged"},
+      "nothing",
+      ("diverged", "reference", "repeats", 3, 1, 3),
+      "clippy: diverged (1 of 3)",
+    ),
+    (
+      {},
+      "clippy-times=1-seed=0",
+      ("waiting", "reference", "repeats", 2, 0, 3),
+      "clippy: 2 of 3 runs",
+    ),
   ],
 )
 def test_without_a_figure_of_the_reference_nothing_is_tested(
-  status: dict[str, str], missing: str, outcome: str, tmp_path: Path, stores: list[DayStore]
+  status: dict[str, str],
+  missing: str,
+  expected: tuple[Any, ...],
+  text: str,
+  tmp_path: Path,
+  stores: list[DayStore],
 ):
-  figures = contrasts(
-    arms.of_sweep(SWEEP), "clippy", run_all(tmp_path, stores, SWEEP, status, missing)
-  )
-  assert set(figures.outcome) == {outcome}
+  table = run_all(tmp_path, stores, SWEEP, status, missing)
+  document = page(SWEEP, table)
+  figures = document.figures
+  assert set(figures[list(STATUS)].itertuples(index=False, name=None)) == {expected}
   assert figures.difference.isna().all()
+  assert {row[3].text for row in document.tables[0].rows} == {text}
 
 
 def test_a_run_without_a_finite_figure_or_without_the_task_has_none_to_compare(
@@ -261,9 +269,9 @@ def test_a_run_without_a_finite_figure_or_without_the_task_has_none_to_compare(
   infinite = table.trial.str.contains("-gc-times=1-seed=1") & (table.measure == "auc")
   table.loc[infinite, "value"] = math.inf
   table = table[~(table.trial.str.contains("lamb") & (table.task == "stars"))]
-  figures = contrasts(arms.of_sweep(SWEEP), "clippy", table)
-  assert of(figures, "gc")["outcome"] == "no finite click"
-  assert of(figures, "lamb", "rmse")["outcome"] == "no finite stars"
+  figures = found_by(SWEEP, "clippy", table)
+  assert of(figures, "gc")["outcome"] == "not finite"
+  assert of(figures, "lamb", "rmse")["outcome"] == "no such task"
   for rows in (figures[figures.measure == "auc"], figures[figures.measure == "rmse"]):
     assert rows.p.notna().sum() == 2
     assert rows.p_holm.dropna().tolist() == holm(rows.p.dropna().tolist())
@@ -278,34 +286,17 @@ def test_an_ablation_that_leaves_out_the_first_task_is_compared_by_its_own_first
   )
   table = run_all(tmp_path, stores, sweep)
   table = table[~(table.trial.str.contains("a_task_less") & (table.task == "click"))]
-  figures = contrasts(arms.of_sweep(sweep), "clippy", table)
+  figures = found_by(sweep, "clippy", table)
   aucs = figures[figures.measure == "auc"]
-  assert set(aucs[aucs.setting == ""].task) == {"click"}
+  assert set(aucs[aucs.setting == "unchanged"].task) == {"click"}
   assert set(aucs[aucs.setting == "a_task_less"].task) == {"like"}
-
-
-def test_a_setting_of_one_day_is_shown_beside_one_of_several(
-  tmp_path: Path, stores: list[DayStore]
-):
-  deep = {"deep": ["CrossLayers.num_cross_layers=2"]}
-  sweep = dataclasses.replace(DAYS, ablations={**DAYS.ablations, **deep})
-  for trial in sweep.trials():
-    day = trial.coordinates["ablation"]
-    judged(tmp_path, trial, stores[0 if day == "deep" else left_out(trial)])
-  document = comparison("mine", arms.of_sweep(sweep), "clippy", results.read([tmp_path]))
-  over_all, by_day, _ = document.tables
-  shown = [(row[1].text, row[3].text) for row in over_all.rows]
-  assert shown.count(("deep", "gc")) == shown.count(("", "gc")) == 2  # an AUC and an RMSE
-  assert {row[1].text for row in by_day.rows} == {""}
-  units = [text for text in document.paragraphs if text.startswith("The unit")]
-  assert ["day" in units[0].split(":")[0], "users" in units[1]] == [True, True]
 
 
 def test_days_are_the_unit_where_there_are_several(tmp_path: Path, stores: list[DayStore]):
   table = run_all(tmp_path, stores, DAYS)
-  figures = contrasts(arms.of_sweep(DAYS), "clippy", table)
-  values = table[table.task == "click"].set_index(["method", "ablation", "seed"]).value
-  days = ["day_2", "day_1", "last_day"]
+  figures = found_by(DAYS, "clippy", table)
+  values = table[table.task == "click"].set_index(["method", "days_left_out", "seed"]).value
+  days = [2, 1, 0]
 
   def grid(method: str) -> list[list[float]]:
     return [[values[method, day, seed] for seed in (0, 1)] for day in days]
@@ -324,7 +315,7 @@ def test_days_are_the_unit_where_there_are_several(tmp_path: Path, stores: list[
 def test_each_day_has_a_comparison_of_its_own_beside_that_over_days(
   tmp_path: Path, stores: list[DayStore]
 ):
-  figures = contrasts(arms.of_sweep(DAYS), "clippy", run_all(tmp_path, stores, DAYS))
+  figures = found_by(DAYS, "clippy", run_all(tmp_path, stores, DAYS))
   for day, rest in (("2024-03-02", "day_2-"), ("2024-03-03", "day_1-"), ("2024-03-04", "")):
     rows = figures[(figures.eval_day == day) & (figures.measure == "rmse")]
     found = paired.over_seeds(pairs(tmp_path, "gc", f"times=1-{rest}", [0, 1]), "stars")
@@ -337,28 +328,31 @@ def test_a_run_that_diverged_on_one_day_takes_its_method_out_on_all(
   tmp_path: Path, stores: list[DayStore]
 ):
   table = run_all(tmp_path, stores, DAYS, {"-gc-times=1-day_1-seed=0": "diverged"})
-  figures = contrasts(arms.of_sweep(DAYS), "clippy", table)
-  assert set(figures[figures.method == "gc"].outcome) == {"diverged (1 of 6)"}
+  figures = found_by(DAYS, "clippy", table)
+  rows = figures.loc[figures.method == "gc", list(STATUS)]
+  assert set(rows.itertuples(index=False, name=None)) == {
+    ("diverged", "method", "repeats", 6, 1, 6)
+  }
   assert set(figures[figures.method == "agc"].unit_name) == {"days", "users and seeds"}
 
 
-def test_an_ablation_that_is_no_day_is_a_setting_and_two_of_one_day_are_refused():
+def test_an_ablation_is_a_setting_where_there_are_several():
   deep = dataclasses.replace(SWEEP, ablations={"none": [], "deep": ["SharedBottom.x=1"]})
-  assert list(dict.fromkeys(arm.setting for arm in arms.of_sweep(deep))) == ["", "deep"]
-  both = {"none": [], "same": ["train_and_evaluate.without_last_days=0"]}
-  with pytest.raises(SweepError, match=r"^mine: two ablations leave out 0 days; keep one of them$"):
-    arms.of_sweep(dataclasses.replace(SWEEP, ablations=both))
+  found = methods(deep, results.NONE)
+  assert list(dict.fromkeys(place.setting for place in found)) == ["none", "deep"]
+  assert {place.setting for place in methods(SWEEP, results.NONE)} == {""}
 
 
 def test_a_method_with_several_thresholds_is_called_by_them():
   gc = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])
   sweep = dataclasses.replace(SWEEP, methods=["clippy", gc])
-  assert arms.methods(arms.of_sweep(sweep)) == ["clippy", "gc threshold=0.1", "gc threshold=0.01"]
+  titles = [place.title for place in methods(sweep, results.NONE)]
+  assert titles == ["clippy", "gc threshold=0.1", "gc threshold=0.01"]
 
 
 def test_one_seed_is_compared_by_users_alone(tmp_path: Path, stores: list[DayStore]):
   sweep = dataclasses.replace(SWEEP, seeds=[0])
-  figures = contrasts(arms.of_sweep(sweep), "clippy", run_all(tmp_path, stores, sweep))
+  figures = found_by(sweep, "clippy", run_all(tmp_path, stores, sweep))
   (pair,) = pairs(tmp_path, "gc", "times=1-", [0])
   assert of(figures, "gc", "rmse")["p"] == paired.compare(*pair, "stars").p
   assert set(figures.unit_name) == {"users"}
@@ -372,8 +366,8 @@ SEARCH = Search(
 
 def searched(root: Path, store: DayStore, missing: str = "nothing") -> pd.DataFrame:
   """Results of a search whose first candidates win, and of their repeats."""
-  for cell in SEARCH.cells()[:2]:
-    for trial in (cell.candidates[0].tried, *cell.candidates[0].repeats):
+  for tried in SEARCH.trials():
+    for trial in (tried, *SEARCH.repeats_of(tried)):
       if missing in trial.name:
         hold(root, trial)
       else:
@@ -385,15 +379,17 @@ def test_columns_of_a_search_are_compared_by_the_repeats_of_what_they_chose(
   tmp_path: Path, stores: list[DayStore]
 ):
   table = searched(tmp_path, stores[0])
-  of_columns = arms.of_search(SEARCH, table)
+  of_columns = SEARCH.places(table)
   figures = contrasts(of_columns, "Clippy", table)
   expected = paired.over_seeds(pairs(tmp_path, "gc", "times=1-", [1, 2, 3]), "click")
   assert of(figures, "GC")["difference"] == expected.value
-  chosen = {arm.method: arm.runs for arm in of_columns}
+  chosen = {place.title: place.names() for place in of_columns}
   same = "Clippy" if chosen["Any"] == chosen["Clippy"] else "GC"
   assert chosen["Any"] == chosen[same]
   others = contrasts(of_columns, same, table)
-  assert of(others, "Any")["outcome"] == f"same runs as {same}"
+  assert of(others, "Any")["outcome"] == "same runs"
+  shown = comparison(SEARCH, of_columns, same, table).tables[0].rows
+  assert f"same runs as {same}" in {row[3].text for row in shown}
   assert of(others, {"Clippy": "GC", "GC": "Clippy"}[same])["p_holm"] == pytest.approx(expected.p)
 
 
@@ -401,9 +397,14 @@ def test_a_column_whose_search_is_not_finished_says_so_and_counts(
   tmp_path: Path, stores: list[DayStore]
 ):
   table = searched(tmp_path, stores[0], "gc-times=1-seed=0")
-  figures = contrasts(arms.of_search(SEARCH, table), "Clippy", table)
-  assert of(figures, "GC")["outcome"] == "0 of 1 runs of the search"
-  assert of(figures, "Any")["outcome"] == "1 of 2 runs of the search"
+  document = comparison(SEARCH, SEARCH.places(table), "Clippy", table)
+  figures = document.figures
+  for name, finished_runs, runs in (("GC", 0, 1), ("Any", 1, 2)):
+    row = of(figures, name)
+    assert [row[each] for each in STATUS] == ["waiting", "method", "search", finished_runs, 0, runs]
+  shown = [row[3].text for row in document.tables[0].rows]
+  assert shown[::2] == ["0 of 1 runs of the search"] * 2
+  assert shown[1::2] == ["1 of 2 runs of the search"] * 2
   assert set(figures.seeds) == {3}
 
 
@@ -418,12 +419,12 @@ def test_an_unknown_reference_is_refused_with_the_nearest(
   reference: str, message: str, tmp_path: Path, stores: list[DayStore]
 ):
   with pytest.raises(SweepError, match=message):
-    contrasts(arms.of_sweep(SWEEP), reference, run_all(tmp_path, stores))
+    found_by(SWEEP, reference, run_all(tmp_path, stores))
 
 
 def test_a_method_alone_has_nothing_to_be_compared_with():
   with pytest.raises(SweepError, match=r"^clippy is the only method; give the experiment one"):
-    arms.named(["clippy"], "clippy")
+    named(["clippy"], "clippy")
 
 
 def lose_predictions(root: Path, stores: list[DayStore]) -> None:
@@ -451,19 +452,19 @@ def test_runs_that_cannot_be_compared_row_by_row_are_named(
   table = run_all(tmp_path, stores)
   damage(tmp_path, stores)
   with pytest.raises(SweepError, match=message) as raised:
-    contrasts(arms.of_sweep(SWEEP), "clippy", table)
+    found_by(SWEEP, "clippy", table)
   assert "\n" not in str(raised.value)
 
 
-def page(of_arms: Sequence[Arm], table: pd.DataFrame) -> Document:
-  return comparison("mine", of_arms, "clippy", table, ["A remark."])
+def page(sweep: Sweep, table: pd.DataFrame) -> Document:
+  return comparison(sweep, methods(sweep, table), "clippy", table)
 
 
 def test_the_page_has_a_row_for_each_comparison_that_says_what_the_csv_does(
   tmp_path: Path, stores: list[DayStore]
 ):
   table = run_all(tmp_path, stores, status={"-gc-times=1-seed=1": "diverged"})
-  document = page(arms.of_sweep(SWEEP), table)
+  document = page(SWEEP, table)
   assert list(document.figures.columns) == ["experiment", *COLUMNS]
   main, runs = document.tables
   assert main.header == [
@@ -495,17 +496,16 @@ def test_what_prints_as_zero_has_no_sign(
     return dataclasses.replace(exact(pairs, task), value=-4e-5, ci95=(-5e-4, 4e-5))
 
   monkeypatch.setattr(paired, "over_seeds", tiny)
-  assert texts(page(arms.of_sweep(SWEEP), table).tables[0])[0][3:5] == ["0.00", "−0.05 … 0.00"]
+  assert texts(page(SWEEP, table).tables[0])[0][3:5] == ["0.00", "−0.05 … 0.00"]
 
 
 def test_the_page_says_what_chance_it_is_about_and_what_it_could_have_seen(
   tmp_path: Path, stores: list[DayStore]
 ):
-  document = page(arms.of_sweep(SWEEP), run_all(tmp_path, stores))
-  *_, chance, seen, remark = document.paragraphs
+  document = page(SWEEP, run_all(tmp_path, stores))
+  *_, chance, seen = document.paragraphs
   units = of(document.figures, "gc")["units"]
   assert chance.startswith(f"The units are users, {units} on day N, and seeds 0, 1, 2, over which")
-  assert remark == "A remark."
   sizes = [
     sorted(f"{unit * value:.{digits}f}" for value in rows.detectable)
     for measure, unit, digits in (("auc", 100, 2), ("rmse", 1, 3))
@@ -516,17 +516,17 @@ def test_the_page_says_what_chance_it_is_about_and_what_it_could_have_seen(
     f"AUC and {sizes[1][0]} to {sizes[1][-1]} of stars RMSE."
   )
   sweep = dataclasses.replace(SWEEP, seeds=[0])
-  alone = page(arms.of_sweep(sweep), run_all(tmp_path / "alone", stores, sweep))
-  assert "one seed it says nothing of the chance of seeds" in alone.paragraphs[-3]
+  alone = page(sweep, run_all(tmp_path / "alone", stores, sweep))
+  assert "one seed it says nothing of the chance of seeds" in alone.paragraphs[-2]
 
 
 def test_the_page_over_days_leads_with_days_and_has_each_in_an_appendix(
   tmp_path: Path, stores: list[DayStore]
 ):
-  document = page(arms.of_sweep(DAYS), run_all(tmp_path, stores, DAYS))
+  document = page(DAYS, run_all(tmp_path, stores, DAYS))
   over_days, by_day, runs = document.tables
   assert "day N = 3 days from 2024-03-02 to 2024-03-04 in turn" in document.paragraphs[0]
-  assert "The unit is the evaluation day: 3 in turn" in document.paragraphs[-3]
+  assert "The unit is the evaluation day: 3 in turn" in document.paragraphs[-2]
   assert (len(over_days.rows), len(by_day.rows), len(runs.rows)) == (3 * 2, 3 * 3 * 2, 4 * 3 * 2)
   assert (over_days.folded, by_day.folded) == (False, True)
   assert by_day.header[:3] == ["model", "day N", "figure"]
@@ -536,15 +536,14 @@ def test_the_page_over_days_leads_with_days_and_has_each_in_an_appendix(
 
 def test_nothing_to_test_is_still_a_page(tmp_path: Path, stores: list[DayStore]):
   table = run_all(tmp_path, stores, status={"clippy": "diverged"})
-  document = page(arms.of_sweep(SWEEP), table)
-  assert document.paragraphs[-1] == "A remark."
+  document = page(SWEEP, table)
   assert not re.search("could have seen differences", " ".join(document.paragraphs))
   for path in rendering.write(document, tmp_path / "out" / "comparison"):
     assert path.is_file()
 
 
 def test_every_format_has_every_row(tmp_path: Path, stores: list[DayStore]):
-  document = page(arms.of_sweep(DAYS), run_all(tmp_path, stores, DAYS))
+  document = page(DAYS, run_all(tmp_path, stores, DAYS))
   md, page_file, csv = rendering.write(document, tmp_path / "out" / "comparison")
   rows = sum(len(table.rows) for table in document.tables)
   assert len(re.findall(r"^\| (?!model|---)", md.read_text(), re.MULTILINE)) == rows

@@ -1,7 +1,6 @@
 """The search of Table 2: which setting is the best, and which runs follow from that."""
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,28 +9,28 @@ import pandas as pd
 import pytest
 
 from ranking.sweeps import results
-from ranking.sweeps.search import Candidate, Search, choose
-from ranking.sweeps.sweep import Method, SweepError
+from ranking.sweeps.search import Search, choose
+from ranking.sweeps.sweep import Method, SweepError, Trial
 from tests.test_sweep_results import finished, hold
 
 GC = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])
 CLIPPY = Method("clippy")
 TIGHTER = Method("tighter", config="clippy", bindings=["Clippy.absolute_threshold=0.001"])
 SEARCH = Search("t", ["small"], {"GC": [GC]}, seeds=[1, 2])
-CANDIDATES = SEARCH.cells()[0].candidates
+SETTINGS = SEARCH.trials()
 FAILED = "failed"
 MISSING = "missing"
 
 
 def table_of(
-  folder: Path, candidates: Sequence[Candidate], ends: Sequence[tuple[Any, str]]
+  folder: Path, trials: Sequence[Trial], ends: Sequence[tuple[Any, str]]
 ) -> pd.DataFrame:
   """Results of the runs of a search, each an AUC and how it ended."""
-  for candidate, (auc, status) in zip(candidates, ends, strict=True):
+  for trial, (auc, status) in zip(trials, ends, strict=True):
     if status == FAILED:
-      hold(folder, candidate.tried, failed={"error": "it broke", "exit_code": 1})
+      hold(folder, trial, failed={"error": "it broke", "exit_code": 1})
     elif status != MISSING:
-      hold(folder, candidate.tried, result=finished(candidate.tried, auc, status=status))
+      hold(folder, trial, result=finished(trial, auc, status=status))
   return results.read([folder])
 
 
@@ -54,30 +53,34 @@ def oks(*aucs: Any) -> list[tuple[Any, str]]:
     ([*[(0.7, "diverged")] * 3, ("nan", "ok")], 0),
   ],
 )
-def test_the_best_auc_of_the_survivors_is_chosen(
+def test_the_best_of_the_survivors_is_chosen(
   ends: list[tuple[Any, str]], best: int, tmp_path: Path
 ):
-  assert choose(CANDIDATES, table_of(tmp_path, CANDIDATES, ends)) == CANDIDATES[best]
+  assert choose(SETTINGS, table_of(tmp_path, SETTINGS, ends)) == SETTINGS[best]
 
 
 @pytest.mark.parametrize("hole", [FAILED, MISSING])
 def test_nothing_is_chosen_before_all_runs_are_finished(hole: str, tmp_path: Path):
   ends = [*oks(0.70, 0.72, 0.71), (None, hole)]
-  table = table_of(tmp_path, CANDIDATES, ends)
-  assert choose(CANDIDATES, table) is None
+  table = table_of(tmp_path, SETTINGS, ends)
+  assert choose(SETTINGS, table) is None
   assert SEARCH.repeats(table) == [None, None]
 
 
-def test_the_choice_is_by_the_first_binary_task(tmp_path: Path):
-  for candidate, (click, like) in zip(
-    CANDIDATES, [(0.7, 0.6), (0.6, 0.9), (0.8, 0.5), (0.5, 0.7)], strict=True
-  ):
-    outcome = finished(candidate.tried, click)
-    watched = outcome["metrics"]["seconds"]
-    clicked = outcome["metrics"]["click"]
-    outcome["metrics"] = {"seconds": watched, "click": clicked, "like": {**clicked, "auc": like}}
-    hold(tmp_path, candidate.tried, result=outcome)
-  assert choose(CANDIDATES, results.read([tmp_path])) == CANDIDATES[2]
+@pytest.mark.parametrize(("headline", "best"), [("click", 2), ("like", 1), ("seconds", 3)])
+def test_the_choice_is_by_the_first_task_in_the_direction_that_is_better_for_it(
+  headline: str, best: int, tmp_path: Path
+):
+  """A low RMSE is better, a high AUC."""
+  figures = [(0.7, 0.6, 2.0), (0.6, 0.9, 1.5), (0.8, 0.5, 1.4), (0.5, 0.7, 1.2)]
+  for trial, (click, like, seconds) in zip(SETTINGS, figures, strict=True):
+    outcome = finished(trial, click)
+    metrics = outcome["metrics"]
+    metrics["like"] = {**metrics["click"], "auc": like}
+    metrics["seconds"]["rmse"] = seconds
+    outcome["metrics"] = {headline: metrics.pop(headline), **metrics}
+    hold(tmp_path, trial, result=outcome)
+  assert choose(SETTINGS, results.read([tmp_path])) == SETTINGS[best]
 
 
 def test_the_search_has_every_setting_at_every_rate_with_one_seed():
@@ -88,23 +91,24 @@ def test_the_search_has_every_setting_at_every_rate_with_one_seed():
 
 
 def test_the_repeats_are_the_chosen_setting_with_the_other_seeds(tmp_path: Path):
-  table = table_of(tmp_path, CANDIDATES, oks(0.70, 0.72, 0.71, 0.69))
+  table = table_of(tmp_path, SETTINGS, oks(0.70, 0.72, 0.71, 0.69))
   repeats = [trial for trial in SEARCH.repeats(table) if trial is not None]
   assert [trial.name for trial in repeats] == [
     f"small-gc-threshold=0.1-times=2-seed={seed}" for seed in (1, 2)
   ]
   for trial in repeats:
-    assert trial.bindings[:-1] == CANDIDATES[1].tried.bindings[:-1]
+    assert trial.bindings[:-1] == SETTINGS[1].bindings[:-1]
 
 
-def test_every_candidate_and_its_repeats_differ_by_the_seed_alone():
+def test_every_setting_and_its_repeats_differ_by_the_seed_alone():
   columns = {"GC": [GC], "Both": [CLIPPY, TIGHTER]}
   search = Search("t", ["small", "large"], columns, learning_rate=0.05, seeds=[7, 3])
-  for candidate in itertools.chain(*(cell.candidates for cell in search.cells())):
-    assert [trial.coordinates["seed"] for trial in candidate.repeats] == [7, 3]
-    for trial in candidate.repeats:
-      assert {**trial.coordinates, "seed": 0} == candidate.tried.coordinates
-      assert trial.thresholds == candidate.tried.thresholds
+  for tried in search.trials():
+    repeats = search.repeats_of(tried)
+    assert [trial.coordinates["seed"] for trial in repeats] == [7, 3]
+    for trial in repeats:
+      assert {**trial.coordinates, "seed": 0} == tried.coordinates
+      assert trial.thresholds == tried.thresholds
       assert "rate=0.05" in trial.name
 
 
@@ -115,24 +119,19 @@ def test_a_search_on_an_earlier_day_shares_no_run_with_the_repeats_and_changes_n
   assert {trial.bindings[-1] for trial in early.trials()} == {
     "train_and_evaluate.without_last_days=3"
   }
-  for was, now in zip(late.cells(), early.cells(), strict=True):
-    for before, after in zip(was.candidates, now.candidates, strict=True):
-      assert after.repeats == before.repeats
-      assert after.tried.bindings[:-1] == before.tried.bindings
-  repeats = {
-    trial.name for cell in early.cells() for each in cell.candidates for trial in each.repeats
-  }
-  assert repeats.isdisjoint(trial.name for trial in early.trials())
+  for before, after in zip(late.trials(), early.trials(), strict=True):
+    assert early.repeats_of(after) == late.repeats_of(before)
+    assert after.bindings[:-1] == before.bindings
+    assert after.name == before.name.replace("-seed=", "-search-seed=")
+    assert after.coordinates["days_left_out"] == 3
 
 
-def test_a_cell_keeps_its_place_among_the_repeats_while_another_one_waits(tmp_path: Path):
+def test_a_column_keeps_its_place_among_the_repeats_while_another_one_waits(tmp_path: Path):
   search = Search("t", ["small"], {"Clippy": [CLIPPY], "GC": [GC]}, seeds=[1, 2])
-  first, second = search.cells()
-  waiting = table_of(tmp_path, second.candidates, oks(0.7, 0.6, 0.6, 0.6))
+  clippy, gc = (search.settings("small", column) for column in search.columns)
+  waiting = table_of(tmp_path, gc, oks(0.7, 0.6, 0.6, 0.6))
   before = search.repeats(waiting)
-  after = search.repeats(
-    pd.concat([waiting, table_of(tmp_path / "more", first.candidates, oks(0.7, 0.6))])
-  )
+  after = search.repeats(pd.concat([waiting, table_of(tmp_path / "more", clippy, oks(0.7, 0.6))]))
   assert before[:2] == [None, None]
   assert before[2:] == after[2:]
   assert None not in after
@@ -142,10 +141,14 @@ def test_columns_share_the_runs_of_a_method():
   columns = {"Clippy": [CLIPPY], "Searched": [CLIPPY, TIGHTER]}
   search = Search("t", ["small", "large"], columns)
   assert len(search.trials()) == 2 * (2 + 2)
-  sizes = [(cell.model, cell.column, len(cell.candidates)) for cell in search.cells()]
-  assert sizes == [
-    *(("small", "Clippy", 2), ("small", "Searched", 4)),
-    *(("large", "Clippy", 2), ("large", "Searched", 4)),
+  for model in search.models:
+    assert [len(search.settings(model, column)) for column in columns] == [2, 4]
+  places = search.places(results.NONE)
+  assert [(place.at("model"), place.title, place.stage, place.wanted) for place in places] == [
+    ("small", "Clippy", "search", 2),
+    ("small", "Searched", "search", 4),
+    ("large", "Clippy", "search", 2),
+    ("large", "Searched", "search", 4),
   ]
 
 

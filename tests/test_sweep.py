@@ -44,7 +44,7 @@ def test_a_name_says_all_settings_of_the_trial():
   assert last.name == (
     "large_dcn-clippy-relative_threshold=0.02-absolute_threshold=0.001-rate=0.1-times=2-no_dcn-seed=2"
   )
-  assert last.config == "large_dcn_clippy.gin"
+  assert (last.model, last.method) == ("large_dcn", "clippy")
   assert last.bindings == (
     "Clippy.relative_threshold=0.02",
     "Clippy.absolute_threshold=0.001",
@@ -54,8 +54,14 @@ def test_a_name_says_all_settings_of_the_trial():
     "SharedBottom.blocks=[@DenseLayers()]",
   )
   assert last.coordinates == {
-    **{"sweep": "table2", "model": "large_dcn", "method": "clippy", "learning_rate": 0.1},
-    **{"learning_rate_multiplier": 2.0, "ablation": "no_dcn", "seed": 2},
+    "sweep": "table2",
+    "model": "large_dcn",
+    "method": "clippy",
+    "learning_rate": 0.1,
+    "learning_rate_multiplier": 2.0,
+    "ablation": "no_dcn",
+    "days_left_out": 0,
+    "seed": 2,
   }
   assert last.thresholds == {"Clippy.relative_threshold": 0.02, "Clippy.absolute_threshold": 0.001}
 
@@ -73,7 +79,7 @@ def test_what_is_left_out_is_left_to_the_configuration():
 def test_a_method_may_be_another_one_with_bindings_and_has_results_under_its_own_name():
   rms = Method("rms_clip", "naive", ["ClippedOptimizer.clip=@RmsClip()"])
   (trial,) = Sweep("s", ["large"], [rms], bindings=["train_and_evaluate.max_steps=9"]).trials()
-  assert trial.config == "large_naive.gin"
+  assert (trial.method, trial.coordinates["method"]) == ("naive", "rms_clip")
   assert trial.bindings[:3] == (
     "train_and_evaluate.max_steps=9",
     "ClippedOptimizer.clip=@RmsClip()",
@@ -84,7 +90,10 @@ def test_a_method_may_be_another_one_with_bindings_and_has_results_under_its_own
 def test_a_sweep_that_grows_keeps_the_names_and_bindings_of_its_trials():
   small = Sweep("s", ["small"], ["naive"], seeds=[1]).trials()
   grown = Sweep(
-    *("s", ["large", "small"], ["gc", "naive"]),
+    "s",
+    models=["large", "small"],
+    methods=["gc", "naive"],
+    days_left_out=[1, 0],
     learning_rate_multipliers=[4, 2, 1],
     seeds=[0, 1],
     ablations={"warm_up": ["train_and_evaluate.schedule=@LinearWarmUp"], "none": []},
@@ -98,6 +107,16 @@ def test_the_order_is_the_files_and_seeds_come_last():
   assert [t.coordinates["seed"] for t in trials] == sorted(t.coordinates["seed"] for t in trials)
   assert [t.coordinates["method"] for t in trials[:8]] == ["naive"] * 8
   assert trials[0].coordinates["learning_rate"] == 0.05
+
+
+def test_an_earlier_evaluation_day_is_an_axis_and_the_last_day_has_the_name_it_had_before():
+  trials = Sweep("s", ["small"], ["naive"], days_left_out=[0, 2]).trials()
+  assert [trial.name for trial in trials] == [
+    "small-naive-times=1-seed=0",
+    "small-naive-times=1-day_2-seed=0",
+  ]
+  assert [trial.coordinates["days_left_out"] for trial in trials] == [0, 2]
+  assert trials[1].bindings == (*trials[0].bindings, "train_and_evaluate.without_last_days=2")
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
@@ -138,6 +157,9 @@ def test_a_shard_without_a_trial_is_refused():
     ({"seeds": 3}, "seeds: 3 is no list; make it a list of int"),
     ({"seeds": [0.5]}, "seeds: 0.5 is no int"),
     ({"seeds": [True]}, "seeds: True is no int"),
+    ({"days_left_out": []}, "days_left_out: empty"),
+    ({"days_left_out": [1, -1]}, "days_left_out: -1; make it a number of days, or 0"),
+    ({"days_left_out": [1, 1]}, "two trials are small-naive-times=1-day_1-seed=0"),
     ({"learning_rates": ["fast"]}, "learning_rates: 'fast' is no int or float"),
     ({"models": "small"}, "models: 'small' is no list"),
     ({"ablations": {"no_dcn": "a.b=0"}}, "ablation no_dcn: 'a.b=0' is no list"),

@@ -1,8 +1,7 @@
-"""The sweep command: what it refuses before any run begins, and a sweep of the real trainer."""
+"""ranking sweep on a sweep: what it refuses before any run, and one of the real trainer."""
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranking.sweeps import command, results
-from ranking.sweeps.figures import style
+from ranking import cli
+from ranking.sweeps import execution, files, results
+from ranking.sweeps.figures import pictures, style
 from ranking.sweeps.sweep import Sweep
+from tests.command_line import ROOT, ranking
 from tests.conftest import FEW_FEATURES
 from tests.test_sweep_results import finished, hold
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
-ROOT = Path(__file__).parent.parent
-FAKE = (sys.executable, str(ROOT / "tests" / "fake_trainer.py"))
 HEADER = "from __gin__ import dynamic_registration\nfrom ranking.sweeps import sweep\n"
 PATHS = (
   "runs/mine/summary.md runs/mine/summary.html runs/mine/summary.csv "
@@ -38,7 +37,7 @@ def write(text: str, name: str = "mine") -> str:
 
 
 def sweep(file: str, *arguments: str, behaviour: str = "ok") -> int:
-  return command.main([f"--sweep={file}", *arguments], (*FAKE, behaviour))
+  return ranking("sweep", file, *arguments, behaviour=behaviour)
 
 
 @pytest.mark.parametrize(
@@ -50,31 +49,31 @@ def sweep(file: str, *arguments: str, behaviour: str = "ok") -> int:
   ),
 )
 def test_every_sweep_of_the_repository_has_trials_that_parse(name: str):
-  trials = command.read(str(ROOT / "experiments" / f"{name}.gin"), Sweep).trials()
+  trials = files.read(str(ROOT / "experiments" / f"{name}.gin"), Sweep).trials()
   of_one_seed = [
     trial for trial in trials if trial.coordinates["seed"] == trials[0].coordinates["seed"]
   ]
   assert of_one_seed
   for trial in of_one_seed:
-    command.check(trial, None)
+    execution.log_of(trial, None)
 
 
 def test_the_example_is_five_methods_at_two_rates_on_large_dcn():
-  example = command.read(str(ROOT / "experiments" / "lr_multipliers.gin"), Sweep)
+  example = files.read(str(ROOT / "experiments" / "lr_multipliers.gin"), Sweep)
   assert example.name == "lr_multipliers"
-  assert [(t.config, t.coordinates["learning_rate_multiplier"]) for t in example.trials()] == [
-    (f"large_dcn_{method}.gin", times)
-    for method in ("naive", "gc", "agc", "lamb", "clippy")
-    for times in (1.0, 2.0)
+  trials = example.trials()
+  assert {trial.model for trial in trials} == {"large_dcn"}
+  assert [(trial.method, trial.coordinates["learning_rate_multiplier"]) for trial in trials] == [
+    (method, times) for method in ("naive", "gc", "agc", "lamb", "clippy") for times in (1.0, 2.0)
   ]
 
 
 def sweep_of(name: str) -> Sweep:
-  return command.read(str(ROOT / "experiments" / f"{name}.gin"), Sweep)
+  return files.read(str(ROOT / "experiments" / f"{name}.gin"), Sweep)
 
 
 @pytest.mark.parametrize(
-  ("name", "pictures"),
+  ("name", "expected"),
   [
     ("survival_kuairand", ["survival_map", "survival_curves"]),
     ("scope_kuairand", ["survival_map", "survival_curves"]),
@@ -85,21 +84,21 @@ def sweep_of(name: str) -> Sweep:
   ],
 )
 def test_a_sweep_has_as_many_runs_as_its_header_says_and_ends_in_pictures(
-  name: str, pictures: Any, tmp_path: Path
+  name: str, expected: Any, tmp_path: Path
 ):
   sweep = sweep_of(name)
   header = (ROOT / "experiments" / f"{name}.gin").read_text().partition("\nfrom")[0]
   assert f"# {len(sweep.trials())} runs" in header
   assert f"#   make sweep SWEEP=experiments/{name}.gin" in header
   assert sweep.data == name.rpartition("_")[2]
-  if isinstance(pictures, tuple):
-    assert command.map_axes(sweep) == pictures
-    pictures = ["map"]
+  if isinstance(expected, tuple):
+    assert pictures.map_axes(sweep) == expected
+    expected = ["map"]
   trials = sweep.trials()
   for trial in trials[: len(trials) // len(sweep.seeds)]:
     hold(tmp_path, trial, result=finished(trial))
-  drawn = command.pictures(sweep, results.read([tmp_path]))
-  assert [picture for picture, _ in drawn] == pictures
+  drawn = pictures.pictures(sweep, results.read([tmp_path]))
+  assert [picture for picture, _ in drawn] == expected
 
 
 def test_the_survival_sweep_has_ten_methods_each_with_one_setting_at_eight_rates():
@@ -116,35 +115,39 @@ def test_the_survival_sweep_has_ten_methods_each_with_one_setting_at_eight_rates
 @pytest.mark.parametrize(
   ("text", "arguments", "message"),
   [
-    ("sweep.Sweep.models = ['smal']", [], "no CONFIG 'smal_naive.gin'; the nearest is 'small_naiv"),
-    ("sweep.Sweep.methods = ['gcc']", [], "no CONFIG 'small_gcc.gin'; the nearest is 'small_gc'"),
+    ("sweep.Sweep.models = ['smal']", [], "no MODEL 'smal'; the nearest is 'small'"),
+    ("sweep.Sweep.methods = ['gcc']", [], "no METHOD 'gcc'; the nearest is 'gc'"),
     ("sweep.Sweep.data = 'kuairan'", [], "no DATA 'kuairan'; the nearest is 'kuairand'"),
     ("sweep.Sweep.scale = 'papper'", [], "no SCALE 'papper'; the nearest is 'paper'"),
     ("", ["--raw=x"], "DATA 'synthetic' reads no raw folder; leave RAW out"),
     ("", ["--shard=3/2"], "--shard is '3/2'; make it i/n with i from 1 to n"),
     ("", ["--jobs=0"], "--jobs is 0; make it 1 or more"),
     ("sweep.Sweep.seeds = []", [], "seeds: empty, which leaves no trial"),
-    ("sweep.Sweep.seds = [1]", [], "doesn't have a parameter named 'seds'. In file"),
-    ("sweep.Swep.seeds = [1]", [], "experiments/mine.gin: "),
-    ("sweep.Sweep.seeds = [1", [], "experiments/mine.gin: a bracket or a quote is left open"),
-    ("sweep.Sweep.bindings = ['Clipy.x=1']", [], "no setting 'Clipy.x'"),
-    ("sweep.Sweep.bindings = ['SEED=3']", [], "'SEED=3' is not of the form name.argument=value"),
-    ("sweep.Sweep.bindings = ['a.b']", [], "'a.b' is not of the form name.argument=value"),
-    ("sweep.Sweep.bindings = ['Lamb.multiplier=three']", [], "Failed to parse token 'three'"),
     (
-      "sweep.Sweep.bindings = [\"train_and_evaluate.model_name='a b.c=d'\"]",
+      "sweep.Sweep.seds = [1]",
+      [],
+      "line 5: no setting sweep.Sweep.seds; the nearest is 'Sweep.seeds",
+    ),
+    ("sweep.Swep.seeds = [1]", [], "experiments/mine.gin, line 5: no setting sweep.Swep.seeds"),
+    ("sweep.Sweep.seeds = [1", [], "experiments/mine.gin: a bracket or a quote is left open"),
+    ("sweep.Sweep.bindings = ['Clipy.x=1']", [], "no setting Clipy.x; the nearest is"),
+    ("sweep.Sweep.bindings = ['SEED=3']", [], "'SEED=3' is not of the form name.argument=value"),
+    ("sweep.Sweep.bindings = ['a.b']", [], "error: SET: "),
+    ("sweep.Sweep.bindings = ['Lamb.multiplier=three']", [], "error: SET: "),
+    (
+      "sweep.Sweep.bindings = ['train_and_evaluate.max_steps=1 # few']",
       [],
       "a binding of trial small-naive-times=1-seed=0 is none or several",
     ),
     (
       "from ranking.training import loop\nloop.train_and_evaluate.seed = 3",
       [],
-      "it binds ranking.training.loop.train_and_evaluate, which only runs read",
+      "mine.gin, line 6: no setting loop.train_and_evaluate.seed",
     ),
     (
       "from ranking.sweeps import search\nsearch.Search.seeds = [1]",
       [],
-      "experiments/mine.gin: it describes a Search, this needs a Sweep",
+      "experiments/mine.gin describes Search and Sweep; make it one Sweep or one Search",
     ),
   ],
 )
@@ -207,14 +210,14 @@ GRID = (
   "sweep.Sweep.methods = [@m/sweep.Method()]\n"
 )
 ONE = GRID.replace("[0.1, 0.5]", "[0.5]")
-ABLATIONS = "sweep.Sweep.ablations = {'a': [], 'b': ['CrossLayers.num_cross_layers=2']}\n"
+ABLATIONS = "sweep.Sweep.ablations = {'a': [], 'b': ['DenseLayers.hidden_units=[64, 64]']}\n"
 MODELS = "sweep.Sweep.models = ['small', 'large']\n"
 SEVERAL = ["survival_curves.png", "survival_curves.svg", "survival_map.png", "survival_map.svg"]
 MAP = ["map.png", "map.svg"]
 
 
 @pytest.mark.parametrize(
-  ("text", "pictures"),
+  ("text", "drawn"),
   [
     (RATES, SEVERAL),
     ("sweep.Sweep.learning_rate_multipliers = [1.0, 2.0]", SEVERAL),
@@ -230,13 +233,13 @@ MAP = ["map.png", "map.svg"]
   ],
 )
 def test_a_sweep_ends_in_a_summary_and_in_pictures_of_its_axes(
-  text: str, pictures: list[str], capfd: pytest.CaptureFixture[str]
+  text: str, drawn: list[str], capfd: pytest.CaptureFixture[str]
 ):
   assert sweep(write(text)) == 0
-  files = {path.name for path in Path("runs/mine").iterdir() if path.is_file()} - {"prepare.txt"}
-  assert files == {*map(os.path.basename, PATHS.split()), *pictures}
+  names = {path.name for path in Path("runs/mine").iterdir() if path.is_file()} - {"prepare.txt"}
+  assert names == {*map(os.path.basename, PATHS.split()), *drawn}
   printed = capfd.readouterr().out.splitlines()
-  assert set(printed[-1].split()) >= {f"runs/mine/{name}" for name in files}
+  assert set(printed[-1].split()) >= {f"runs/mine/{name}" for name in names}
   table = [line for line in printed if line.startswith("|")]
   assert table == [
     line
@@ -244,9 +247,9 @@ def test_a_sweep_ends_in_a_summary_and_in_pictures_of_its_axes(
     if line.startswith("|")
   ]
   assert len(table) > 2
-  first = {name: Path("runs/mine", name).read_bytes() for name in files}
+  first = {name: Path("runs/mine", name).read_bytes() for name in names}
   assert sweep(write(text), behaviour="fails:") == 0
-  assert {name: Path("runs/mine", name).read_bytes() for name in files} == first
+  assert {name: Path("runs/mine", name).read_bytes() for name in names} == first
 
 
 @pytest.mark.parametrize("text", [RATES, GRID, MODELS + ABLATIONS])
@@ -292,33 +295,34 @@ def test_runs_share_the_cores(jobs: int, threads: str, monkeypatch: pytest.Monke
 
 def test_every_log_of_a_sweep_is_prepared_once():
   trials = Sweep(
-    *("s", ["small", "large"], ["naive", "clippy"]),
+    "s",
+    ["small", "large"],
+    ["naive", "clippy"],
     ablations={
       "none": [],
       "no_dcn": ["SharedBottom.blocks=[@DenseLayers()]"],
       "noise": ["Synthetic.num_noise_features=8"],
       "history": ["Lookback.history=10"],
-      "less": [
-        "train_and_evaluate.without_tasks=['like']",
-        "Inputs.without_features=['tab']",
-      ],
-      "earlier": ["train_and_evaluate.without_last_days=1"],
+      "less": ["train_and_evaluate.without_tasks=['like']", "Inputs.without_features=['tab']"],
       "elsewhere": ["train_and_evaluate.store_directory='there'"],
     },
+    days_left_out=[0, 1],
     bindings=TINY_LOG,
   ).trials()
-  given = list(dict.fromkeys(command.preparing_flags(trial, None) for trial in trials))
-  tiny = (
-    "--set=synthetic.Synthetic.days = 3 synthetic.Synthetic.rows_per_day = 200 "
-    "synthetic.Synthetic.num_users = 50"
+  first = execution.of_each_log(trials, None)
+  assert {(trial.model, trial.method) for trial in first} == {("small", "naive")}
+  assert [
+    (trial.coordinates["ablation"], trial.coordinates["days_left_out"]) for trial in first
+  ] == [(name, day) for name in ("none", "noise", "history", "elsewhere") for day in (0, 1)]
+
+
+def test_a_log_is_prepared_with_the_flags_of_a_trial():
+  assert sweep(write("sweep.Sweep.seeds = [0, 1]")) == 0
+  (line,) = Path("prepared.txt").read_text().splitlines()
+  assert line == (
+    "--model=small --method=naive --data=synthetic --scale=proxy "
+    "--set=train_and_evaluate.learning_rate_multiplier=1.0 train_and_evaluate.seed=0"
   )
-  assert given == [
-    ("--data=synthetic", tiny),
-    ("--data=synthetic", f"{tiny} synthetic.Synthetic.num_noise_features = 8"),
-    ("--data=synthetic", f"{tiny} lookback.Lookback.history = 10"),
-    ("--data=synthetic", f"{tiny} loop.train_and_evaluate.without_last_days = 1"),
-    ("--data=synthetic", f"{tiny} loop.train_and_evaluate.store_directory = 'there'"),
-  ]
 
 
 def test_the_real_trainer_runs_a_sweep_one_run_of_which_diverges(monkeypatch: pytest.MonkeyPatch):
@@ -331,7 +335,7 @@ def test_the_real_trainer_runs_a_sweep_one_run_of_which_diverges(monkeypatch: py
   ]
   bindings += ["train_and_evaluate.store_directory='a/b'"]
   file = write(f"sweep.Sweep.learning_rates = [0.05, 1e30]\nsweep.Sweep.bindings = {bindings}")
-  assert command.main([f"--sweep={file}"]) == 0
+  assert cli.main(["sweep", file]) == 0
   table = pd.read_parquet("runs/mine/table.parquet")
   clicks = table[table.task == "click"].set_index("learning_rate")
   assert clicks.status.to_dict() == {0.05: "ok", 1e30: "diverged"}
@@ -339,6 +343,6 @@ def test_the_real_trainer_runs_a_sweep_one_run_of_which_diverges(monkeypatch: py
     auc = json.loads(Path(run, "result.json").read_text())["metrics"]["click"]["auc"]
     assert value == auc or (auc is None and np.isnan(value))
   assert clicks.steps[0.05] == 11
-  assert "--config=small_naive.gin" in clicks.command[0.05]
+  assert "--model=small --method=naive" in clicks.command[0.05]
   assert len(os.listdir("a/b/synthetic")) == 1
   assert not Path("data").exists()

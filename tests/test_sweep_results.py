@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ranking.sweeps import join_command as sweep_table
 from ranking.sweeps import results, runner
 from ranking.sweeps.sweep import Method, Sweep, SweepError, Trial
+from tests.command_line import ranking
 from tests.fake_trainer import result
 
 GC = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])
@@ -39,7 +39,8 @@ def test_a_run_has_a_row_for_each_task_with_the_figures_of_its_result(tmp_path: 
   click, seconds = results.read([tmp_path]).to_dict("records")
   assert {name: click[name] for name in results.COLUMNS if name != "error"} == {
     **{"sweep": "s", "trial": TRIALS[1].name, "model": "large", "method": "gc"},
-    **{"thresholds": "threshold=0.1", "ablation": "none", "learning_rate": 0.1},
+    **{"thresholds": "threshold=0.1", "ablation": "none", "days_left_out": 0},
+    "learning_rate": 0.1,
     **{"learning_rate_multiplier": 1.0, "seed": 0, "dataset": "synthetic", "scale": "proxy"},
     **{"eval_day": "2026-01-18", "window_hours": 24.0, "batch_size": 512, "status": "ok"},
     **{"diverged_at_step": None, "micro_divergences": 0, "skipped_steps": 0, "steps": 507},
@@ -139,14 +140,14 @@ def test_the_command_writes_both_files_and_counts_the_runs(
   hold(tmp_path / "s", TRIALS[1], result=finished(TRIALS[1]))
   hold(tmp_path / "s", TRIALS[2], result=finished(TRIALS[2]))
   out = tmp_path / "tables" / "all"
-  assert sweep_table.main([str(tmp_path / "s"), f"--out={out}"]) == 0
+  assert ranking("join", str(tmp_path / "s"), f"--out={out}") == 0
   assert capsys.readouterr().out == f"2 ok, 1 diverged; {out}.csv {out}.parquet\n"
 
 
 def test_a_folder_without_runs_is_refused_and_so_is_a_broken_file(
   tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-  assert sweep_table.main([str(tmp_path), "--out=table"]) == 2
+  assert ranking("join", str(tmp_path), "--out=table") == 2
   assert capsys.readouterr().err == f"error: {tmp_path} holds no run of a sweep (no */trial.json)\n"
   directory = hold(tmp_path, TRIALS[0])
   (directory / "result.json").write_text("{")

@@ -36,7 +36,7 @@ def run(
   threads: int | None = 1,
 ) -> dict[str, str]:
   def command(trial: Trial, directory: Path) -> list[str]:
-    return [sys.executable, str(FAKE), behaviour, "ranking.main", f"--run={directory}"]
+    return [sys.executable, str(FAKE), behaviour, "train", f"--run={directory}"]
 
   return runner.run(trials, ROOT, command, prepare, jobs, threads)
 
@@ -234,7 +234,7 @@ def test_a_directory_that_holds_another_trial_is_refused():
 
 def test_a_damaged_description_of_a_trial_is_named():
   run(trials=TRIALS[:1])
-  for damage in ('{"config": ', "3"):
+  for damage in ('{"model": ', "3"):
     (ROOT / TRIALS[0].name / "trial.json").write_text(damage)
     with pytest.raises(SweepError, match=r"trial.json is damaged \(.*\); remove its folder"):
       runner.check_directories(TRIALS, ROOT)

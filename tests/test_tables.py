@@ -1,4 +1,4 @@
-"""Tables 2 and 3: what a cell says, what is underlined, and that all formats say the same."""
+"""Table 2: what a cell says, what is underlined, and that all formats say the same."""
 
 import dataclasses
 import math
@@ -8,19 +8,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import markdown as in_html
 import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import table3
-from ranking.measures.ratios import divergence_ratio, fisher_test
-from ranking.measures.significance import holm
 from ranking.sweeps import results
 from ranking.sweeps.search import Search
-from ranking.sweeps.sweep import Method, Sweep, SweepError, Trial
+from ranking.sweeps.sweep import Method, Trial
 from ranking.sweeps.tables import rendering, table2
 from ranking.sweeps.tables.document import NOTHING, Document, Entry, Table, p_text
-from ranking.sweeps.tables.outcomes import commits
+from ranking.sweeps.tables.outcomes import cost
 from tests.test_sweep_results import finished, hold
 
 GC = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])
@@ -42,14 +40,16 @@ def table_of(
   folder: Path, repeats: Mapping[str, Sequence[End]], search: Search = SEARCH
 ) -> pd.DataFrame:
   """Results of a search whose first candidates win, and of their repeats, by column."""
-  for cell in search.cells():
-    for k, candidate in enumerate(cell.candidates):
-      if not (folder / candidate.tried.name).exists():
-        status = "diverged" if cell.column == "Naive" else "ok"
-        hold(folder, candidate.tried, result=outcome(candidate.tried, 0.7 - k / 100, 1.5, status))
-    ends = repeats.get(cell.column, [])
-    for trial, end in zip(cell.candidates[0].repeats, ends, strict=False):
-      hold(folder, trial, result=outcome(trial, *end))
+  for model in search.models:
+    for column in search.columns:
+      settings = search.settings(model, column)
+      for k, trial in enumerate(settings):
+        if not (folder / trial.name).exists():
+          status = "diverged" if column == "Naive" else "ok"
+          hold(folder, trial, result=outcome(trial, 0.7 - k / 100, 1.5, status))
+      ends = repeats.get(column, [])
+      for trial, end in zip(search.repeats_of(settings[0]), ends, strict=False):
+        hold(folder, trial, result=outcome(trial, *end))
   return results.read([folder])
 
 
@@ -102,11 +102,17 @@ def test_what_prints_alike_is_equally_good(tmp_path: Path):
   assert styles(table)["small seconds RMSE ↓"][1:] == ["best", "best"]
 
 
-def test_the_commits_of_runs_are_short_and_a_dirty_one_says_so():
-  names = ["a" * 40, "a" * 40, "b" * 40 + "-dirty", None]
-  assert commits(pd.DataFrame({"git_commit": names})) == "; commits aaaaaaaaa, bbbbbbbbb-dirty"
-  assert commits(pd.DataFrame({"git_commit": names[:1]})) == "; commit aaaaaaaaa"
-  assert commits(pd.DataFrame({"git_commit": names[3:]})) == ""
+def test_the_commits_of_runs_are_short_and_a_dirty_one_says_so(tmp_path: Path):
+  hold(tmp_path, SEARCH.trials()[0], result=outcome(SEARCH.trials()[0], 0.7, 1.5))
+  run = results.read([tmp_path])[:1]
+
+  def said(*names: str | None) -> str:
+    rows = [run.assign(trial=str(k), git_commit=name) for k, name in enumerate(names)]
+    return cost(pd.concat(rows)).partition("added up over runs")[2]
+
+  assert said("a" * 40, "a" * 40, "b" * 40 + "-dirty") == "; commits aaaaaaaaa, bbbbbbbbb-dirty."
+  assert said("a" * 40, "") == "; commit aaaaaaaaa."
+  assert said("") == "."
 
 
 def test_no_p_value_is_shown_as_zero():
@@ -157,7 +163,7 @@ def test_a_column_that_lacks_a_task_says_so_and_the_others_have_it(tmp_path: Pat
 
 def test_what_is_not_finished_has_no_figure_yet(tmp_path: Path):
   search = Search("t", ["small"], {"GC": [GC], "LAMB": [LAMB]})
-  hold(tmp_path, search.cells()[1].candidates[1].tried)  # began
+  hold(tmp_path, search.settings("small", "LAMB")[1])  # began
   table = table2.table2(search, table_of(tmp_path, {"GC": GOOD[:2]}, search)).tables[0]
   assert texts(table) == {
     "small click AUC (%) ↑": ["2 of 3 runs", "1 of 2 runs of the search"],
@@ -168,7 +174,7 @@ def test_what_is_not_finished_has_no_figure_yet(tmp_path: Path):
 
 
 def test_a_failed_repeat_leaves_its_cell_open(tmp_path: Path):
-  failed = SEARCH.cells()[1].candidates[0].repeats[2]
+  failed = SEARCH.repeats_of(SEARCH.settings("small", "GC")[0])[2]
   hold(tmp_path, failed, failed={"error": "it broke", "exit_code": 1})
   table = table2.table2(SEARCH, table_of(tmp_path, {"GC": GOOD[:2], "LAMB": WORSE})).tables[0]
   assert texts(table)["small click AUC (%) ↑"][1] == "2 of 3 runs"
@@ -248,6 +254,7 @@ class _Page(HTMLParser):
 
   def __init__(self, text: str):
     super().__init__()
+    self.tags: list[str] = []
     self.tables: list[list[list[str]]] = []
     self.open: list[str] = []
     self.hints: list[str] = []
@@ -255,6 +262,7 @@ class _Page(HTMLParser):
 
   def handle_starttag(self, tag: str, attrs: Any) -> None:
     self.open.append(tag)
+    self.tags.append(tag)
     self.hints += [value for name, value in attrs if name == "title"]
     if tag == "table":
       self.tables.append([])
@@ -285,42 +293,58 @@ def in_markdown(text: str) -> list[list[list[str]]]:
   return [[table[0], *table[2:]] for table in cells]
 
 
-def both_tables(folder: Path) -> list[Document]:
-  document = table2.table2(
-    SEARCH, table_of(folder / "2", {"Naive": LOST, "GC": GOOD, "LAMB": WORSE})
-  )
-  return [document, table3.table3(SWEEP, ablated(folder / "3", COUNTS))]
+def document_of(folder: Path) -> Document:
+  return table2.table2(SEARCH, table_of(folder, {"Naive": LOST, "GC": GOOD, "LAMB": WORSE}))
 
 
 def test_markdown_html_and_csv_say_the_same(tmp_path: Path):
-  for document in both_tables(tmp_path):
-    md, page, csv = rendering.write(document, tmp_path / "out" / "table")
-    parsed = _Page(page.read_text())
-    assert parsed.open == []
-    assert parsed.tables == in_markdown(md.read_text())
-    assert len(parsed.tables) == len(document.tables)
-    assert [row for table in parsed.tables for row in table[1:]] != []
-    read = pd.read_csv(csv, float_precision="round_trip")
-    expected = document.figures.replace("", np.nan)  # no bindings
-    pd.testing.assert_frame_equal(read, expected, check_dtype=False)
-    for table in document.tables:
-      assert all(len(row) == len(table.header) for row in table.rows)
-    for figure in read.to_dict("records"):
-      if not math.isnan(figure.get("mean", math.nan)):
-        unit, digits = (100, 2) if figure["measure"] == "auc" else (1, 3)
-        shown = f"{unit * figure['mean']:.{digits}f} ± {unit * figure['deviation']:.{digits}f}"
-        assert (f"<u>{shown}</u>" if figure["best"] else f"| {shown} |") in md.read_text()
+  document = document_of(tmp_path / "2")
+  md, page, csv = rendering.write(document, tmp_path / "out" / "table")
+  parsed = _Page(page.read_text())
+  assert parsed.open == []
+  assert parsed.tables == in_markdown(md.read_text())
+  assert len(parsed.tables) == len(document.tables)
+  read = pd.read_csv(csv, float_precision="round_trip")
+  pd.testing.assert_frame_equal(read, document.figures, check_dtype=False)
+  for table in document.tables:
+    assert all(len(row) == len(table.header) for row in table.rows)
+  for figure in read[read.outcome == "ok"].to_dict("records"):
+    unit, digits = (100, 2) if figure["measure"] == "auc" else (1, 3)
+    shown = f"{unit * figure['mean']:.{digits}f} ± {unit * figure['deviation']:.{digits}f}"
+    assert (f"<u>{shown}</u>" if figure["best"] else f"| {shown} |") in md.read_text()
 
 
 def test_the_page_fragment_needs_nothing_from_elsewhere_and_styles_nothing_else(tmp_path: Path):
-  for document in both_tables(tmp_path):
-    text = rendering.as_html(document)
-    assert not re.search(r"src=|href=|url\(|@import|<script|http", text)
-    style = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)[0]
-    selectors = [part for rule in re.findall(r"([^{}]+){", style) for part in rule.split(",")]
-    assert all(selector.strip().startswith(".ranking-table ") for selector in selectors)
-    assert text.startswith('<section class="ranking-table">')
-    assert text.endswith("</section>\n")
+  text = rendering.as_html(document_of(tmp_path))
+  assert not re.search(r"src=|href=|url\(|@import|<script|http", text)
+  style = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)[0]
+  selectors = [part for rule in re.findall(r"([^{}]+){", style) for part in rule.split(",")]
+  assert all(selector.strip().startswith(".ranking-table ") for selector in selectors)
+  assert text.startswith('<section class="ranking-table">')
+  assert text.endswith("</section>\n")
+
+
+EVIL = "<script>a|b</script> &lt; [c](javascript:d)\n`e`"
+
+
+def test_what_would_be_html_is_text_in_every_place_of_both_formats():
+  entries = [Entry(EVIL), Entry(EVIL, "best"), Entry(EVIL, "remark"), Entry(EVIL, "code")]
+  table = Table(EVIL, [EVIL] * 4, [entries])
+  document = Document(EVIL, [EVIL], [table], pd.DataFrame())
+  page = _Page(rendering.as_html(document))
+  assert page.tables == [
+    [[EVIL] * 4, [EVIL, f"<u>{EVIL}</u>", f"*{EVIL}*", f"`{EVIL}`"]],
+  ]
+  assert "script" not in page.tags
+  text = rendering.markdown(document)
+  shown = _Page(in_html.markdown(text, extensions=["tables"]))
+  assert not {"script", "a"} & set(shown.tags)
+  assert re.search(r"(?<!`)<script", re.sub(r"``.*?``", "", text)) is None
+  assert len(in_markdown(text)[0][1]) == 4  # no pipe ends a cell
+
+
+def test_an_ordinary_sign_stays_as_it_is():
+  assert rendering.inline("< 0.001, a & b, ≤ 2 [x]") == "< 0.001, a & b, ≤ 2 [x]"
 
 
 def test_a_hint_and_a_text_are_escaped(tmp_path: Path):
@@ -331,102 +355,3 @@ def test_a_hint_and_a_text_are_escaped(tmp_path: Path):
   assert page.hints == [entry.hint]
   assert "| `a<b>\\|c` |" in rendering.markdown(document)
   assert "t &amp; u" in rendering.as_html(document)
-
-
-SWEEP = Sweep(
-  *("s", ["large_dcn"], ["naive"]),
-  learning_rates=[0.1],
-  seeds=list(range(10)),
-  ablations={
-    "no_dcn": ["SharedBottom.blocks=[@DenseLayers()]"],
-    "unchanged": [],
-    "small_layers": ["DenseLayers.hidden_units=[512, 512]"],
-    "wide": ["DenseLayers.hidden_units=[4096]"],
-  },
-)
-COUNTS = {"no_dcn": 3, "unchanged": 10, "small_layers": 9, "wide": 10}
-
-
-def ablated(folder: Path, diverged: Mapping[str, int], runs: int = 10) -> pd.DataFrame:
-  """Results in which so many seeds of each ablation diverged."""
-  for trial in SWEEP.trials():
-    lost = trial.coordinates["seed"] < diverged[trial.coordinates["ablation"]]
-    if trial.coordinates["seed"] < runs or trial.coordinates["ablation"] != "small_layers":
-      end = outcome(trial, 0.7, 1.5, "diverged" if lost else "micro_diverged")
-      hold(folder, trial, result=end)
-    else:
-      hold(folder, trial)
-  return results.read([folder])
-
-
-def test_table_3_has_the_ratios_with_intervals_and_tests_against_the_unchanged_model(
-  tmp_path: Path,
-):
-  document = table3.table3(SWEEP, ablated(tmp_path, COUNTS))
-  ratios = {name: divergence_ratio(count, 10) for name, count in COUNTS.items()}
-  changed = ["no_dcn", "small_layers", "wide"]
-  p = [fisher_test(ratios["unchanged"], ratios[name]) for name in changed]
-  adjusted = holm(p)
-  figures = document.figures.set_index("ablation")
-  assert list(figures.index) == ["unchanged", *changed]
-  for name, ratio in ratios.items():
-    assert (figures.diverged[name], figures.runs[name]) == (ratio.diverged, ratio.runs)
-    assert figures.ratio[name] == ratio.value
-    assert (figures.ci95_low[name], figures.ci95_high[name]) == ratio.ci95
-  assert figures.p[changed].tolist() == p
-  assert figures.p_holm[changed].tolist() == adjusted
-  assert [[entry.text for entry in row] for row in document.tables[0].rows][:2] == [
-    ["unchanged", "10", "10", "100%", "72% … 100%", "–", "–"],
-    ["no dcn", "3", "10", "30%", "11% … 60%", f"{p[0]:.3f}", f"{adjusted[0]:.3f}"],
-  ]
-  assert len(document.tables[1].rows) == 40
-
-
-@pytest.mark.parametrize(
-  ("unchanged", "told"),
-  [
-    # Three times Fisher's p is 0.03 at 4 of 10, and 0.10 at 5 of 10.
-    (10, "the clearest of the 3 is told apart from 4 of 10 downwards"),
-    (5, "no change that diverges less often can be told apart"),
-  ],
-)
-def test_table_3_says_what_its_design_can_see(unchanged: int, told: str, tmp_path: Path):
-  document = table3.table3(SWEEP, ablated(tmp_path, {**COUNTS, "unchanged": unchanged}))
-  assert f"with {unchanged} of 10 diverged unchanged, {told}" in document.paragraphs[-1]
-
-
-def test_an_ablation_that_is_not_finished_has_no_figure_and_counts_as_a_comparison(
-  tmp_path: Path,
-):
-  document = table3.table3(SWEEP, ablated(tmp_path, COUNTS, runs=7))
-  unfinished = document.tables[0].rows[2]
-  assert [entry.text for entry in unfinished] == ["small layers", "7 of 10 runs", *["–"] * 5]
-  figures = document.figures.set_index("ablation")
-  p = fisher_test(divergence_ratio(10, 10), divergence_ratio(3, 10))
-  assert figures.p_holm["no_dcn"] == pytest.approx(3 * p)
-
-
-@pytest.mark.parametrize(
-  ("changes", "message"),
-  [
-    ({"learning_rates": [0.1, 0.2]}, "s: Table 3 needs .*; got 8 settings, 1 of the 4 ablations"),
-    ({"methods": ["naive", "gc"]}, "got 8 settings"),
-    (
-      {"ablations": {"a": ["Model.width_scale=0.5"]}},
-      "got 1 settings, 0 of the 1 abl",
-    ),
-    ({"ablations": {"a": [], "b": []}}, "two trials are"),
-  ],
-)
-def test_a_sweep_that_is_no_table_3_is_refused(changes: dict[str, Any], message: str):
-  sweep = Sweep(
-    **{
-      "name": "s",
-      "models": ["small"],
-      "methods": ["naive"],
-      "ablations": SWEEP.ablations,
-      **changes,
-    }
-  )
-  with pytest.raises(SweepError, match=message):
-    table3.unchanged(sweep)

@@ -13,7 +13,7 @@ Figures are those of result.json, exactly; one that is not finite is NaN or ±in
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -28,6 +28,7 @@ COLUMNS = {
   "method": "string",
   "thresholds": "string",  # the method's point in its grid as text; "default" if it has no grid
   "ablation": "string",
+  "days_left_out": "Int64",  # at the log's end, so that an earlier day is evaluated
   "learning_rate": "float64",
   "learning_rate_multiplier": "float64",
   "seed": "Int64",
@@ -45,7 +46,7 @@ COLUMNS = {
   "examples_per_second": "float64",
   "task": "string",
   "kind": "string",
-  "measure": "string",  # "auc" or "rmse", which `value` and its interval are
+  "measure": "string",  # one of MEASURES, which `value` and its interval are
   "value": "float64",
   "ci95_low": "float64",
   "ci95_high": "float64",
@@ -60,10 +61,45 @@ COLUMNS = {
   "command": "string",
 }
 OF_RESULT = (
-  *("learning_rate", "dataset", "scale", "eval_day", "window_hours", "batch_size", "status"),
-  *("diverged_at_step", "skipped_steps", "steps", "seconds", "examples_per_second"),
-  *("git_commit", "command"),
+  "learning_rate",
+  "dataset",
+  "scale",
+  "eval_day",
+  "window_hours",
+  "batch_size",
+  "status",
+  "diverged_at_step",
+  "skipped_steps",
+  "steps",
+  "seconds",
+  "examples_per_second",
+  "git_commit",
+  "command",
 )
+OF_TASK = ("kind", "rows", "positives", "logloss", "calibration", "nonfinite")
+SURVIVED = ("ok", "micro_diverged")
+FINISHED = (*SURVIVED, "diverged")
+NONE = pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)  # the table before any run
+
+
+class Count(NamedTuple):
+  """How many of some runs came to which end; a finished one may have diverged."""
+
+  finished: int
+  diverged: int
+  micro_diverged: int
+  failed: int
+
+  @classmethod
+  def of(cls, rows: pd.DataFrame) -> "Count":
+    """Counts the runs of a table of `read`."""
+    status = rows.drop_duplicates("trial").status
+    return cls(
+      finished=int(status.isin(FINISHED).sum()),
+      diverged=int((status == "diverged").sum()),
+      micro_diverged=int((status == "micro_diverged").sum()),
+      failed=int((status == "failed").sum()),
+    )
 
 
 def read(roots: Sequence[Path]) -> pd.DataFrame:
@@ -115,6 +151,25 @@ def summary(table: pd.DataFrame) -> str:
   return ", ".join(f"{count} {status}" for status, count in counts.items())
 
 
+def tasks(rows: pd.DataFrame) -> dict[str, str]:
+  """Measure of each task, in the order of the log; the first is the headline task.
+
+  The order is that of the run with the most tasks, as an ablation may leave some out.
+  """
+  known = rows.dropna(subset=["task"])
+  most = known.groupby("trial").task.transform("nunique")
+  each = known.loc[most.sort_values(ascending=False, kind="stable").index].drop_duplicates("task")
+  return dict(zip(each.task, each.measure, strict=True))
+
+
+def first_of_each_measure(tasks: Mapping[str, str]) -> list[str]:
+  """The tasks that stand for all, of `tasks`: the first of each measure."""
+  first: dict[str, str] = {}
+  for task, measure in tasks.items():
+    first.setdefault(measure, task)
+  return list(first.values())
+
+
 def _rows(directory: Path) -> Iterator[dict[str, Any]]:
   """A row per task of one run, or one without a task."""
   trial = _load(directory / "trial.json")
@@ -144,11 +199,12 @@ def _rows(directory: Path) -> Iterator[dict[str, Any]]:
 def _figures(entry: Mapping[str, Any]) -> dict[str, Any]:
   measure = KINDS[entry["kind"]].measure.name
   low, high = entry["ci95"] or (None, None)
-  same = ("kind", "rows", "positives", "logloss", "calibration", "nonfinite")
   return {
-    **{name: entry.get(name) for name in same},
-    **{"measure": measure, "value": entry[measure]},
-    **{"ci95_low": low, "ci95_high": high},
+    **{name: entry.get(name) for name in OF_TASK},
+    "measure": measure,
+    "value": entry[measure],
+    "ci95_low": low,
+    "ci95_high": high,
   }
 
 

@@ -30,7 +30,7 @@ from ranking.training.interrupt import signals
 
 ATTEMPTS = 2
 LOOK_EVERY_SECONDS = 0.1
-SAME_TRIAL = ("config", "data", "scale", "bindings")  # what makes two trials the same run
+SAME_TRIAL = ("model", "method", "data", "scale", "bindings")  # what makes two trials the same run
 
 Command = Callable[[Trial, Path], Sequence[str]]
 
@@ -56,9 +56,9 @@ def check_directories(trials: Sequence[Trial], root: Path) -> None:
     except (ValueError, TypeError) as error:
       raise SweepError(f"{path} is damaged ({error}); remove its folder") from error
     for name in SAME_TRIAL:
-      if held.get(name) != wanted[name]:
+      if held.get(name, wanted[name]) != wanted[name]:
         raise SweepError(
-          f"{path.parent} holds a run with {name} {held.get(name)}, this sweep has {wanted[name]}; "
+          f"{path.parent} holds a run with {name} {held[name]}, this sweep has {wanted[name]}; "
           "give the sweep another file name, or remove the folder"
         )
 
@@ -151,7 +151,7 @@ class _Attempt:
     self._output_from = 0
 
   def another(self) -> "_Attempt":
-    """The next attempt."""
+    """Makes the next attempt."""
     return _Attempt(self.trial, self.directory, self._command, self._threads, self.number + 1)
 
   def begin(self) -> bool:
@@ -172,7 +172,7 @@ class _Attempt:
     return True
 
   def has_ended(self) -> bool:
-    """Whether the process has, or that of somebody else who finished the run."""
+    """Whether the process has ended, or that of somebody else who finished the run."""
     if self.process is None and not self.begin():
       return False
     return self.process is None or self.process.poll() is not None
@@ -199,7 +199,8 @@ def describe(trial: Trial) -> dict[str, Any]:
     "trial": trial.name,
     "coordinates": dict(trial.coordinates),
     "thresholds": dict(trial.thresholds),
-    "config": trial.config,
+    "model": trial.model,
+    "method": trial.method,
     "data": trial.data,
     "scale": trial.scale,
     "bindings": list(trial.bindings),

@@ -3,36 +3,20 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import pandas as pd
 
-from ranking.sweeps.sweep import NO_ABLATION, Method, Sweep, SweepError, Trial
-
-SURVIVED = ("ok", "micro_diverged")
-FINISHED = (*SURVIVED, "diverged")
-
-
-class Candidate(NamedTuple):
-  """A setting: its run in the search, and its repeats, which are run if it is the best."""
-
-  tried: Trial
-  repeats: tuple[Trial, ...]
-
-
-class Cell(NamedTuple):
-  """A model in a column of the table, and its settings to choose among, in the grid's order."""
-
-  model: str
-  column: str
-  candidates: tuple[Candidate, ...]
+from ranking.sweeps.places import Place
+from ranking.sweeps.results import FINISHED, SURVIVED, tasks
+from ranking.sweeps.sweep import Method, Sweep, SweepError, Trial
+from ranking.tasks import MEASURES
 
 
 @dataclasses.dataclass(frozen=True)
 class Search:
   """What an experiments/table2_*.gin file describes.
 
-  Every setting of a column runs once; the best one by the headline AUC of day N is repeated with
+  Every setting of a column runs once; the best one by the headline task on day N is repeated with
   other seeds, so that a lucky seed of the search is not in the figures. That the choice is by the
   very rows that the figures are of remains, and flatters a column the more the larger its search;
   the paper does the same. `search_days_earlier` ends the search before these rows, and makes it
@@ -67,52 +51,59 @@ class Search:
 
   def trials(self) -> list[Trial]:
     """Those of the search. Raises SweepError as `Sweep.trials` does, and on unusable columns."""
-    return [candidate.tried for candidate in self._candidates()]
-
-  def cells(self) -> list[Cell]:
-    """Model by model, each with all columns. Raises SweepError as `trials` does."""
-    candidates = self._candidates()
+    days = self.search_days_earlier
+    if not isinstance(days, int) or isinstance(days, bool) or days < 0:
+      raise SweepError(f"search_days_earlier is {days!r}; make it a number of days, or 0")
+    self._sweep(self.seeds).trials()  # refuses what cannot be repeated before the first run
+    trials = self._sweep([self.search_seed], days).trials()
     return [
-      Cell(model, title, tuple(each for each in candidates if _is_of(each.tried, model, column)))
-      for model in self.models
-      for title, column in self.columns.items()
+      dataclasses.replace(trial, name=trial.name.replace(f"-day_{days}-seed=", "-search-seed="))
+      for trial in trials
     ]
+
+  def settings(self, model: str, column: str) -> list[Trial]:
+    """The trials of the search that a column chooses among, in the grid's order."""
+    methods = [_named(method).name for method in self.columns[column]]
+    return [
+      trial
+      for trial in self.trials()
+      if trial.coordinates["model"] == model and trial.coordinates["method"] in methods
+    ]
+
+  def repeats_of(self, tried: Trial) -> list[Trial]:
+    """The trials that repeat a setting of the search with the other seeds."""
+    trials, repeats = self.trials(), self._sweep(self.seeds).trials()
+    # A sweep has its trials seed by seed, and every seed has the same ones.
+    return repeats[trials.index(tried) :: len(trials)]
 
   def repeats(self, table: pd.DataFrame) -> list[Trial | None]:
     """The runs that follow the search, given the results so far, always in the same order.
 
-    None stands for those of a cell whose search is not finished.
+    None stands for those of a column whose search is not finished.
     """
     trials: list[Trial | None] = []
-    for cell in self.cells():
-      chosen = choose(cell.candidates, table)
-      trials += chosen.repeats if chosen else [None] * len(self.seeds)
+    for place in self.places(table):
+      searching = place.stage == "search"
+      trials += [None] * len(self.seeds) if searching else list(place.trials)
     return trials
 
-  @property
-  def choice(self) -> str:
-    """By which rows the settings were chosen, and what that does, as a sentence."""
-    if self.search_days_earlier:
-      return (
-        f"The settings were chosen on the log as it was {self.search_days_earlier} days earlier, "
-        "by rows that no figure is of."
-      )
-    return (
-      "The settings were chosen by the AUC of this very day N, as in the paper, which flatters a "
-      "method the more the larger its search."
-    )
+  def places(self, table: pd.DataFrame) -> list[Place]:
+    """Model by model, a place for each column: the repeats of the setting that it has chosen.
 
-  def _candidates(self) -> list[Candidate]:
-    earlier = self.search_days_earlier
-    if not isinstance(earlier, int) or isinstance(earlier, bool) or earlier < 0:
-      raise SweepError(f"search_days_earlier is {earlier!r}; make it a number of days, or 0")
-    tried = self._sweep([self.search_seed], earlier).trials()
-    repeats = self._sweep(self.seeds).trials()
-    # A sweep has its trials seed by seed, and every seed has the same ones.
-    return [Candidate(trial, tuple(repeats[k :: len(tried)])) for k, trial in enumerate(tried)]
+    While its search is not finished, it is the search's own runs.
+    """
+    found = []
+    for model in self.models:
+      for column in self.columns:
+        settings = self.settings(model, column)
+        chosen = choose(settings, table)
+        if chosen is None:
+          found.append(Place.of(settings, table, column, stage="search"))
+        else:
+          found.append(Place.of(self.repeats_of(chosen), table, column))
+    return found
 
-  def _sweep(self, seeds: Sequence[int], days_earlier: int = 0) -> Sweep:
-    binding = f"train_and_evaluate.without_last_days={days_earlier}"
+  def _sweep(self, seeds: Sequence[int], days_left_out: int = 0) -> Sweep:
     return Sweep(
       name=self.name,
       models=self.models,
@@ -120,7 +111,7 @@ class Search:
       learning_rates=None if self.learning_rate is None else [self.learning_rate],
       learning_rate_multipliers=self.learning_rate_multipliers,
       seeds=seeds,
-      ablations={"search": [binding]} if days_earlier else NO_ABLATION,
+      days_left_out=[days_left_out],
       data=self.data,
       scale=self.scale,
       bindings=self.bindings,
@@ -144,29 +135,32 @@ class Search:
     return methods
 
 
-def choose(candidates: Sequence[Candidate], table: pd.DataFrame) -> Candidate | None:
-  """The best by the AUC of its first binary task on day N; None while a run is not finished.
+def choose(settings: Sequence[Trial], table: pd.DataFrame) -> Trial | None:
+  """The best by its headline task on day N; None while a run is not finished.
 
-  A run that diverged, or whose AUC is not finite, is worse than all others. The first of the grid
-  wins among equals, and so where nothing survived: its repeats say whether that was chance.
+  A run that diverged, or whose figure is not finite, is worse than all others. The first of the
+  grid wins among equals, and so where nothing survived: its repeats say whether that was chance.
 
   Args:
-    candidates: of a cell.
+    settings: those of a column.
     table: of `results.read`.
   """
-  runs = table.drop_duplicates("trial")
-  status = dict(zip(runs.trial, runs.status, strict=True))
-  first = table[table.kind == "binary"].drop_duplicates("trial")
-  auc = dict(zip(first.trial, first.value, strict=True))
-
-  def score(candidate: Candidate) -> float:
-    name = candidate.tried.name
-    value = auc.get(name, math.nan)
-    return value if status[name] in SURVIVED and math.isfinite(value) else -math.inf
-
-  if any(status.get(candidate.tried.name) not in FINISHED for candidate in candidates):
+  names = [trial.name for trial in settings]
+  runs = table[table.trial.isin(names)]
+  status = runs.drop_duplicates("trial").set_index("trial").status
+  if any(status.get(name) not in FINISHED for name in names):
     return None
-  return max(candidates, key=score)
+  measures = tasks(table)
+  headline = next(iter(measures), None)
+  values = runs[runs.task == headline].set_index("trial").value
+
+  def score(trial: Trial) -> float:
+    value = float(values.get(trial.name, math.nan))
+    if status[trial.name] not in SURVIVED or not math.isfinite(value):
+      return -math.inf
+    return MEASURES[measures[str(headline)]].better * value
+
+  return max(settings, key=score)
 
 
 def _is_list(value: object) -> bool:
@@ -175,8 +169,3 @@ def _is_list(value: object) -> bool:
 
 def _named(method: str | Method) -> Method:
   return Method(method) if isinstance(method, str) else method
-
-
-def _is_of(trial: Trial, model: str, column: Sequence[str | Method]) -> bool:
-  methods = [_named(method).name for method in column]
-  return trial.coordinates["model"] == model and trial.coordinates["method"] in methods

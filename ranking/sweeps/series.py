@@ -7,12 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from ranking.sweeps.sweep import SweepError
 from ranking.tasks import KINDS
 
 WORDS = {"day", "verdict"}
 
 
-class SeriesError(ValueError):
+class SeriesError(SweepError):
   """A run directory does not hold what is asked of it: one line with the cure."""
 
 
@@ -25,7 +26,7 @@ def steps(directory: Path) -> pd.DataFrame:
 
 
 def evaluations(directory: Path) -> pd.DataFrame:
-  """evals.jsonl: step, task, kind and value, which is the AUC or RMSE of day N, or NaN."""
+  """evals.jsonl: step, task, kind and value, its measure of day N, or NaN."""
   return pd.DataFrame(
     [
       (row["step"], task, entry["kind"], entry[KINDS[entry["kind"]].measure.name])
@@ -36,14 +37,14 @@ def evaluations(directory: Path) -> pd.DataFrame:
   ).astype({"value": "float64"})
 
 
-def auc(directory: Path) -> pd.DataFrame:
-  """The evaluations of the first binary task."""
+def headline(directory: Path) -> pd.DataFrame:
+  """The evaluations of the headline task, the log's first."""
   every = evaluations(directory)
   if every.step.nunique() < 2:
     raise SeriesError(
       f"{directory} was evaluated once; train it with train_and_evaluate.eval_every=10"
     )
-  return every[every.task == every.task[every.kind == "binary"].iloc[0]]
+  return every[every.task == every.task.iloc[0]]
 
 
 def clipping_factors(directory: Path) -> pd.DataFrame:

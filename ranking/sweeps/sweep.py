@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from ranking.errors import InputError
+
 Item = TypeVar("Item")
 NO_ABLATION: Mapping[str, Sequence[str]] = {"none": ()}
 
 
-class SweepError(ValueError):
-  """A sweep that cannot be run: the message is one line that names the thing and the cure."""
+class SweepError(InputError):
+  """A sweep that cannot be run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,15 +52,18 @@ class Trial:
   Attributes:
     name: of its run directory, made of its own settings alone, so that it stays the same when the
       sweep grows, and on every machine.
-    config, data, scale: as the training command takes them.
+    model, method, data, scale: as the training command takes them; several methods of a sweep may
+      start from one file of configs/methods/.
     bindings: as the training command takes them, a later one wins.
-    coordinates: its place in the grid, by column of the table; a setting that it leaves to its
-      configuration is None.
+    coordinates: its place in the grid, by column of the table: sweep, model, method (by the name
+      that the sweep gives it), learning_rate, learning_rate_multiplier, ablation, days_left_out and
+      seed. A rate that it leaves to its configuration is None.
     thresholds: its point in the method's grid: setting → value.
   """
 
   name: str
-  config: str
+  model: str
+  method: str
   data: str
   scale: str
   bindings: tuple[str, ...]
@@ -68,7 +73,7 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-  """Every combination of models, methods with their thresholds, rates, ablations and seeds.
+  """Every combination of models, methods with their thresholds, rates, ablations, days and seeds.
 
   Attributes:
     name: of the folder below runs/ that holds its runs.
@@ -78,6 +83,8 @@ class Sweep:
     learning_rate_multipliers: times the base rate.
     seeds: of initial weights and of the window.
     ablations: bindings of each change to the model or the log, by name; no bindings = unchanged.
+    days_left_out: evaluation days, each by how many days at the log's end it leaves out: 0 trains
+      to the last day but one and evaluates the last, 1 does the same one day earlier.
     data: a file of configs/data/, or a path to one of your own.
     scale: a file of configs/scale/.
     bindings: what all trials have in common.
@@ -90,6 +97,7 @@ class Sweep:
   learning_rate_multipliers: Sequence[float] = (1.0,)
   seeds: Sequence[int] = (0,)
   ablations: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=lambda: NO_ABLATION)
+  days_left_out: Sequence[int] = (0,)
   data: str = "synthetic"
   scale: str = "proxy"
   bindings: Sequence[str] = ()
@@ -100,14 +108,18 @@ class Sweep:
     Raises SweepError if an axis is empty or of a wrong kind, or if two trials are the same.
     """
     self._check()
-    rates = (None,) if self.learning_rates is None else self.learning_rates
     methods = [Method(method) if isinstance(method, str) else method for method in self.methods]
     points = [(method, point) for method in methods for point in method.combinations()]
-    axes = (self.models, points, rates, self.learning_rate_multipliers, self.ablations)
     trials = [
-      self._trial(model, method, point, rate, multiplier, ablation, seed)
-      for seed, model, (method, point), rate, multiplier, ablation in itertools.product(
-        self.seeds, *axes
+      self._trial(model, method, point, rate, multiplier, ablation, days, seed)
+      for seed, model, (method, point), rate, multiplier, ablation, days in itertools.product(
+        self.seeds,
+        self.models,
+        points,
+        [None] if self.learning_rates is None else self.learning_rates,
+        self.learning_rate_multipliers,
+        self.ablations,
+        self.days_left_out,
       )
     ]
     names = [trial.name for trial in trials]
@@ -122,6 +134,9 @@ class Sweep:
       _check_axis("learning_rates", self.learning_rates, (int, float))
     _check_axis("learning_rate_multipliers", self.learning_rate_multipliers, (int, float))
     _check_axis("seeds", self.seeds, (int,))
+    _check_axis("days_left_out", self.days_left_out, (int,))
+    if any(days < 0 for days in self.days_left_out):
+      raise SweepError(f"days_left_out: {min(self.days_left_out)}; make it a number of days, or 0")
     if not isinstance(self.ablations, Mapping) or not self.ablations:
       raise SweepError(f"ablations: {self.ablations!r}; make it a map of names to bindings")
     for name, changes in self.ablations.items():
@@ -136,15 +151,20 @@ class Sweep:
     rate: float | None,
     multiplier: float,
     ablation: str,
+    days: int,
     seed: int,
   ) -> Trial:
     changes = self.ablations[ablation]
     parts = [model, method.name]
     parts += [f"{setting.rpartition('.')[2]}={_text(value)}" for setting, value in point.items()]
-    parts += [f"rate={_text(rate)}"] if rate is not None else []
-    parts += [f"times={_text(multiplier)}"]
-    parts += [ablation] if changes else []
-    parts += [f"seed={seed}"]
+    if rate is not None:
+      parts.append(f"rate={_text(rate)}")
+    parts.append(f"times={_text(multiplier)}")
+    if changes:
+      parts.append(ablation)
+    if days:
+      parts.append(f"day_{days}")
+    parts.append(f"seed={seed}")
     config = method.config or method.name
     own: dict[str, Any] = dict(point)
     if config != method.name:
@@ -153,22 +173,27 @@ class Sweep:
       own["train_and_evaluate.learning_rate"] = float(rate)
     own["train_and_evaluate.learning_rate_multiplier"] = float(multiplier)
     own["train_and_evaluate.seed"] = seed
+    bindings = [*self.bindings, *method.bindings]
+    bindings += [f"{setting}={value!r}" for setting, value in own.items()]
+    bindings += changes
+    if days:
+      bindings.append(f"train_and_evaluate.without_last_days={days}")
     return Trial(
       name=re.sub(r"[^\w.+=-]+", "_", "-".join(parts)),
-      config=f"{model}_{config}.gin",
+      model=model,
+      method=config,
       data=self.data,
       scale=self.scale,
-      bindings=(
-        *self.bindings,
-        *method.bindings,
-        *(f"{setting}={value!r}" for setting, value in own.items()),
-        *changes,
-      ),
+      bindings=tuple(bindings),
       coordinates={
-        **{"sweep": self.name, "model": model, "method": method.name},
+        "sweep": self.name,
+        "model": model,
+        "method": method.name,
         "learning_rate": rate,
         "learning_rate_multiplier": multiplier,
-        **{"ablation": ablation, "seed": seed},
+        "ablation": ablation,
+        "days_left_out": days,
+        "seed": seed,
       },
       thresholds=point,
     )

@@ -1,158 +1,173 @@
-"""What became of every point of a sweep: maps of two of its axes."""
+"""What became of every place of a sweep: maps of two of its axes."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
+from ranking.sweeps import results
 from ranking.sweeps.figures import style
-from ranking.sweeps.search import FINISHED, SURVIVED
+from ranking.sweeps.places import Place
+from ranking.tasks import MEASURES, Measure
 
 RATE = "learning rate"  # the base rate times the multiplier
 METHOD = "method, thresholds"  # the latter where a method has several
-KEPT_APART = ("model", "ablation", RATE, "method", "thresholds")  # no place mixes these
+KEPT_APART = ("model", "ablation", "days_left_out", RATE, "method", "thresholds")
 COLOURS = matplotlib.colormaps["viridis"]
-SHOWN = 5.0  # AUC in percent below the best that can be told apart; what is worse is drawn as that
+SHOWN = 500  # last digits below the best that can be told apart; what is worse is drawn as that
 ROOM = 46  # letters below a panel
 ROW, PANEL, FIGURE, TURNED = 0.19, 0.25, 0.9, 0.25  # inches of height that each takes
 
 
-class Place(NamedTuple):
-  """What became of the runs of one place of a grid.
+class Headline:
+  """The headline task of some places, and its figure of each, in the unit that tables print.
 
-  Attributes:
-    auc: in percent, the mean of the survivors; NaN if there is none, or one has no AUC.
-    diverged, runs: how many did, of how many.
-    finished: whether all runs are.
+  Args:
+    places: with a finished run that has a task.
   """
 
-  auc: float
-  diverged: int
-  runs: int
-  finished: bool
+  measure: Measure
+  task: str
 
-  @classmethod
-  def of(cls, runs: pd.DataFrame) -> "Place":
-    """Of rows of `per_run`."""
-    survivors = runs[runs.status.isin(SURVIVED)]
-    auc = 100 * float(survivors.auc.mean(skipna=False)) if len(survivors) else math.nan
-    diverged = int((runs.status == "diverged").sum())
-    return cls(auc, diverged, len(runs), bool(runs.status.isin(FINISHED).all()))
+  def __init__(self, places: Sequence[Place]):
+    rows = pd.concat([place.rows for place in places if len(place.rows)])
+    self.task, measure = next(iter(results.tasks(rows).items()))
+    self.measure = MEASURES[measure]
+
+  @property
+  def label(self) -> str:
+    """Such as "mean AUC (%)"."""
+    return f"mean {self.measure.heading.rstrip(' ↑↓')}"
+
+  def mean(self, place: Place) -> float:
+    """Over the survivors; NaN if there is none, or one has no figure."""
+    return place.spread(self.task, of_survivors=True)[0] / self.measure.unit
+
+  def shown(self, means: Sequence[float]) -> tuple[float, float] | None:
+    """The lowest and highest mean that can be told apart; None where there is none.
+
+    They reach from the worst to the best, but no further than 5 points of an AUC.
+    """
+    known = [self.measure.better * mean for mean in means if math.isfinite(mean)]
+    if not known:
+      return None
+    digit = 10.0**-self.measure.digits
+    best = max(known)
+    worst = max(min(known), best - SHOWN * digit)
+    if worst == best:
+      worst = best - 100 * digit
+    low, high = sorted((self.measure.better * worst, self.measure.better * best))
+    return low, high
 
 
-def survival_map(table: pd.DataFrame) -> Figure:
+def survival_map(places: Sequence[Place]) -> Figure:
   """Method × learning rate; see `grid_map`. A method with several thresholds has a row for each."""
-  return grid_map(table, METHOD, RATE)
+  return grid_map(places, METHOD, RATE)
 
 
 @style.styled
-def grid_map(table: pd.DataFrame, rows: str, columns: str) -> Figure:
-  """The mean AUC of survivors by two columns, a panel for each combination of what else differs.
+def grid_map(places: Sequence[Place], rows: str, columns: str) -> Figure:
+  """The mean headline figure of survivors by two axes, a panel for each combination of the others.
 
   A cross stands where all seeds diverged, k/n where k of n did, nothing where a run is missing.
 
   Args:
-    table: of `points.whole`.
-    rows, columns: such as METHOD, RATE, "ablation" or "Clippy.absolute_threshold"; a run without a
-      value there is placed under the name of its method.
+    places: all places of a sweep, of which some run is finished.
+    rows, columns: such as METHOD, RATE, "ablation" or "Clippy.absolute_threshold"; a place without
+      a value there is placed under the name of its method.
   """
-  runs = per_run(table)
+  headline, grid = Headline(places), frame(places)
   for axis in (rows, columns):
-    runs[axis] = runs[axis].astype(object).where(runs[axis].notna(), runs.method.map(_name))
-  across, grids = _in_order(runs[columns]), {}
-  for title, of_panel in panels(runs, [rows, columns]):
+    grid[axis] = grid[axis].astype(object).where(grid[axis].notna(), grid.method.map(_name))
+  across, panes = _in_order(grid[columns]), {}
+  for title, of_panel in panels(grid, [rows, columns]):
     down = _in_order(of_panel[rows])
     # Numbers grow upwards; of names the first is on top.
     down = down[::-1] if all(map(_is_number, down)) else down
-    grids[title] = (
+    panes[title] = (
       down,
       {
-        (down.index(row), across.index(column)): Place.of(here)
+        (down.index(row), across.index(column)): Place.together(list(here.place))
         for (row, column), here in of_panel.groupby([rows, columns], sort=False)
       },
     )
-  lengths = [len(down) for down, _ in grids.values()]
+  lengths = [len(down) for down, _ in panes.values()]
   names = [_called(columns, value) for value in across]
   height = FIGURE + sum(PANEL + ROW * length for length in lengths)
   height += TURNED if turned(names) else 0
   figure, axes = style.stacked(
-    len(grids), height / len(grids), gridspec_kw={"height_ratios": lengths}, sharex=True
+    len(panes), height / len(panes), gridspec_kw={"height_ratios": lengths}, sharex=True
   )
-  drawn = [place for _, places in grids.values() for place in places.values() if place.finished]
-  limits, meshes = shown([place.auc for place in drawn]), []
-  for panel, (title, (down, places)) in zip(axes[:, 0], grids.items(), strict=True):
-    meshes.append(_draw(panel, places, (len(down), len(across)), limits))
+  means = [headline.mean(place) for _, drawn in panes.values() for place in drawn.values()]
+  limits, meshes = headline.shown(means), []
+  for panel, (title, (down, drawn)) in zip(axes[:, 0], panes.items(), strict=True):
+    meshes.append(_draw(panel, drawn, headline, (len(down), len(across)), limits))
     panel.set_yticks(np.arange(len(down)) + 0.5, [_called(rows, value) for value in down])
     panel.invert_yaxis()
     panel.set(title=title, ylabel=_title(rows) if rows != METHOD else "")
   axes[-1, 0].set_xticks(np.arange(len(across)) + 0.5, names, rotation=turned(names))
   axes[-1, 0].set_xlabel(_title(columns))
   if limits is not None:
-    worse = any(place.auc < limits[0] for place in drawn)
-    bar = figure.colorbar(
-      meshes[0], ax=axes, location="top", aspect=35, extend="min" if worse else "neither"
-    )
-    bar.set_label("mean AUC (%) of the survivors")
+    below = any(mean < limits[0] for mean in means)
+    above = any(mean > limits[1] for mean in means)
+    extend = "min" if below else "max" if above else "neither"
+    bar = figure.colorbar(meshes[0], ax=axes, location="top", aspect=35, extend=extend)
+    bar.set_label(f"{headline.label} of the survivors")
   figure.supxlabel("×: all seeds diverged; k/n: k of n seeds did", fontsize=7)
   return figure
 
 
-def per_run(table: pd.DataFrame) -> pd.DataFrame:
-  """A row for each run, with the columns RATE, METHOD, and auc, which is of the first binary task.
+def frame(places: Sequence[Place]) -> pd.DataFrame:
+  """A row for each place: it, what `panels` keeps apart, METHOD, and each searched setting."""
+  grid = pd.DataFrame(
+    [
+      {
+        "place": place,
+        "model": place.at("model"),
+        "ablation": place.at("ablation"),
+        "days_left_out": place.at("days_left_out"),
+        "method": place.at("method"),
+        "thresholds": place.settings,
+        RATE: place.rate,
+        **place.thresholds,
+      }
+      for place in places
+    ]
+  )
+  several = grid.groupby("method").thresholds.transform("nunique") > 1
+  values = grid.thresholds.str.replace(r"\w+=", "", regex=True)
+  grid[METHOD] = grid.method.map(_name).where(~several, grid.method.map(_name) + " " + values)
+  return grid
+
+
+def panels(grid: pd.DataFrame, axes: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+  """(title, rows) of each panel: as many as it takes that no place mixes what is KEPT_APART.
 
   Args:
-    table: of `points.whole`.
-  """
-  runs = table.drop_duplicates("trial").copy()
-  tasks = table.task[table.kind == "binary"]
-  of_task = table[table.task == tasks.iloc[0]] if len(tasks) else table[:0]
-  runs["auc"] = runs.trial.map(dict(zip(of_task.trial, of_task.value, strict=True))).astype(float)
-  rates = runs.learning_rate * runs.learning_rate_multiplier
-  runs[RATE] = rates.map(lambda rate: float(f"{rate:.12g}"))  # 0.1 × 2 is 0.2 × 1
-  several = runs.groupby("method").thresholds.transform("nunique") > 1
-  values = runs.thresholds.str.replace(r"\w+=", "", regex=True)
-  runs[METHOD] = runs.method.map(_name).where(~several, runs.method.map(_name) + " " + values)
-  return runs
-
-
-def panels(runs: pd.DataFrame, axes: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
-  """(title, runs) of each panel: as many as it takes that no place mixes what is KEPT_APART.
-
-  Args:
-    runs: of `per_run`.
+    grid: of `frame`.
     axes: columns that make a place in a panel.
   """
   by: list[str] = []
   for name in KEPT_APART:
-    places = runs.groupby([*by, *axes], dropna=False)
-    if name not in axes and (places[name].nunique(dropna=False) > 1).any():
+    mixed = grid.groupby([*by, *axes], dropna=False)[name].nunique(dropna=False) > 1
+    if name not in axes and mixed.any():
       by.append(name)
   if not by:
-    yield "", runs
+    yield "", grid
     return
-  for values, of_panel in runs.groupby(by, sort=False, dropna=False):
+  for values, of_panel in grid.groupby(by, sort=False, dropna=False):
     titles = [
-      f"{name} {value:g}" if _is_number(value) else _called(name, value)
+      f"{_title(name)} {value:g}" if _is_number(value) else _called(name, value)
       for name, value in zip(by, values, strict=True)
     ]
     yield ", ".join(titles), of_panel
-
-
-def shown(aucs: Sequence[float]) -> tuple[float, float] | None:
-  """The lowest and highest AUC that can be told apart, in percent; None where there is none."""
-  known = [auc for auc in aucs if math.isfinite(auc)]
-  if not known:
-    return None
-  best = max(known)
-  worst = max(min(known), best - SHOWN)
-  return (worst, best) if worst < best else (best - 1, best)
 
 
 def turned(names: Sequence[str]) -> int:
@@ -163,22 +178,25 @@ def turned(names: Sequence[str]) -> int:
 def _draw(
   panel: Axes,
   places: Mapping[tuple[int, int], Place],
+  headline: Headline,
   shape: tuple[int, int],
   limits: tuple[float, float] | None,
 ) -> QuadMesh:
   """Colours, crosses and counts of the finished places, by (row, column)."""
-  aucs = np.full(shape, math.nan)
+  means = np.full(shape, math.nan)
   crosses = []
-  finished = {at: place for at, place in places.items() if place.finished}
   scale = Normalize(*(limits or (0.0, 1.0)))
-  for (row, column), place in finished.items():
-    aucs[row, column] = place.auc
-    if place.diverged == place.runs:
+  colours: Colormap = COLOURS if headline.measure.better > 0 else COLOURS.reversed()
+  for (row, column), place in places.items():
+    if not place.complete:
+      continue
+    means[row, column] = headline.mean(place)
+    if place.count.diverged == place.wanted:
       crosses.append((column + 0.5, row + 0.5))
-    elif place.diverged:
-      dark = sum(COLOURS(scale(place.auc))[:3]) < 1.5
+    elif place.count.diverged:
+      dark = sum(colours(scale(means[row, column]))[:3]) < 1.5
       panel.annotate(
-        f"{place.diverged}/{place.runs}",
+        f"{place.count.diverged}/{place.wanted}",
         (column + 0.5, row + 0.5),
         ha="center",
         va="center_baseline",
@@ -186,7 +204,7 @@ def _draw(
         color="white" if dark else "black",
       )
   mesh = panel.pcolormesh(
-    np.ma.masked_invalid(aucs), cmap=COLOURS, norm=scale, edgecolors="white", linewidth=0.8
+    np.ma.masked_invalid(means), cmap=colours, norm=scale, edgecolors="white", linewidth=0.8
   )
   if crosses:
     x, y = zip(*crosses, strict=True)
@@ -205,7 +223,7 @@ def _in_order(values: pd.Series) -> list[Any]:
 
 
 def _is_number(value: object) -> bool:
-  return isinstance(value, (int, float))
+  return isinstance(value, (int, float, np.integer))
 
 
 def _name(method: str) -> str:

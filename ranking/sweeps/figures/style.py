@@ -10,10 +10,8 @@ from matplotlib.figure import Figure
 
 WIDTH = 3.3  # inches, a column of the paper
 # Okabe & Ito (2008) without its yellow, which is too light for a line; a dash of its own for each.
-VERMILLION, BLUE, GREEN, PURPLE, ORANGE, SKY, BLACK = (
-  *("#D55E00", "#0072B2", "#009E73", "#CC79A7"),
-  *("#E69F00", "#56B4E9", "#000000"),
-)
+VERMILLION, BLUE, GREEN, PURPLE = "#D55E00", "#0072B2", "#009E73", "#CC79A7"
+ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
 # The four that stay farthest from these and each other, simulated for the three kinds of colour
 # blindness (Machado et al. 2009).
 BROWN, INDIGO, WINE, GREY = "#7F4F24", "#332288", "#882255", "#BBBBBB"
@@ -32,20 +30,37 @@ LINES: tuple[Mapping[str, Any], ...] = (
 )
 # The paper's names, then ours; a method keeps its line in every figure.
 NAMES = {
-  **{"clippy": "Clippy", "gc": "GC", "lamb": "LAMB", "agc": "AGC", "naive": "naive"},
-  **{"layer_clippy": "LayerClippy", "rms_clip": "RmsClip", "ada_gc": "AdaGC", "z_clip": "ZClip"},
+  "clippy": "Clippy",
+  "gc": "GC",
+  "lamb": "LAMB",
+  "agc": "AGC",
+  "naive": "naive",
+  "layer_clippy": "LayerClippy",
+  "rms_clip": "RmsClip",
+  "ada_gc": "AdaGC",
+  "z_clip": "ZClip",
   "clippy_tighter": "Clippy, tighter",
 }
 MODELS = {"small": "Small", "large": "Large", "large_dcn": "Large+DCN"}
 
 styled = matplotlib.rc_context(
   {
-    **{"font.size": 8, "axes.titlesize": 8, "legend.fontsize": 7, "lines.linewidth": 1.2},
-    **{"xtick.labelsize": 7, "ytick.labelsize": 7, "axes.linewidth": 0.6},
-    **{"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False},
-    **{"legend.handlelength": 2.4, "legend.columnspacing": 1.0, "legend.handletextpad": 0.5},
+    "font.size": 8,
+    "axes.titlesize": 8,
     "axes.titlelocation": "left",
-    **{"svg.hashsalt": "ranking", "savefig.dpi": 300},
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.2,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "legend.columnspacing": 1.0,
+    "legend.handletextpad": 0.5,
+    "svg.hashsalt": "ranking",
+    "savefig.dpi": 300,
   }
 )
 

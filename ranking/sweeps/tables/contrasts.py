@@ -4,59 +4,133 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from ranking.measures.differences import Difference, paired_difference
 from ranking.measures.significance import LEVEL, detectable_difference, holm
-from ranking.sweeps import paired
-from ranking.sweeps.sweep import SweepError
-from ranking.sweeps.tables.arms import Arm, Obstacle, methods, named, obstacle
+from ranking.nearest import nearest
+from ranking.sweeps import paired, results
+from ranking.sweeps.places import Place, places
+from ranking.sweeps.sweep import Method, Sweep, SweepError
 from ranking.sweeps.tables.outcomes import commands
 from ranking.tasks import MEASURES
 
 COLUMNS = (
-  *("model", "setting", "reference", "method", "task", "measure", "eval_day"),
-  *("difference", "standard_error", "ci95_low", "ci95_high", "p", "p_holm", "detectable"),
-  *("units", "unit_name", "seeds", "outcome", "commands"),
+  "model",
+  "setting",
+  "reference",
+  "method",
+  "task",
+  "measure",
+  "eval_day",
+  "difference",
+  "standard_error",
+  "ci95_low",
+  "ci95_high",
+  "p",
+  "p_holm",
+  "detectable",
+  "units",
+  "unit_name",
+  "seeds",
+  "outcome",
+  "whose",
+  "stage",
+  "finished",
+  "diverged",
+  "runs",
+  "commands",
 )
 DAYS, USERS, USERS_AND_SEEDS = "days", "users", "users and seeds"
-BETTER, WORSE, NOT_SEEN = "better", "worse", "no difference seen"
+BETTER, WORSE, NOT_SEEN, TOO_FEW = "better", "worse", "no difference seen", "too few to test"
 
 
-def contrasts(arms: Sequence[Arm], reference: str, table: pd.DataFrame) -> pd.DataFrame:
-  """Method minus reference, of its runs' first AUC and first RMSE; a row each, with COLUMNS.
+class Obstacle(NamedTuple):
+  """Why nothing is tested: one of the outcomes of a place or "same runs", and whose it is."""
 
-  On one day N it is `paired.over_seeds`, by the chance of users and seeds. Arms with several
+  outcome: str
+  whose: str = ""
+
+
+def contrasts(compared: Sequence[Place], reference: str, table: pd.DataFrame) -> pd.DataFrame:
+  """Method minus reference, by their first task of each measure; a row each, with COLUMNS.
+
+  On one day N it is `paired.over_seeds`, by the chance of users and seeds. Places with several
   evaluation days are compared on each of them, and over all by `paired_difference` of
   [days, seeds], by the chance of days. The methods of one model, setting, figure and day are a
   family for Holm's correction; one that waits for runs counts in it, one that diverged does not.
 
+  One diverged run is enough to have no figures: those of the others would flatter the method that
+  loses most.
+
   `difference`, its error, interval and `detectable` are in the unit of the figure, AUC a fraction;
   `units` counts users or days; `seeds` is how many runs there are on each day; `detectable` is by
-  the verdict, so after Holm's correction; `outcome` is BETTER, WORSE or NOT_SEEN, or else says why
-  nothing was tested.
+  the verdict, so after Holm's correction; `outcome` is BETTER, WORSE, NOT_SEEN or TOO_FEW, or else
+  what is in the way, and `whose` it is, "method" or "reference"; `stage`, `finished`, `diverged`
+  and `runs` count all runs of the method, or of the reference if it is in the way.
 
   Args:
-    arms: of all methods.
+    compared: `methods` of a sweep, or `Search.places`.
     reference: the method that the others are compared with.
     table: of `results.read`; its run directories and their stores must be there.
 
   Raises:
     SweepError: an unknown reference, or runs that cannot be compared row by row.
   """
-  reference = named(methods(arms), reference)
+  reference = named([place.title for place in compared], reference)
+  opposites = {
+    (place.at("model"), place.setting): place for place in compared if place.title == reference
+  }
   families: dict[tuple[Any, ...], list[_Contrast]] = {}
-  for arm in arms:
-    if arm.method != reference:
-      opposite = next(each for each in arms if each[:3] == (arm.model, arm.setting, reference))
-      for task, measure in _headline_tasks(arm, opposite, table):
-        for contrast in _contrasts(arm, opposite, task, measure, table):
-          family = (arm.model, arm.setting, task, contrast.days)
-          families.setdefault(family, []).append(contrast)
+  for place in compared:
+    if place.title != reference:
+      about = place.at("model"), place.setting
+      for task, measure in _headline_tasks(place, opposites[about], table):
+        for contrast in _contrasts(place, opposites[about], task, measure):
+          families.setdefault((*about, task, contrast.days), []).append(contrast)
   rows = [row for family in families.values() for row in _judged(family)]
   return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"units": "Int64", "seeds": "Int64"})
+
+
+def methods(sweep: Sweep, table: pd.DataFrame) -> list[Place]:
+  """Every method at every rate with every ablation, on every model, over all evaluation days.
+
+  A method with several thresholds is called by them, too; what else the sweep has several of is in
+  the setting.
+  """
+  several = {
+    method.name
+    for method in sweep.methods
+    if isinstance(method, Method) and len(list(method.combinations())) > 1
+  }
+  found = []
+  for place in places(sweep.trials(), table, over_days=True):
+    method, parts = place.at("method"), []
+    if len(sweep.learning_rates or ()) > 1:
+      parts.append(f"rate {place.at('learning_rate'):g}")
+    if len(sweep.learning_rate_multipliers) > 1:
+      parts.append(f"{place.at('learning_rate_multiplier'):g}x")
+    if len(sweep.ablations) > 1:
+      parts.append(place.at("ablation"))
+    title = f"{method} {place.settings}" if method in several else method
+    found.append(dataclasses.replace(place, title=title, setting=", ".join(parts)))
+  return found
+
+
+def named(titles: Sequence[str], reference: str) -> str:
+  """The one of these methods that is called so, in capitals or not.
+
+  Raises SweepError if none is, or if it is the only one.
+  """
+  titles = list(dict.fromkeys(titles))
+  found = next((each for each in titles if each.lower() == reference.lower()), None)
+  if found is None:
+    raise SweepError(f"no method {reference!r} to compare with{nearest(reference, titles)}")
+  if len(titles) < 2:
+    raise SweepError(f"{found} is the only method; give the experiment one to compare with it")
+  return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,12 +142,11 @@ class _Contrast:
     difference: method minus reference, or what is in its way.
   """
 
-  arm: Arm
-  opposite: Arm
+  place: Place
+  opposite: Place
   task: str
   measure: str
   days: tuple[int, ...]
-  runs: pd.DataFrame
   difference: Difference | Obstacle
 
   @property
@@ -82,28 +155,40 @@ class _Contrast:
     return math.nan if isinstance(self.difference, Obstacle) else self.difference.p
 
   @property
-  def day_names(self) -> str:
-    """The evaluation day, or the first and the last of several; "" before a run is finished."""
-    trials = _trials(self.arm, self.days) + _trials(self.opposite, self.days)
-    names = sorted(self.runs[self.runs.trial.isin(trials)].eval_day.dropna().unique())
-    return " … ".join(dict.fromkeys([*names[:1], *names[-1:]]))
+  def waits(self) -> bool:
+    """Whether it will be tested once runs are finished."""
+    return isinstance(self.difference, Obstacle) and self.difference.outcome == "waiting"
 
   def row(self, p_holm: float, comparisons: int) -> dict[str, Any]:
     """With COLUMNS, given how many comparisons its family has."""
-    seeds = len({seed for _, seed in (*self.arm.runs, *self.opposite.runs)})
-    of_one = USERS_AND_SEEDS if seeds > 1 else USERS
-    row = {
-      **{"model": self.arm.model, "setting": self.arm.setting, "method": self.arm.method},
-      **{"reference": self.opposite.method, "task": self.task, "measure": self.measure},
-      "eval_day": self.day_names,
-      **{"unit_name": DAYS if len(self.days) > 1 else of_one, "seeds": seeds},
-      "commands": commands(self.runs[self.runs.trial.isin(_trials(self.arm, self.days))]),
-    }
     found = self.difference
+    whose = found.whose if isinstance(found, Obstacle) else ""
+    counted = self.opposite if whose == "reference" else self.place
+    seeds = len({seed for each in (self.place, self.opposite) for _, seed in _names(each)})
+    of_one = USERS_AND_SEEDS if seeds > 1 else USERS
+    mine, others = (self._rows(each) for each in (self.place, self.opposite))
+    days = sorted({*mine.eval_day.dropna(), *others.eval_day.dropna()})
+    row = {
+      "model": self.place.at("model"),
+      "setting": self.place.setting,
+      "reference": self.opposite.title,
+      "method": self.place.title,
+      "task": self.task,
+      "measure": self.measure,
+      "eval_day": " … ".join(dict.fromkeys([*days[:1], *days[-1:]])),
+      "unit_name": DAYS if len(self.days) > 1 else of_one,
+      "seeds": seeds,
+      "whose": whose,
+      "stage": counted.stage,
+      "finished": counted.count.finished,
+      "diverged": counted.count.diverged,
+      "runs": counted.wanted,
+      "commands": commands(mine),
+    }
     if isinstance(found, Obstacle):
-      return {**row, "outcome": found.text}
+      return {**row, "outcome": found.outcome}
     if math.isnan(found.p):
-      outcome = "too few to test"
+      outcome = TOO_FEW
     elif p_holm > LEVEL:
       outcome = NOT_SEEN
     else:
@@ -111,55 +196,71 @@ class _Contrast:
     level = LEVEL / max(1, comparisons)
     return {
       **row,
-      **{"difference": found.value, "standard_error": found.standard_error},
-      **{"ci95_low": found.ci95[0], "ci95_high": found.ci95[1], "p": found.p, "p_holm": p_holm},
+      "difference": found.value,
+      "standard_error": found.standard_error,
+      "ci95_low": found.ci95[0],
+      "ci95_high": found.ci95[1],
+      "p": found.p,
+      "p_holm": p_holm,
       "detectable": detectable_difference(found.standard_error, found.degrees, level),
-      **{"units": found.units, "outcome": outcome},
+      "units": found.units,
+      "outcome": outcome,
     }
 
+  def _rows(self, place: Place) -> pd.DataFrame:
+    """Those of a place's runs on these days."""
+    names = [name for (day, _), name in _names(place).items() if day in self.days]
+    return place.rows[place.rows.trial.isin(names)]
 
-def _headline_tasks(arm: Arm, opposite: Arm, table: pd.DataFrame) -> Iterator[tuple[str, str]]:
+
+def _names(place: Place) -> dict[tuple[int, int], str]:
+  """Its trials to be compared, by day and seed; none while its search is not finished."""
+  return {} if place.stage == "search" else place.names()
+
+
+def _headline_tasks(
+  place: Place, opposite: Place, table: pd.DataFrame
+) -> Iterator[tuple[str, str]]:
   """The first task of each measure: of these runs, as an ablation may leave one out."""
-  judged = table.dropna(subset=["task"])
-  mine = judged[judged.trial.isin([*arm.runs.values(), *opposite.runs.values()])]
-  first = (judged if mine.empty else mine).drop_duplicates("measure")
-  yield from zip(first.task, first.measure, strict=True)
+  names = [*_names(place).values(), *_names(opposite).values()]
+  measures = results.tasks(table[table.trial.isin(names)]) or results.tasks(table)
+  for task in results.first_of_each_measure(measures):
+    yield task, measures[task]
 
 
-def _contrasts(
-  arm: Arm, opposite: Arm, task: str, measure: str, table: pd.DataFrame
-) -> Iterator[_Contrast]:
+def _contrasts(place: Place, opposite: Place, task: str, measure: str) -> Iterator[_Contrast]:
   """On each day, and over all if there are several."""
-  runs = table[table.trial.isin([*arm.runs.values(), *opposite.runs.values()])]
-  days = sorted({day for day, _ in (*arm.runs, *opposite.runs)}, reverse=True) or [0]
-  in_the_way = _obstacle(arm, opposite, task, runs)
-  for place in [*([day] for day in days), *([days] if len(days) > 1 else [])]:
-    difference = in_the_way or _difference(arm, opposite, task, place, runs)
-    yield _Contrast(arm, opposite, task, measure, tuple(place), runs, difference)
+  days = sorted({day for day, _ in (*_names(place), *_names(opposite))}, reverse=True) or [0]
+  in_the_way = _obstacle(place, opposite, task)
+  for chosen in [*([day] for day in days), *([days] if len(days) > 1 else [])]:
+    difference = in_the_way or _difference(place, opposite, task, chosen)
+    yield _Contrast(place, opposite, task, measure, tuple(chosen), difference)
 
 
-def _obstacle(arm: Arm, opposite: Arm, task: str, runs: pd.DataFrame) -> Obstacle | None:
+def _obstacle(place: Place, opposite: Place, task: str) -> Obstacle | None:
   """What is in the way of a difference, if anything."""
-  of_task = runs[runs.task == task].set_index("trial").value
-  for each, prefix in ((arm, ""), (opposite, f"{opposite.method}: ")):
-    found = obstacle(each, runs)
-    if found is None and not of_task.reindex(each.runs.values()).map(math.isfinite).all():
-      found = Obstacle(f"no finite {task}", False)
-    if found:
-      return found._replace(text=prefix + found.text)
-  return Obstacle(f"same runs as {opposite.method}", False) if arm.runs == opposite.runs else None
+  for each, whose in ((place, "method"), (opposite, "reference")):
+    if each.stage == "search":
+      return Obstacle("waiting", whose)
+    outcome = each.outcome(task)
+    if outcome == "ok" and len(each.values(task)) < each.wanted:
+      outcome = "no such task"
+    if outcome != "ok":
+      return Obstacle(outcome, whose)
+  return Obstacle("same runs") if place.names() == opposite.names() else None
 
 
-def _difference(
-  arm: Arm, opposite: Arm, task: str, days: Sequence[int], runs: pd.DataFrame
-) -> Difference:
-  """Arm minus opposite, each run minus that of the same day and seed."""
-  of_task = runs[runs.task == task].set_index("trial")
-  seeds = sorted({seed for _, seed in arm.runs})
-  names = [[[each.runs[day, seed] for seed in seeds] for day in days] for each in (arm, opposite)]
+def _difference(place: Place, opposite: Place, task: str, days: Sequence[int]) -> Difference:
+  """Method minus reference, each run minus that of the same day and seed."""
+  seeds = sorted({seed for _, seed in place.names()})
+  sides = []
+  for each in (place, opposite):
+    of_task = each.rows[each.rows.task == task].set_index("trial")
+    names = [[each.names()[day, seed] for seed in seeds] for day in days]
+    sides.append((of_task, names))
   if len(days) > 1:
-    return paired_difference(*([of_task.value[day] for day in of] for of in names))
-  folders = [map(Path, of_task.run[of_arm[0]]) for of_arm in names]
+    return paired_difference(*([of_task.value[day] for day in names] for of_task, names in sides))
+  folders = [[Path(run) for run in of_task.run[names[0]]] for of_task, names in sides]
   try:
     return paired.over_seeds(list(zip(*folders, strict=True)), task)
   except ValueError as error:
@@ -168,18 +269,10 @@ def _difference(
 
 def _judged(family: Sequence[_Contrast]) -> list[dict[str, Any]]:
   """Rows of what is compared at once; what waits for runs is one of its comparisons."""
-  p = [each.p for each in family]
-  tested = [value for value in p if not math.isnan(value)]
-  waiting = [
-    1.0 for each in family if isinstance(each.difference, Obstacle) and each.difference.waits
-  ]
+  tested = [each.p for each in family if not math.isnan(each.p)]
+  waiting = [1.0 for each in family if each.waits]
   adjusted = iter(holm([*tested, *waiting]))
   comparisons = len(tested) + len(waiting)
   return [
     each.row(math.nan if math.isnan(each.p) else next(adjusted), comparisons) for each in family
   ]
-
-
-def _trials(arm: Arm, days: Sequence[int]) -> list[str]:
-  """Names of an arm's trials on these days."""
-  return [name for (day, _), name in arm.runs.items() if day in days]

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from ranking.sweeps.places import LINE, Place
 from ranking.sweeps.tables.document import NOTHING, Entry, Table
-from ranking.sweeps.tables.points import LINE, Point
+
+Line = tuple[Any, ...]
 
 
 class Edge(NamedTuple):
@@ -14,24 +16,23 @@ class Edge(NamedTuple):
   Attributes:
     survived: the highest rate that all seeds survived before the first loss; None if there is none.
     lost: the rate of the first loss; None if there is none.
-    waiting: how many runs of the rate are finished that must be before more can be said, if any.
+    waiting: the place whose runs must finish before more can be said, if any.
   """
 
   survived: float | None
   lost: float | None
-  waiting: str | None = None
+  waiting: Place | None = None
 
   @classmethod
-  def of(cls, points: Sequence[Point]) -> "Edge":
-    """Of points that differ in their rates alone; those of one rate count together."""
+  def of(cls, places: Sequence[Place]) -> "Edge":
+    """Finds it among places that differ in their rates alone; those of one rate count together."""
     survived = None
-    rates = sorted({point.rate for point in points})
-    for rate in rates:
-      here = [point for point in points if point.rate == rate]
-      if any(point.count.diverged for point in here):
+    for rate in sorted({place.rate for place in places}):
+      here = [place for place in places if place.rate == rate]
+      if any(place.count.diverged for place in here):
         return cls(survived, rate)
-      if unfinished := [point for point in here if not point.finished]:
-        return cls(survived, None, f"{unfinished[0].progress} at {rate:g}")
+      if unfinished := [place for place in here if not place.complete]:
+        return cls(survived, None, unfinished[0])
       survived = rate
     return cls(survived, None)
 
@@ -39,64 +40,68 @@ class Edge(NamedTuple):
   def text(self) -> str:
     """Such as "0.4", "≥ 6.4" where the highest rate tried was survived, "< 0.05"."""
     if self.waiting is not None:
-      return self.waiting
+      count = self.waiting.count
+      return f"{count.finished} of {self.waiting.wanted} runs at {self.waiting.rate:g}"
     if self.survived is None:
       return f"< {self.lost:g}"
     return f"{self.survived:g}" if self.lost is not None else f"≥ {self.survived:g}"
 
   def times(self, naive: "Edge | None") -> str:
-    """As a multiple of naive's edge, such as "8x", "≥ 128x"; NOTHING where none follows."""
+    """As a multiple of naive's edge, such as "8x", "≥ 128x"; NOTHING where none follows.
+
+    What was survived is at least the edge, what was lost is above it: a ratio with one end open is
+    a bound, and one with both open says nothing.
+    """
     if naive is None or self.waiting is not None or naive.waiting is not None:
       return NOTHING
-    # What was survived is at least the edge, what was lost is above it: a ratio with one end open
-    # is a bound, and one with both open says nothing.
-    if naive.survived is None:
-      open_below = self.survived is None or naive.lost is None
-      return NOTHING if open_below else f"> {_ratio(self.survived, naive.lost)}"
-    if naive.lost is None:
-      if self.lost is None:
-        return NOTHING
-      known = self.survived is not None
-      top = self.survived if known else self.lost
-      return f"{'≤' if known else '<'} {_ratio(top, naive.survived)}"
-    if self.survived is None:
-      return f"< {_ratio(self.lost, naive.survived)}"
-    return ("" if self.lost is not None else "≥ ") + _ratio(self.survived, naive.survived)
+    mine, its = self.survived or self.lost, naive.survived or naive.lost
+    assert mine is not None
+    assert its is not None
+    at_most = self.survived is None  # below `mine`
+    at_least = self.lost is None  # from `mine` upwards
+    if naive.survived is None:  # naive's is below `its`, so the ratio is above
+      sign = None if at_most else "> "
+    elif naive.lost is None:  # naive's is from `its` upwards
+      sign = None if at_least else "< " if at_most else "≤ "
+    else:
+      sign = "< " if at_most else "≥ " if at_least else ""
+    return NOTHING if sign is None else f"{sign}{mine / its:.3g}x"
 
 
-def edges(grid: Sequence[Point]) -> dict[tuple[str, ...], Edge]:
-  """By `Point.line`; none without naive, with one rate in every line, or while one is unknown."""
-  lines: dict[tuple[str, ...], list[Point]] = {}
-  for point in grid:
-    lines.setdefault(point.line, []).append(point)
-  most = max((len({point.rate for point in line}) for line in lines.values()), default=0)
-  unknown = any(math.isnan(point.rate) for point in grid)
-  if most < 2 or unknown or "naive" not in {point.method for point in grid}:
+def edges(grid: Sequence[Place]) -> dict[Line, Edge]:
+  """By `Place.line`; none without naive, with one rate in every line, or while one is unknown."""
+  lines: dict[Line, list[Place]] = {}
+  for place in grid:
+    lines.setdefault(place.line, []).append(place)
+  most = max((len({place.rate for place in line}) for line in lines.values()), default=0)
+  unknown = any(math.isnan(place.rate) for place in grid)
+  if most < 2 or unknown or "naive" not in {place.at("method") for place in grid}:
     return {}
   return {name: Edge.of(line) for name, line in lines.items()}
 
 
-def edges_table(reached: Mapping[tuple[str, ...], Edge]) -> Table:
-  """A row for each line of `edges`, compared with naive of the same model and ablation."""
+def edges_table(reached: Mapping[Line, Edge]) -> Table:
+  """A row for each line of `edges`, compared with naive of the same model, ablation and day."""
   shown = [place for place in range(len(LINE)) if len({line[place] for line in reached}) > 1]
-  naive = {
-    (model, ablation): edge
-    for (model, method, _, ablation), edge in reached.items()
-    if method == "naive"
-  }
+  naive = {_rest(line): edge for line, edge in reached.items() if _method(line) == "naive"}
   rows = [
     [
-      *(Entry(line[place]) for place in shown),
+      *(Entry(str(line[place])) for place in shown),
       Entry(edge.text, "plain" if edge.waiting is None else "remark"),
-      Entry(edge.times(naive.get((line[0], line[-1])))),
+      Entry(edge.times(naive.get(_rest(line)))),
     ]
     for line, edge in reached.items()
   ]
-  header = [*(LINE[place] for place in shown), "highest rate survived", "times naive's"]
+  names = [LINE[place].replace("_", " ") for place in shown]
+  header = [*names, "highest rate survived", "times naive's"]
   return Table("How many times naive's limit each survives", header, rows)
 
 
-def _ratio(over: float | None, under: float | None) -> str:
-  assert over is not None
-  assert under is not None
-  return f"{over / under:.3g}x"
+def _method(line: Line) -> Any:
+  return line[LINE.index("method")]
+
+
+def _rest(line: Line) -> Line:
+  """A line without its method and thresholds."""
+  named = zip(LINE, line, strict=True)
+  return tuple(value for name, value in named if name not in ("method", "thresholds"))

@@ -1,57 +1,50 @@
-"""What documents say of the runs behind them: how they ended, what they cost, their commands."""
+"""What documents say of the runs behind them: what they cost, and their commands."""
 
-from typing import NamedTuple
+from typing import Any
 
 import pandas as pd
 
-from ranking.sweeps.search import FINISHED
+from ranking.sweeps.results import FINISHED
+from ranking.sweeps.tables import rendering
 from ranking.sweeps.tables.document import Entry, Table
 
 
-class Count(NamedTuple):
-  """How many of some runs have come to an end, and to which."""
+def cost(rows: pd.DataFrame, search: pd.DataFrame | None = None) -> str:
+  """Where the figures of some runs come from, and what they cost.
 
-  finished: int
-  diverged: int
+  Args:
+    rows: of the table of `results.read`.
+    search: rows of the search before them, if their log was another one.
+  """
+  before = None if search is None else effort(search)
+  (paragraph,) = rendering.paragraphs("cost.txt", **effort(rows), search=before)
+  return paragraph
 
-  @classmethod
-  def of(cls, runs: pd.DataFrame) -> "Count":
-    status = runs.drop_duplicates("trial").status
-    return cls(int(status.isin(FINISHED).sum()), int((status == "diverged").sum()))
 
+def effort(rows: pd.DataFrame) -> dict[str, Any]:
+  """What a template says of some runs.
 
-def cost(runs: pd.DataFrame) -> str:
-  """Where the figures come from, and what they cost."""
-  each = runs.drop_duplicates("trial")
+  These are runs, finished, minutes, commits, dataset, scale, days and rates; the last four are of
+  those that are finished.
+  """
+  each = rows.drop_duplicates("trial")
   finished = each[each.status.isin(FINISHED)]
-  if finished.empty:
-    return "No run is finished."
-  one, days = finished.iloc[0], sorted(finished.eval_day.unique())
-  rates = ", ".join(f"{rate:g}" for rate in sorted(finished.learning_rate.unique()))
-  day = days[0] if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]} in turn"
-  return (
-    f"{one.dataset} at {one.scale} scale, day N = {day}, base learning rate {rates}. "
-    f"{effort(runs)}, added up over runs{commits(runs)}."
-  )
+  commits = finished.git_commit.dropna().map(lambda name: name[:9] + name[40:])  # "-dirty" stays
+  return {
+    "runs": len(each),
+    "finished": len(finished),
+    "minutes": finished.seconds.sum() / 60,
+    "commits": sorted(set(commits) - {""}),
+    "dataset": ", ".join(finished.dataset.unique()),
+    "scale": ", ".join(finished.scale.unique()),
+    "days": sorted(finished.eval_day.dropna().unique()),
+    "rates": sorted(finished.learning_rate.dropna().unique()),
+  }
 
 
-def effort(runs: pd.DataFrame) -> str:
-  """How many runs are finished, and what they cost."""
-  each = runs.drop_duplicates("trial")
-  finished = each[each.status.isin(FINISHED)]
-  return f"{len(finished)} runs, {finished.seconds.sum() / 60:.0f} minutes of training"
-
-
-def commits(runs: pd.DataFrame) -> str:
-  """Such as "; commit a28db83ab" of the code that the runs were made by, "" where none is known."""
-  known = runs.git_commit.dropna().map(lambda name: name[:9] + name[40:])  # "-dirty" stays
-  short = sorted(set(known) - {""})
-  return f"; commit{'s' * (len(short) > 1)} {', '.join(short)}" if short else ""
-
-
-def commands(runs: pd.DataFrame) -> str:
+def commands(rows: pd.DataFrame) -> str:
   """Of each run, a line each."""
-  return "\n".join(runs.drop_duplicates("trial").command)
+  return "\n".join(rows.drop_duplicates("trial").command)
 
 
 def runs_table(about: list[str], groups: list[tuple[list[str], pd.DataFrame]]) -> Table:
@@ -59,7 +52,9 @@ def runs_table(about: list[str], groups: list[tuple[list[str], pd.DataFrame]]) -
   rows = [
     [
       *map(Entry, names),
-      *(Entry(str(run["seed"])), Entry(run["status"]), Entry(run["command"], "code")),
+      Entry(str(run["seed"])),
+      Entry(run["status"]),
+      Entry(run["command"], "code"),
     ]
     for names, runs in groups
     for run in runs.drop_duplicates("trial").to_dict("records")

@@ -1,23 +1,47 @@
-"""Writes documents: Markdown to read on GitHub, HTML to put into a page, CSV to compute with."""
+"""Writes documents: Markdown to read on GitHub, HTML to put into a page, CSV to compute with.
 
-import html
+A title, a paragraph or a cell may say anything: what would be HTML, a link or the end of a cell is
+escaped in both formats.
+"""
+
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
 
 from ranking.files import write_atomically
 from ranking.sweeps.tables.document import Document, Entry, Table
 
-# Every rule is below the class, so that a page keeps its own looks.
-CSS = """
-.ranking-table .scroll { overflow-x: auto; }
-.ranking-table table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-.ranking-table th, .ranking-table td { padding: 0.2em 0.7em; text-align: left; }
-.ranking-table td { border-top: 1px solid #8884; white-space: nowrap; }
-.ranking-table thead th { vertical-align: bottom; }
-.ranking-table caption, .ranking-table summary { font-weight: bold; text-align: left; }
-.ranking-table summary { cursor: pointer; margin-top: 1em; }
-""".strip()
-MARKDOWN = {"plain": "{}", "best": "<u>{}</u>", "remark": "*{}*", "code": "`{}`"}
-HTML = {"plain": "{}", "best": "<u>{}</u>", "remark": "<em>{}</em>", "code": "<code>{}</code>"}
+TEMPLATES = Path(__file__).parent.parent / "templates"
+CSS = (TEMPLATES / "document.css").read_text().strip()
+MARKDOWN = {"plain": "{}", "best": "<u>{}</u>", "remark": "*{}*"}
+
+
+def environment(folder: Path = TEMPLATES, **options: Any) -> jinja2.Environment:
+  """How every template of a folder is read; only those called *.html escape what they are given."""
+  return jinja2.Environment(
+    loader=jinja2.FileSystemLoader(folder),
+    autoescape=jinja2.select_autoescape(["html"], default=False),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    **options,
+  )
+
+
+def paragraphs(template: str, folder: Path = TEMPLATES, **fields: Any) -> list[str]:
+  """The paragraphs of a text template, a line each; blank lines are between them.
+
+  Args:
+    template: a file of the folder, such as "summary.txt".
+    folder: of templates.
+    **fields: what the template names.
+  """
+  text = environment(folder).get_template(template).render(fields)
+  return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
 
 
 def write(document: Document, stem: Path) -> list[Path]:
@@ -36,48 +60,46 @@ def write(document: Document, stem: Path) -> list[Path]:
 
 def markdown(document: Document) -> str:
   """Headings, paragraphs and tables with pipes."""
-  tables = [f"## {table.caption}\n\n{markdown_table(table)}" for table in document.tables]
-  return "\n\n".join([f"# {document.title}", *document.paragraphs, *tables]) + "\n"
+  templates = environment()
+  templates.filters["inline"] = inline
+  template = templates.get_template("document.md")
+  return template.render(document=document, markdown_table=markdown_table) + "\n"
 
 
 def markdown_table(table: Table) -> str:
-  """Of GitHub's flavour."""
-  lines = [list(table.header), ["---"] * len(table.header)]
-  lines += [[_in_markdown(entry) for entry in row] for row in table.rows]
-  return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+  """A table of GitHub's flavour, without its caption."""
+  rows = [
+    [_cell(name) for name in table.header],
+    ["---"] * len(table.header),
+    *([_entry(entry) for entry in row] for row in table.rows),
+  ]
+  return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def as_html(document: Document) -> str:
   """A section with its own style, to be put into any page; needs nothing from elsewhere."""
-  return "\n".join(
-    [
-      '<section class="ranking-table">',
-      f"<style>\n{CSS}\n</style>",
-      f"<h2>{html.escape(document.title)}</h2>",
-      *(f"<p>{html.escape(paragraph)}</p>" for paragraph in document.paragraphs),
-      *(line for table in document.tables for line in _table_in_html(table)),
-      "</section>\n",
-    ]
-  )
+  template = environment(keep_trailing_newline=True).get_template("document.html")
+  return template.render(document=document, css=Markup(CSS))
 
 
-def _in_markdown(entry: Entry) -> str:
-  # GitHub takes a pipe for the end of the cell, in code as well.
-  return MARKDOWN[entry.style].format(entry.text.replace("|", "\\|")) if entry.text else ""
+def inline(text: str) -> str:
+  """Plain text as Markdown shows it: no tag, no entity, no link, on one line."""
+  text = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(text.split("\n")))
+  return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text).replace("](", "\\](")
 
 
-def _in_html(entry: Entry) -> str:
-  hint = f' title="{html.escape(entry.hint)}"' if entry.hint else ""
-  return f"<td{hint}>{HTML[entry.style].format(html.escape(entry.text))}</td>"
+def _cell(text: str) -> str:
+  """As `inline`, in a table."""
+  return inline(text).replace("|", "\\|")
 
 
-def _table_in_html(table: Table) -> list[str]:
-  caption = html.escape(table.caption)
-  head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table.header)
-  opening, closing = '<div class="scroll"><table>', "</table></div>"
-  if table.folded:
-    opening, closing = f"<details><summary>{caption}</summary>{opening}", f"{closing}</details>"
-  else:
-    opening += f"<caption>{caption}</caption>"
-  body = ["<tr>" + "".join(map(_in_html, row)) + "</tr>" for row in table.rows]
-  return [opening, f"<thead><tr>{head}</tr></thead>", "<tbody>", *body, "</tbody>", closing]
+def _entry(entry: Entry) -> str:
+  if not entry.text:
+    return ""
+  if entry.style != "code":
+    return MARKDOWN[entry.style].format(_cell(entry.text))
+  # Within backticks nothing is HTML, but GitHub takes a pipe for the end of the cell there, too.
+  runs: Sequence[str] = re.findall("`+", entry.text)
+  fence, space = "`" * (1 + max(map(len, runs), default=0)), " " if runs else ""
+  text = " ".join(entry.text.split("\n")).replace("|", "\\|")
+  return f"{fence}{space}{text}{space}{fence}"

@@ -1,4 +1,4 @@
-"""How fast runs get to an AUC: in steps, and in seconds at their own pace."""
+"""How fast runs get to a figure: in steps, and in seconds at their own pace."""
 
 import math
 import statistics
@@ -9,68 +9,71 @@ from typing import NamedTuple
 import pandas as pd
 
 from ranking.sweeps import series
-from ranking.sweeps.search import FINISHED, SURVIVED
+from ranking.sweeps.places import Place
+from ranking.sweeps.results import FINISHED, SURVIVED
 from ranking.sweeps.series import SeriesError
-from ranking.sweeps.tables.points import Point
+from ranking.tasks import Measure
 
 
 class Speed(NamedTuple):
   """Medians over seeds: inf = fewer than half got there; NaN = there is no telling."""
 
-  steps: float
-  seconds: float
+  steps: float = math.nan
+  seconds: float = math.nan
 
 
-def steps_to(run_directory: Path, task: str, target_auc: float) -> int | None:
-  """The step of the first evaluation at or above the target; None if there is none.
+def steps_to(run_directory: Path, task: str, measure: Measure, target: float) -> int | None:
+  """The step of the first evaluation as good as the target; None if there is none.
 
   Args:
     run_directory: with an evals.jsonl.
-    task: whose AUC is looked at.
-    target_auc: as a fraction.
+    task: whose figure is looked at.
+    measure: of the task.
+    target: a figure.
 
   Raises:
     SeriesError: evals.jsonl cannot be read.
   """
-  for step, auc in _aucs(run_directory, task):
-    if auc >= target_auc:
-      return step
-  return None
+  evaluations = series.evaluations(run_directory)
+  better = measure.better * (evaluations.value - target) >= 0
+  steps = evaluations.step[better & (evaluations.task == task)]
+  return None if steps.empty else int(steps.iloc[0])
 
 
-def target(grid: Sequence[Point], task: str) -> float | None:
-  """Naive's best AUC: at the best of its points, what half of its seeds reach at some evaluation.
+def target(grid: Sequence[Place], task: str, measure: Measure) -> float | None:
+  """Naive's best: at the best of its places, what half of its seeds reach at some evaluation.
 
   Of all its runs together the best would be luck, which no other method gets to but by luck. None
-  if at no finished point so many survive; a run whose evaluations cannot be read reaches nothing.
+  if at no complete place so many survive; a run whose evaluations cannot be read reaches nothing.
 
   Args:
-    grid: all points.
-    task: whose AUC it is.
+    grid: all places.
+    task: whose figure it is.
+    measure: of the task.
   """
-  naive = [point for point in grid if point.method == "naive" and point.finished]
-  typical = [_typical_best(point.runs, task) for point in naive]
+  naive = [place for place in grid if place.at("method") == "naive" and place.complete]
+  typical = [_typical_best(place.rows, task, measure) for place in naive]
   best = max(typical, default=-math.inf)
-  return best if math.isfinite(best) else None
+  return measure.better * best if math.isfinite(best) else None
 
 
-def speed(runs: pd.DataFrame, task: str, target_auc: float) -> Speed:
-  """Of the finished runs of one point, of which those that diverged never get there.
+def speed(rows: pd.DataFrame, task: str, measure: Measure, target: float) -> Speed:
+  """Of the finished runs of one place, of which those that diverged never get there.
 
   Args:
-    runs: rows with the columns of results.py.
-    task: whose AUC is looked at; a run without it never gets there.
-    target_auc: as a fraction.
+    rows: with the columns of results.py.
+    task: whose figure is looked at; a run without it never gets there.
+    measure: of the task.
+    target: a figure.
   """
-  each = runs[runs.status.isin(FINISHED)].drop_duplicates("trial")
   steps, seconds = [], []
-  for run in each.to_dict("records"):
+  for run in rows[rows.status.isin(FINISHED)].drop_duplicates("trial").to_dict("records"):
     step: float = math.inf
     if run["status"] in SURVIVED:
       try:
-        reached = steps_to(Path(run["run"]), task, target_auc)
+        reached = steps_to(Path(run["run"]), task, measure, target)
       except SeriesError:
-        return Speed(math.nan, math.nan)
+        return Speed()
       step = math.inf if reached is None else reached
     pace = run["examples_per_second"]
     steps.append(step)
@@ -78,22 +81,18 @@ def speed(runs: pd.DataFrame, task: str, target_auc: float) -> Speed:
   return Speed(_median(steps), _median(seconds))
 
 
-def _aucs(run_directory: Path, task: str) -> list[tuple[int, float]]:
-  """(step, AUC) of every evaluation of a task, in their order; none if the run has no such task."""
-  evaluations = series.evaluations(run_directory)
-  of_task = evaluations[evaluations.task == task]
-  return list(zip(map(int, of_task.step), map(float, of_task.value), strict=True))
-
-
-def _typical_best(runs: pd.DataFrame, task: str) -> float:
-  """The median over the finished runs of a point of the best AUC of each, -inf for a lost one."""
+def _typical_best(rows: pd.DataFrame, task: str, measure: Measure) -> float:
+  """The median over runs of the best of each, the higher the better, -inf for a lost one."""
   bests = []
-  for run in runs[runs.status.isin(FINISHED)].drop_duplicates("trial").to_dict("records"):
-    try:
-      aucs = _aucs(Path(run["run"]), task) if run["status"] in SURVIVED else []
-    except SeriesError:
-      aucs = []
-    bests.append(max((auc for _, auc in aucs if math.isfinite(auc)), default=-math.inf))
+  for run in rows[rows.status.isin(FINISHED)].drop_duplicates("trial").to_dict("records"):
+    found: list[float] = []
+    if run["status"] in SURVIVED:
+      try:
+        evaluations = series.evaluations(Path(run["run"]))
+        found = list(measure.better * evaluations.value[evaluations.task == task])
+      except SeriesError:
+        pass
+    bests.append(max(filter(math.isfinite, found), default=-math.inf))
   return statistics.median_low(bests) if bests else -math.inf
 
 

@@ -3,137 +3,102 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
-from ranking.measures.differences import spread
-from ranking.sweeps.search import SURVIVED, Candidate, Cell, Search, choose
+from ranking.sweeps.places import Place
+from ranking.sweeps.results import SURVIVED, first_of_each_measure, tasks
+from ranking.sweeps.search import Search, choose
 from ranking.sweeps.sweep import settings
-from ranking.sweeps.tables.document import NOTHING, Document, Entry, Table
-from ranking.sweeps.tables.outcomes import Count, commands, cost, effort, runs_table
+from ranking.sweeps.tables import outcomes, rendering
+from ranking.sweeps.tables.document import NOTHING, Document, Entry, Table, remark, spread_text
 from ranking.tasks import MEASURES
 
 
 def table2(search: Search, table: pd.DataFrame) -> Document:
-  """Every method's best setting on every model: AUC and RMSE of the first task of each kind.
+  """Every method's best setting on every model: the first task of each measure.
 
-  A cell is *diverged* if any of its repeats is: the mean of the others would flatter the method
+  A place is *diverged* if any of its repeats is: the mean of the others would flatter the method
   that loses most runs. It has no figure before all its runs are finished.
 
   Args:
     search: whose runs these are.
     table: of `results.read`; what is no part of the search is left out.
   """
-  tasks = table.dropna(subset=["task"]).drop_duplicates("task")
-  headline = list(tasks.drop_duplicates("measure").task)
-  outcomes = [_Outcome.of(cell, table) for cell in search.cells()]
+  measures, places = tasks(table), search.places(table)
+  tried = [search.settings(place.at("model"), place.title) for place in places]
+  chosen = [choose(settings, table) for settings in tried]
   figures = _with_best(
     [
-      outcome.figure(task, measure)
-      for outcome in outcomes
-      for task, measure in zip(tasks.task, tasks.measure, strict=True)
+      _figure(place, trial is not None, task, measure)
+      for place, trial in zip(places, chosen, strict=True)
+      for task, measure in measures.items()
     ]
   )
-  places: dict[tuple[str, str], list[Entry]] = {}  # by model and task, column by column
+  cells: dict[tuple[str, str], list[Entry]] = {}  # by model and task, column by column
   for figure in figures:
-    places.setdefault((figure["model"], figure["task"]), []).append(_entry(figure))
-  names = {
-    task: f"{task} {MEASURES[measure].heading}"
-    for task, measure in zip(tasks.task, tasks.measure, strict=True)
-  }
+    cells.setdefault((figure["model"], figure["task"]), []).append(_entry(figure))
+  status = table.drop_duplicates("trial").set_index("trial").status
+  best: dict[str, tuple[list[Entry], list[Entry]]] = {model: ([], []) for model in search.models}
+  for place, trial in zip(places, chosen, strict=True):
+    survived = trial is not None and status[trial.name] in SURVIVED
+    thresholds, rates = best[place.at("model")]
+    thresholds.append(Entry(_values(place) if survived else NOTHING))
+    rates.append(Entry(_times(place.trials[0].coordinates) if survived else NOTHING))
 
   def row(model: str, task: str) -> list[Entry]:
-    return [Entry(model), Entry(names[task]), *places[model, task]]
+    name = f"{task} {MEASURES[measures[task]].heading}"
+    return [Entry(model), Entry(name), *cells[model, task]]
 
+  first = first_of_each_measure(measures)
   rows: list[list[Entry]] = []
-  for model in search.models:
-    mine = [outcome for outcome in outcomes if outcome.cell.model == model]
-    rows += [row(model, task) for task in headline]
-    rows.append([Entry(model), Entry("best threshold"), *(each.threshold() for each in mine)])
-    rows.append([Entry(model), Entry("best learning rate"), *(each.rate() for each in mine)])
+  for model, (thresholds, rates) in best.items():
+    rows += [row(model, task) for task in first]
+    rows.append([Entry(model), Entry("best threshold"), *thresholds])
+    rows.append([Entry(model), Entry("best learning rate"), *rates])
   header = ["model", "figure", *search.columns]
-  all_tasks = [row(model, task) for model in search.models for task in names]
-  repeats = [([each.cell.model, each.cell.column], each.runs) for each in outcomes if each.chosen]
+  titles = " and ".join(MEASURES[measures[task]].title for task in first) or "Figures"
+  repeated = [place for place in places if place.stage == "repeats"]
+  takers: dict[str, list[str]] = {}
+  for place, trial in zip(places, chosen, strict=True):
+    if trial is not None:
+      takers.setdefault(trial.name, []).append(place.title)
   return Document(
     title="Table 2: the best of every method on every model",
-    paragraphs=_about_table2(search, outcomes, table),
+    paragraphs=_about(search, repeated, table),
     tables=[
-      Table("AUC and RMSE on day N", header, rows),
-      Table("All tasks", header, all_tasks, folded=True),
-      _search_table(search, outcomes, table),
-      runs_table(["model", "column"], repeats),
+      Table(f"{titles} on day N", header, rows),
+      Table("All tasks", header, [row(m, task) for m in search.models for task in measures], True),
+      _search_table(search, takers, table),
+      outcomes.runs_table(
+        ["model", "column"], [([place.at("model"), place.title], place.rows) for place in repeated]
+      ),
     ],
     figures=pd.DataFrame(figures),
   )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Outcome:
-  """A cell of Table 2.
-
-  Attributes:
-    cell: which one.
-    chosen: the setting that is repeated; None while the search is not finished.
-    survived: whether that setting survived the search.
-    wanted: how many runs the cell waits for: the repeats, or else those of the search.
-    runs: their rows in the table of results.
-  """
-
-  cell: Cell
-  chosen: Candidate | None
-  survived: bool
-  wanted: int
-  runs: pd.DataFrame
-
-  @classmethod
-  def of(cls, cell: Cell, table: pd.DataFrame) -> "_Outcome":
-    chosen = choose(cell.candidates, table)
-    trials = chosen.repeats if chosen else [each.tried for each in cell.candidates]
-    tried = table[table.trial == chosen.tried.name] if chosen else table[:0]
-    runs = table[table.trial.isin([trial.name for trial in trials])]
-    return cls(cell, chosen, bool(tried.status.isin(SURVIVED).any()), len(trials), runs)
-
-  def figure(self, task: str, measure: str) -> dict[str, Any]:
-    """Of a task, to the last digit, with what it is of."""
-    values, count = self.runs[self.runs.task == task].value, Count.of(self.runs)
-    mean = deviation = math.nan
-    if self.chosen is None:
-      outcome = f"{count.finished} of {self.wanted} runs of the search"
-    elif count.finished < self.wanted:
-      outcome = f"{count.finished} of {self.wanted} runs"
-    elif count.diverged:
-      outcome = f"diverged ({count.diverged} of {self.wanted})"
-    elif values.empty:
-      outcome = "no such task"
-    elif not values.map(math.isfinite).all():
-      outcome = "not finite"
-    else:
-      outcome = "ok"
-      mean, deviation, _ = spread(values)
-    trial = self.chosen.tried if self.chosen else None
-    return {
-      **{"model": self.cell.model, "column": self.cell.column},
-      "method": trial.coordinates["method"] if trial else None,
-      "thresholds": settings(trial.thresholds) if trial else None,
-      "learning_rate_multiplier": (
-        trial.coordinates["learning_rate_multiplier"] if trial else math.nan
-      ),
-      **{"task": task, "measure": measure, "outcome": outcome},
-      **{"mean": mean, "deviation": deviation},
-      **{"runs": self.wanted, "commands": commands(self.runs)},
-    }
-
-  def threshold(self) -> Entry:
-    """Its values alone, as the paper says them; none if nothing survived the search."""
-    values = self.chosen.tried.thresholds.values() if self.chosen and self.survived else ()
-    return Entry(", ".join(map(str, values)) or NOTHING)
-
-  def rate(self) -> Entry:
-    """As a multiple of the base rate; none if nothing survived the search."""
-    if self.chosen is None or not self.survived:
-      return Entry(NOTHING)
-    return Entry(f"{self.chosen.tried.coordinates['learning_rate_multiplier']:g}x")
+def _figure(place: Place, chosen: bool, task: str, measure: str) -> dict[str, Any]:
+  """A row of table2.csv, to the last digit."""
+  mean, deviation = place.spread(task) if chosen else (math.nan, math.nan)
+  return {
+    "model": place.at("model"),
+    "column": place.title,
+    "method": place.at("method") if chosen else None,
+    "thresholds": place.settings if chosen else None,
+    "learning_rate_multiplier": place.at("learning_rate_multiplier") if chosen else math.nan,
+    "task": task,
+    "measure": measure,
+    "stage": place.stage,
+    "outcome": place.outcome(task) if chosen else "waiting",
+    "finished": place.count.finished,
+    "diverged": place.count.diverged,
+    "runs": place.wanted,
+    "mean": mean,
+    "deviation": deviation,
+    "commands": place.commands,
+  }
 
 
 def _with_best(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -148,71 +113,72 @@ def _with_best(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if figure["outcome"] == "ok":
       place = (figure["model"], figure["task"])
       best[place] = max(score(figure), best.get(place, -math.inf))
-  return [
-    {
-      **figure,
-      "best": figure["outcome"] == "ok" and score(figure) == best[figure["model"], figure["task"]],
-    }
-    for figure in figures
-  ]
+  for figure in figures:
+    is_best = figure["outcome"] == "ok" and score(figure) == best[figure["model"], figure["task"]]
+    figure["best"] = is_best
+  return figures
 
 
 def _entry(figure: Mapping[str, Any]) -> Entry:
   """Mean ± standard deviation, or why there is none."""
   if figure["outcome"] != "ok":
-    return Entry(figure["outcome"], "remark", figure["commands"])
-  text = MEASURES[figure["measure"]].text
-  several = "" if math.isnan(figure["deviation"]) else f" ± {text(figure['deviation'])}"
-  style: Literal["best", "plain"] = "best" if figure["best"] else "plain"
-  return Entry(text(figure["mean"]) + several, style, figure["commands"])
+    return remark(figure)
+  text = spread_text(figure["measure"], figure["mean"], figure["deviation"])
+  return Entry(text, "best" if figure["best"] else "plain", figure["commands"])
 
 
-def _search_table(search: Search, outcomes: Sequence[_Outcome], table: pd.DataFrame) -> Table:
-  """Every run of the search with the AUC that was chosen by, and by whom."""
-  rows = []
-  first = table[table.kind == "binary"].drop_duplicates("trial").set_index("trial")
+def _values(place: Place) -> str:
+  """Its thresholds without their names, as the paper says them."""
+  return ", ".join(map(str, place.thresholds.values())) or NOTHING
+
+
+def _times(coordinates: Mapping[str, Any]) -> str:
+  return f"{coordinates['learning_rate_multiplier']:g}x"
+
+
+def _search_table(
+  search: Search, takers: Mapping[str, Sequence[str]], table: pd.DataFrame
+) -> Table:
+  """Every run of the search with the figure that was chosen by, and by whom."""
+  measures = tasks(table)
+  headline = next(iter(measures), None)
+  values = table[table.task == headline].set_index("trial").value
   runs = table.drop_duplicates("trial").set_index("trial")
+  rows = []
   for trial in search.trials():
-    name, rate = trial.name, trial.coordinates["learning_rate_multiplier"]
-    status = str(runs.status.get(name, "unfinished"))
-    value = float(first.value.get(name, math.nan))
-    shown = Entry(MEASURES["auc"].text(value)) if status in SURVIVED else Entry(status, "remark")
-    takers = [each.cell.column for each in outcomes if each.chosen and each.chosen.tried == trial]
+    status = str(runs.status.get(trial.name, "unfinished"))
+    shown = Entry(status, "remark")
+    if headline is not None and status in SURVIVED:
+      measure = MEASURES[measures[headline]]
+      shown = Entry(measure.text(float(values.get(trial.name, math.nan))))
     rows.append(
       [
-        *(Entry(trial.coordinates["model"]), Entry(trial.coordinates["method"])),
-        *(Entry(settings(trial.thresholds)), Entry(f"{rate:g}x")),
-        dataclasses.replace(shown, hint=str(runs.command.get(name, ""))),
-        Entry(", ".join(takers)),
+        Entry(trial.coordinates["model"]),
+        Entry(trial.coordinates["method"]),
+        Entry(settings(trial.thresholds)),
+        Entry(_times(trial.coordinates)),
+        dataclasses.replace(shown, hint=str(runs.command.get(trial.name, ""))),
+        Entry(", ".join(takers.get(trial.name, []))),
       ]
     )
-  task = f" {first.task.iloc[0]}" if len(first) else ""
-  header = ["model", "method", "thresholds", "rate", f"AUC{task} (%)", "repeated for"]
+  name = f"{headline} {MEASURES[measures[headline]].heading}" if headline else "figure"
+  header = ["model", "method", "thresholds", "rate", name, "repeated for"]
   return Table(f"The search, seed {search.search_seed}", header, rows, folded=True)
 
 
-def _about_table2(search: Search, outcomes: Sequence[_Outcome], table: pd.DataFrame) -> list[str]:
+def _about(search: Search, repeated: Sequence[Place], table: pd.DataFrame) -> list[str]:
+  names = {trial.name for place in repeated for trial in place.trials}
   tried = table[table.trial.isin([trial.name for trial in search.trials()])]
-  repeated = [name for each in outcomes if each.chosen for name in each.runs.trial]
-  repeats = table[table.trial.isin(repeated)]
-  sizes = ", ".join(
-    f"{each.cell.column} {len(each.cell.candidates)}" for each in outcomes[: len(search.columns)]
-  )
-  seeds = ", ".join(map(str, search.seeds))
+  repeats = table[table.trial.isin(names)]
   if search.search_days_earlier:
-    costs = f"{cost(repeats)} The search before them: {effort(tried)}."
-    day = f"day N of the log without its last {search.search_days_earlier} days"
+    cost = outcomes.cost(repeats, tried)
   else:
-    costs, day = cost(pd.concat([tried, repeats])), "day N"
-  return [
-    costs,
-    f"Every threshold of a column's grid ran at every learning rate with seed {search.search_seed} "
-    f"(settings on each model: {sizes}). The one with the best AUC of the first binary task on "
-    f"{day}, among those that did not diverge, was run again with "
-    f"seed{'s' * (len(search.seeds) > 1)} {seeds}: these runs are the figures, mean ± standard "
-    f"deviation over seeds. {search.choice}",
-    "The best of a row is underlined, with all that print alike. Diverged (k of n): k of its n "
-    "repeats did; one is enough: the mean of the others would flatter the method that loses most "
-    f"runs. Where the best threshold and rate are {NOTHING}, no setting survived the search, "
-    "and the first of the grid was repeated.",
-  ]
+    cost = outcomes.cost(pd.concat([tried, repeats]))
+  sizes = {column: len(search.settings(search.models[0], column)) for column in search.columns}
+  about = rendering.paragraphs("table2.txt", search=search, sizes=sizes, headline=headline(table))
+  return [cost, *about]
+
+
+def headline(table: pd.DataFrame) -> str:
+  """The figure that a search chooses by, in words."""
+  return next((f"{task} {MEASURES[name].title}" for task, name in tasks(table).items()), "figure")

@@ -1,0 +1,123 @@
+"""Checks the trials of an experiment, runs what is not finished, writes what came of it."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ranking import configuration
+from ranking.settings import LogSettings
+from ranking.sweeps import results, runner
+from ranking.sweeps.sweep import SweepError, Trial, shard
+from ranking.sweeps.tables import rendering
+from ranking.sweeps.tables.document import Document
+
+RANKING = (sys.executable, "-m", "ranking")  # what takes `train` and `prepare`
+
+
+def run(
+  trials: Sequence[Trial],
+  root: Path,
+  raw: str | None = None,
+  jobs: int | None = None,
+  share: str = "1/1",
+) -> dict[str, str]:
+  """Checks the trials and runs those of this machine that are not finished; see `runner.run`.
+
+  Args:
+    trials: of all machines.
+    root: folder of the run directories.
+    raw: folder of the unpacked raw log; None = downloaded.
+    jobs: runs at once; None = as many as cores.
+    share: this machine's part of the trials, such as "1/2".
+  """
+  # One thread each, not all cores for one run after the other: more runs an hour, and the same
+  # figures bit for bit.
+  cores = len(os.sched_getaffinity(0))
+  jobs = cores if jobs is None else jobs
+  if jobs < 1:
+    raise SweepError(f"--jobs is {jobs}; make it 1 or more")
+  mine = shard(trials, share)
+  to_prepare = of_each_log(mine, raw)
+  runner.check_directories(mine, root)
+  return runner.run(
+    mine,
+    root,
+    lambda trial, run: [*RANKING, "train", *flags(trial, raw), f"--run={run}"],
+    [[*RANKING, "prepare", *flags(trial, raw)] for trial in to_prepare],
+    jobs,
+    threads=max(1, cores // jobs) if jobs > 1 else None,
+  )
+
+
+def of_each_log(trials: Sequence[Trial], raw: str | None) -> list[Trial]:
+  """The first trial of each log, so that no log is prepared twice. Raises as `log_of`."""
+  logs: list[LogSettings] = []
+  first = []
+  for trial in trials:
+    log = log_of(trial, raw)
+    if log not in logs:
+      logs.append(log)
+      first.append(trial)
+  return first
+
+
+def log_of(trial: Trial, raw: str | None) -> LogSettings:
+  """The log that a trial reads, equal for trials that share a day store.
+
+  Raises ConfigError or SweepError if the training command would refuse the trial's settings.
+  """
+  try:
+    settings = configuration.read(
+      model=trial.model,
+      method=trial.method,
+      data=trial.data,
+      scale=trial.scale,
+      raw=raw,
+      bindings=trial.bindings,
+    )
+  except configuration.ConfigError as error:
+    raise configuration.ConfigError(f"{error} (trial {trial.name})") from error
+  if configuration.split_bindings(" ".join(trial.bindings)) != list(trial.bindings):
+    raise SweepError(f"a binding of trial {trial.name} is none or several: {trial.bindings}")
+  return dataclasses.replace(settings.log, without_tasks=())
+
+
+def flags(trial: Trial, raw: str | None) -> list[str]:
+  """What `ranking train` and `ranking prepare` need to know of a trial."""
+  given = [f"--model={trial.model}", f"--method={trial.method}", f"--data={trial.data}"]
+  given.append(f"--scale={trial.scale}")
+  if raw is not None:
+    given.append(f"--raw={raw}")
+  if trial.bindings:
+    given.append(f"--set={' '.join(trial.bindings)}")
+  return given
+
+
+def conclude(
+  root: Path,
+  name: str,
+  document: Document,
+  table: pd.DataFrame,
+  failures: Mapping[str, str],
+  drawn: Sequence[Path] = (),
+) -> int:
+  """Writes a document and the table of all runs, says how it ended; returns 1 if runs failed.
+
+  Args:
+    root: folder of the runs.
+    name: of the document's files there.
+    document: its first table is printed.
+    table: of `results.read`.
+    failures: of `run`.
+    drawn: pictures that are written already.
+  """
+  paths = [*rendering.write(document, root / name), *results.write(table, root / "table"), *drawn]
+  print(rendering.markdown_table(document.tables[0]))
+  print(f"{root}: {results.summary(table)}; {' '.join(map(str, paths))}")
+  for trial, failure in failures.items():
+    print(f"failed twice: {trial}: {failure}; see {root / trial / 'output.txt'}", file=sys.stderr)
+  return 1 if failures else 0
