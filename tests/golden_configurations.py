@@ -1,0 +1,101 @@
+"""Writes golden_configurations.md, what every configuration resolves to: run it with python -m.
+
+Every setting of a run stands in one table: of those that are the same everywhere, or of those that
+depend on CONFIG, DATA, SCALE, or on several of them.
+"""
+
+import inspect
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gin
+
+from ranking import configuration
+from ranking.training import loop
+
+PAGE = Path(__file__).with_suffix(".md")
+COMMAND = "python -m tests.golden_configurations"
+AXES = ("CONFIG", "DATA", "SCALE")
+THRESHOLDS = ("margin", "patience", "grace", "jump", "history", "max_skipped")
+Key = tuple[str, ...]  # one value for each of AXES, or for some of them
+
+
+def resolved(config: str, data: str, scale: str) -> dict[str, Any]:
+  """Every setting of a run by its name. Only this function knows how settings are read."""
+  configuration.configure(config, data, scale, None, [])
+  settings = _arguments(loop.train_and_evaluate)
+  for name in ("describe_config", "distribution", "max_skipped_steps"):  # the last is the monitor's
+    settings.pop(name)
+  monitor = settings.pop("monitor")()
+  settings |= {f"DivergenceMonitor.{name}": getattr(monitor, name) for name in THRESHOLDS}
+  for part in (settings.pop("model"), settings.pop("optimizer")):
+    arguments = _arguments(part).items()
+    settings |= {f"{part.__name__}.{name}": value for name, value in arguments}
+  for name in ("learning_rate", "name"):  # the run gives the optimizer its own
+    settings.pop(f"ClippedOptimizer.{name}")
+  gin.clear_config()
+  return settings
+
+
+def _arguments(function: Callable[..., Any]) -> dict[str, Any]:
+  """The value of every argument that has one: what is bound, else the default."""
+  made = function.__init__ if isinstance(function, type) else function
+  parameters = inspect.signature(made).parameters.values()
+  defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+  return {**defaults, **gin.get_bindings(function.__name__)}
+
+
+def resolved_everywhere() -> dict[Key, dict[str, str]]:
+  """The settings of all combinations of CONFIG, DATA and SCALE, as Markdown."""
+  names = configuration.names()
+  return {
+    key: {name: repr(value).replace("|", r"\|") for name, value in resolved(*key).items()}
+    for key in itertools.product(*(names[axis] for axis in AXES))
+  }
+
+
+def page(runs: dict[Key, dict[str, str]]) -> str:
+  """The tables as Markdown."""
+  tables: dict[Key, list[str]] = {}
+  for name in sorted(set().union(*runs.values())):
+    tables.setdefault(axes_of(name, runs), []).append(name)
+  text = ["# What every configuration resolves to", "", f"Written by `{COMMAND}`."]
+  for axes in sorted(tables, key=lambda axes: (len(axes), axes)):
+    text += ["", f"## By {' and '.join(axes)}" if axes else "## The same everywhere", ""]
+    text += _table(axes, tables[axes], runs)
+  return "\n".join([*text, ""])
+
+
+def axes_of(name: str, runs: dict[Key, dict[str, str]]) -> Key:
+  """Those of AXES that change a setting while the others stay."""
+  found = []
+  for k, axis in enumerate(AXES):
+    seen: dict[Key, set[str]] = {}
+    for key, settings in runs.items():
+      seen.setdefault(key[:k] + key[k + 1 :], set()).add(settings.get(name, ""))
+    if any(len(values) > 1 for values in seen.values()):
+      found.append(axis)
+  return tuple(found)
+
+
+def _table(axes: Key, names: list[str], runs: dict[Key, dict[str, str]]) -> list[str]:
+  if not axes:
+    (settings, *_) = runs.values()
+    return _rows([("setting", "value"), *((name, settings[name]) for name in names)])
+  rows = {
+    tuple(key[AXES.index(axis)] for axis in axes): tuple(settings.get(name, "") for name in names)
+    for key, settings in runs.items()
+  }
+  return _rows([(*axes, *names), *((*key, *values) for key, values in rows.items())])
+
+
+def _rows(cells: list[Key]) -> list[str]:
+  header, *body = (f"| {' | '.join(row)} |" for row in cells)
+  return [header, "|---" * len(cells[0]) + "|", *body]
+
+
+if __name__ == "__main__":
+  PAGE.write_text(page(resolved_everywhere()))
+  print(PAGE)

@@ -1,0 +1,33 @@
+"""What a run uses when it is given a CONFIG, DATA and SCALE is what golden_configurations.md says."""
+
+import difflib
+
+import pytest
+
+from ranking import configuration
+from tests import golden_configurations as golden
+
+
+def test_every_configuration_resolves_to_the_values_of_the_golden_page() -> None:
+  wanted, found = golden.PAGE.read_text(), golden.page(golden.resolved_everywhere())
+  if wanted != found:
+    changed = difflib.unified_diff(wanted.splitlines(), found.splitlines(), "page", "found", n=0)
+    pytest.fail("\n".join([*changed, f"if that is meant, write the page anew: {golden.COMMAND}"]))
+
+
+def test_the_page_has_a_row_for_every_configuration_log_and_scale() -> None:
+  first_cells = {line.split(" | ")[0] for line in golden.PAGE.read_text().splitlines()}
+  for names in configuration.names().values():
+    assert {f"| {name}" for name in names} <= first_cells
+
+
+def test_a_setting_stands_by_what_changes_it() -> None:
+  runs = {
+    (config, data, scale): {"rate": data + scale, "clip": config, "seed": "0"}
+    for config in ("small", "large")
+    for data in ("shop", "kuairand")
+    for scale in ("paper", "proxy")
+  }
+  assert golden.axes_of("rate", runs) == ("DATA", "SCALE")
+  assert golden.axes_of("clip", runs) == ("CONFIG",)
+  assert golden.axes_of("seed", runs) == ()
