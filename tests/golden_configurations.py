@@ -41,7 +41,7 @@ def resolved(config: str, data: str, scale: str) -> dict[str, Any]:
 
 def _arguments(function: Callable[..., Any]) -> dict[str, Any]:
   """The value of every argument that has one: what is bound, else the default."""
-  made = function.__init__ if isinstance(function, type) else function
+  made = vars(function)["__init__"] if isinstance(function, type) else function
   parameters = inspect.signature(made).parameters.values()
   defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
   return {**defaults, **gin.get_bindings(function.__name__)}

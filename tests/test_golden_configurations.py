@@ -1,4 +1,4 @@
-"""What a run uses when it is given a CONFIG, DATA and SCALE is what golden_configurations.md says."""
+"""What a CONFIG, DATA and SCALE resolve to is what golden_configurations.md says."""
 
 import difflib
 
@@ -22,7 +22,7 @@ def test_the_page_has_a_row_for_every_configuration_log_and_scale() -> None:
 
 
 def test_a_setting_stands_by_what_changes_it() -> None:
-  runs = {
+  runs: dict[golden.Key, dict[str, str]] = {
     (config, data, scale): {"rate": data + scale, "clip": config, "seed": "0"}
     for config in ("small", "large")
     for data in ("shop", "kuairand")
