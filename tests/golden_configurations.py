@@ -6,7 +6,6 @@ depend on CONFIG, DATA, SCALE, or on several of them.
 
 import inspect
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +38,10 @@ def resolved(config: str, data: str, scale: str) -> dict[str, Any]:
   return settings
 
 
-def _arguments(function: Callable[..., Any]) -> dict[str, Any]:
+def _arguments(function: Any) -> dict[str, Any]:
   """The value of every argument that has one: what is bound, else the default."""
-  made = vars(function)["__init__"] if isinstance(function, type) else function
-  parameters = inspect.signature(made).parameters.values()
+  called = function.__init__ if isinstance(function, type) else function
+  parameters = inspect.signature(called).parameters.values()
   defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
   return {**defaults, **gin.get_bindings(function.__name__)}
 
