@@ -1,8 +1,8 @@
 """What was judged before, so that a machine without the runs keeps their verdicts.
 
-docs/findings.json has, by log and finding, the rule in its words and what it said of the runs. Runs
-that are here are judged anew; a finding whose runs are not here keeps its judgement for as long as
-its rule reads the same.
+experiments/findings.json has, by log and finding, the rule in its words and what it said of the
+runs. Runs that are here are judged anew; a finding whose runs are not here keeps its judgement for
+as long as its rule reads the same.
 """
 
 import json

@@ -186,7 +186,7 @@ def read(file: str, kind: type[Kind]) -> Kind:
   gin.clear_config()
   there = path.absolute()
   try:
-    with configuration.inside(configuration.CONFIGS.parent):  # where includes are looked for
+    with configuration.inside(configuration.CONFIGS.resolve().parent):  # where includes are looked for
       gin.parse_config_file(str(there))
     for _, name in gin.config._CONFIG:
       if not name.startswith(EXPERIMENTS):

@@ -1,4 +1,4 @@
-"""Writes docs/findings.md from finished runs: python -m experiments.make_findings
+"""Writes experiments/findings.md from finished runs.
 
 Says of every finding of the paper whether each log reproduces it, by the rules of
 experiments/findings/. A finding whose runs are not on this machine is judged by what was
@@ -8,47 +8,63 @@ findings.json there, unless its rule was changed since; what was never run is un
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple, get_args
 
+from experiments import templating
 from experiments.findings.archive import Archive
 from experiments.findings.log import Log
-from experiments.findings.page import markdown
-from ranking import quiet
+from experiments.findings.rule import Judgement, Rule, Verdict
+from experiments.findings.rules import RULES
 from ranking.sweeps import command as sweep
 from ranking.sweeps.search import Search
 from ranking.sweeps.series import SeriesError
 from ranking.sweeps.sweep import Sweep, SweepError
 from ranking.training.result import write_atomically
 
-with quiet.native_stderr():
-  from experiments.findings.rules import RULES
+
+class Judged(NamedTuple):
+  """A rule and what it says of each log, by the log's name."""
+
+  rule: Rule
+  judgements: dict[str, Judgement]
 
 
-def main(arguments: Sequence[str]) -> int:
-  """Writes the page; exit code 2 if a run cannot be read."""
-  parser = argparse.ArgumentParser(prog="experiments.make_findings", allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `python -m experiments findings`."""
   parser.add_argument("--logs", nargs="+", default=["kuairand"], help="their names")
   parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
-  parser.add_argument("--out", type=Path, default=Path("docs", "findings.md"), help="the page")
-  given = parser.parse_args(arguments)
+  parser.add_argument("--out", type=Path, default=Path("experiments/findings.md"), help="the page")
+
+
+def run(given: argparse.Namespace) -> int:
+  """Writes the page and its archive; returns 2 if a run cannot be read."""
   try:
     archive = Archive(given.out.with_suffix(".json"))
-    published = given.out.parent / "results"
-    logs = [Log(name, given.runs, trials, published) for name in given.logs]
-    judged = {rule: [archive.judge(rule, log) for log in logs] for rule in RULES}
-    page = markdown(given.logs, {rule: [each for each, _ in of] for rule, of in judged.items()})
+    logs = [Log(name, given.runs, trials, given.out.parent / "results") for name in given.logs]
+    kept, judged = [], []
+    for rule in RULES:
+      judgements = {}
+      for log in logs:
+        judgements[log.name], is_kept = archive.judge(rule, log)
+        if is_kept and rule.name not in kept:
+          kept.append(rule.name)
+      judged.append(Judged(rule, judgements))
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(given.out, page)
+    write_atomically(given.out, page(given.logs, judged))
     archive.save()
   except (SweepError, SeriesError, ValueError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
-  kept = [rule.name for rule, of in judged.items() if any(is_kept for _, is_kept in of)]
   if kept:
     print(f"kept as judged before, what is here does not judge them: {', '.join(kept)}")
   print(given.out)
   return 0
+
+
+def page(logs: list[str], judged: list[Judged]) -> str:
+  """The page as Markdown: a table of all verdicts, then a section for each finding."""
+  return templating.render("findings.md", logs=logs, judged=judged, verdicts=get_args(Verdict))
 
 
 def trials(experiment: str) -> list[str]:
@@ -57,7 +73,3 @@ def trials(experiment: str) -> list[str]:
   is_search = experiment.startswith("table2_")
   found = sweep.read(file, Search).trials() if is_search else sweep.read(file, Sweep).trials()
   return [trial.name for trial in found]
-
-
-if __name__ == "__main__":
-  sys.exit(main(sys.argv[1:]))
