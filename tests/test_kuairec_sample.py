@@ -1,4 +1,4 @@
-"""The KuaiRec-like sample is what the reader is tried on: it has the official format and defects."""
+"""The KuaiRec-like sample, on which the reader is tried, has the official format and defects."""
 
 import csv
 import dataclasses
@@ -72,7 +72,9 @@ def test_every_line_of_the_matrices_has_the_official_text_format(sample: Sample)
 
 
 def test_real_rows_come_out_of_the_formatting_as_they_are() -> None:
-  path = Path(os.environ.get("RANKING_RAW_DATA", ""), "KuaiRec/data/kuairec_rows_from_notebooks.csv")
+  path = Path(
+    os.environ.get("RANKING_RAW_DATA", ""), "KuaiRec/data/kuairec_rows_from_notebooks.csv"
+  )
   if not path.is_file():
     pytest.skip("set RANKING_RAW_DATA to the folder that holds KuaiRec")
   rows = pd.read_csv(path, dtype=str, keep_default_na=False)

@@ -1,0 +1,102 @@
+"""Every command that a page shows is understood: its target, arguments, names and settings exist.
+
+Nothing is trained here. Make is asked what it would run; where there is no make, its lines are left
+out. The first command of the README is run by test_readme.py.
+"""
+
+import functools
+import importlib
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from ranking.commands.run_arguments import read_settings
+
+from ranking import cli, configuration
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+  ROOT / "README.md",
+  ROOT / "CONTRIBUTING.md",
+  *sorted((ROOT / "docs").glob("*.md")),
+  ROOT / "experiments" / "comparison.md",
+]
+STARTS = ("make ", "ranking ", ".venv/bin/python ", "python -m ")
+PLACES = {"mylog.gin": "table.gin", "tighter.gin": "clippy.gin"}  # files that a reader writes
+
+
+def lines() -> list[str]:
+  """The commands in the pages' blocks and in their text, each once."""
+  found: dict[str, None] = {}
+  for page in PAGES:
+    text = page.read_text()
+    blocks = "\n".join(re.findall(r"^ *```\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL))
+    in_text = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    shown = [*blocks.replace("\\\n", " ").splitlines(), *(" ".join(x.split()) for x in in_text)]
+    found |= dict.fromkeys(line.strip() for line in shown if line.strip().startswith(STARTS))
+  return [line for line in found if "…" not in line.partition(" --store")[0]]
+
+
+@functools.cache
+def command_of(line: str) -> list[str]:
+  """The words that run: ["ranking", "train", …] or ["python", "-m", "experiments", …]."""
+  words = shlex.split(line)
+  if words[0] == "make":
+    if shutil.which("make") is None:
+      pytest.skip("no make")
+    asked = ["make", "--dry-run", "--silent", "--old-file=setup", "BIN=BIN", "PYTHON=python3"]
+    done = subprocess.run([*asked, *words[1:]], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    words = shlex.split(done.stdout.replace("\\\n", " "))
+  words[0] = words[0].rpartition("/")[2]
+  if words[:3] == ["python", "-m", "ranking"]:
+    words = words[2:]
+  return words
+
+
+def parsed(words: list[str]) -> object:
+  """The arguments of a subcommand as its own parser understands them."""
+  command = importlib.import_module(f"ranking.commands.{words[1].replace('-', '_')}")
+  parser = cli.Parser(prog=" ".join(words[:2]), allow_abbrev=False)
+  command.add_arguments(parser)
+  return parser.parse_args(words[2:])
+
+
+@pytest.mark.parametrize("line", [line for line in lines() if line.startswith("make ")])
+def test_a_make_line_sets_only_what_make_passes_on(line: str) -> None:
+  makefile = (ROOT / "Makefile").read_text()
+  for word in shlex.split(line)[1:]:
+    name, equals, _ = word.partition("=")
+    assert re.search(rf"^{name} \?=" if equals else rf"^{name}\b.*:", makefile, re.MULTILINE), word
+
+
+@pytest.mark.parametrize("line", lines())
+def test_a_command_is_understood(line: str) -> None:
+  words = command_of(line)
+  if words[0] == "ranking":
+    assert words[1] in cli.COMMANDS
+    parsed(words)
+  elif words[:2] == ["python", "-m"] and words[2].startswith("scripts."):
+    text = (ROOT / f"{words[2].replace('.', '/')}.py").read_text()
+    for word in words[3:]:
+      flag = word.partition("=")[0].removeprefix("--")
+      assert f'"{flag}"' in text or f'"--{flag}"' in text, word
+
+
+@pytest.mark.parametrize("line", [line for line in lines() if " train " in f"{line} "])
+def test_a_training_command_has_settings_that_can_be_made(line: str) -> None:
+  words = command_of(line)
+  for own, ours in PLACES.items():
+    words = [word.replace(own, ours) for word in words]
+  given = parsed(words)
+  settings = read_settings(given, "runs/none")  # type: ignore[arg-type]
+  assert settings.names.scale_name == given.scale  # type: ignore[attr-defined]
+
+
+def test_the_pages_show_every_log_and_every_method() -> None:
+  shown = " ".join(lines())
+  for log in set(configuration.names()["DATA"]) - {"synthetic", "table"}:
+    assert f"DATA={log}" in shown
