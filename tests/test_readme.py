@@ -159,7 +159,8 @@ def test_what_saves_the_largest_model_is_lost_in_no_run() -> None:
   rows = summary("methods_kuairand").query("model == 'large_dcn'")
   lost = rows.groupby("method")[["diverged", "finished"]].sum()
   assert lost.diverged["naive"] == lost.finished["naive"]
-  assert (lost.diverged[list(METHODS.values())[1:]].drop("clippy_tighter") == 0).all()
+  others = {"naive", "clippy_tighter"}
+  assert (lost.diverged[sorted(set(METHODS.values()) - others)] == 0).all()
   assert (summary("survival_kuairand").query("method == 'naive'").diverged.iloc[0]) == 0
   warmed = summary("mitigations_large_dcn_kuairand").set_index("ablation").diverged
   assert warmed[["warmup_50", "warmup_150"]].tolist() == [0, 0]
