@@ -6,6 +6,8 @@
 #   make test
 
 CONFIG ?=
+MODEL ?=
+METHOD ?=
 DATA ?= synthetic
 SCALE ?= paper
 RAW ?=
@@ -15,7 +17,7 @@ SWEEP ?=
 REFERENCE ?= Clippy
 JOBS ?=
 SHARD ?=
-TESTS ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder tests
+TESTS ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 # The first Python 3.10 to 3.12 there is; PYTHON=/path/to/python chooses another.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
@@ -46,47 +48,43 @@ setup: .venv/ready ## .venv with the locked versions; the others do it themselve
 	@$(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null || true # some packages ship templates that are no Python
 	@touch $@
 
-train: setup ## one run: CONFIG, and DATA, SCALE, RAW, RUN, SET
-	$(BIN)/python -m ranking.main --config=$(call quoted,$(CONFIG)) --data=$(call quoted,$(DATA)) \
-	  --scale=$(call quoted,$(SCALE)) $(if $(RAW),--raw=$(call quoted,$(RAW))) \
-	  $(if $(RUN),--run=$(call quoted,$(RUN))) $(if $(SET),--set=$(call quoted,$(SET)))
+# What is empty is not given, so that the command's own default holds.
+flag = $(if $(strip $(2)),--$(1)=$(call quoted,$(2)))
+LOG = $(call flag,data,$(DATA)) $(call flag,raw,$(RAW))
+RUNS = $(call flag,raw,$(RAW)) $(call flag,jobs,$(JOBS)) $(call flag,shard,$(SHARD))
+
+train: setup ## one run: CONFIG, or MODEL and METHOD; DATA, SCALE, RAW, RUN, SET
+	$(BIN)/ranking train $(call flag,config,$(CONFIG)) $(call flag,model,$(MODEL)) \
+	  $(call flag,method,$(METHOD)) $(LOG) $(call flag,scale,$(SCALE)) $(call flag,run,$(RUN)) \
+	  $(call flag,set,$(SET))
 
 prepare: setup ## the day store of a log, which train makes itself: DATA, RAW, SET
-	$(BIN)/python -m ranking.commands.prepare --data=$(call quoted,$(DATA)) \
-	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(SET),--set=$(call quoted,$(SET)))
+	$(BIN)/ranking prepare $(LOG) $(call flag,set,$(SET))
 
-data-report: setup ## what a log holds day by day: DATA, RAW
-	@set -e; made=$$($(MAKE) --no-print-directory prepare) || { echo "$$made"; exit 2; }; \
-	store=$$(echo "$$made" | tail -n 1); \
-	echo "$(BIN)/python -m ranking.commands.data_report --store=$$store"; \
-	$(BIN)/python -m ranking.commands.data_report --store="$$store"
+data-report: setup ## what a log holds day by day: DATA, RAW, SET
+	$(BIN)/ranking data-report $(LOG) $(call flag,set,$(SET))
 
 sweep: setup ## a grid of runs: SWEEP, and RAW, JOBS, SHARD=1/2
-	$(BIN)/python -m ranking.sweeps.command --sweep=$(call quoted,$(SWEEP)) \
-	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
+	$(BIN)/ranking sweep $(call quoted,$(SWEEP)) $(RUNS)
 
 table2: setup ## the paper's comparison of methods: DATA, RAW, JOBS, SHARD
-table3: setup ## what makes training fragile: DATA, RAW, JOBS, SHARD
-table2: MODULE := ranking.sweeps.table2_command
-table3: MODULE := experiments.table3_command
-table2 table3:
-	$(BIN)/python -m $(MODULE) --experiment=$(call quoted,experiments/$@_$(DATA).gin) \
-	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
+	$(BIN)/ranking sweep $(call quoted,experiments/table2_$(DATA).gin) $(RUNS)
 
-compare: setup ## every method against REFERENCE, paired: DATA, or SWEEP; RAW, JOBS, SHARD
-	$(BIN)/python -m ranking.sweeps.compare_command --reference=$(call quoted,$(REFERENCE)) \
-	  $(if $(SWEEP),--sweep=$(call quoted,$(SWEEP)),--experiment=$(call quoted,experiments/table2_$(DATA).gin)) \
-	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS)) $(if $(SHARD),--shard=$(SHARD))
+table3: setup ## what makes training fragile: DATA, RAW, JOBS, SHARD
+	$(BIN)/python -m experiments table3 $(call quoted,experiments/table3_$(DATA).gin) $(RUNS)
+
+compare: setup ## every method against REFERENCE, paired: SWEEP, or DATA; RAW, JOBS, SHARD
+	$(BIN)/ranking compare $(call quoted,$(or $(SWEEP),experiments/table2_$(DATA).gin)) \
+	  $(call flag,reference,$(REFERENCE)) $(RUNS)
 
 figures: setup ## the figures of the paper: DATA, RAW, JOBS
-	$(BIN)/python -m experiments.make_figures --data=$(call quoted,$(DATA)) \
-	  $(if $(RAW),--raw=$(call quoted,$(RAW))) $(if $(JOBS),--jobs=$(JOBS))
+	$(BIN)/python -m experiments figures $(LOG) $(call flag,jobs,$(JOBS))
 
-findings: setup ## docs/findings.md from the finished runs
-	$(BIN)/python -m experiments.make_findings
+findings: setup ## experiments/findings.md from the finished runs
+	$(BIN)/python -m experiments findings
 
 report: setup ## runs/report.html, all that was run on one page
-	$(BIN)/python -m experiments.make_report $(if $(filter-out file,$(origin DATA)),--data=$(call quoted,$(DATA)))
+	$(BIN)/python -m experiments report $(if $(filter-out file,$(origin DATA)),$(call flag,data,$(DATA)))
 
 # A thread each: processes that all want every core get in each other's way.
 test: export OMP_NUM_THREADS ?= 1
@@ -100,7 +98,7 @@ lint: setup ## style and types
 	$(BIN)/mypy
 
 doctor: setup ## checks Python, Keras, devices, memory, disk and data
-	$(BIN)/python -m ranking.commands.doctor
+	$(BIN)/ranking doctor
 
 bench: setup ## speed of metrics and optimizers, as ratios
 	$(BIN)/python -m scripts.bench_metrics

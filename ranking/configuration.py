@@ -1,226 +1,390 @@
-"""From names on the command line to one gin configuration, with one-line errors.
+"""From names on the command line to the settings of one run, with one-line errors.
 
-Library modules do not know gin: the .gin files name the callables and bind their arguments. They
-are read in the order base, data, scale, CONFIG, bindings; a later one wins, so that the config.gin
-of a run directory makes the same run whatever DATA and SCALE say. A file that describes a log of
-one's own is read after the scale: its learning rate is that of its log, at the scale it is used at.
+This is the only module that knows gin. Files are read in the order base, data, scale, CONFIG (or
+MODEL and METHOD), bindings; a later one wins, so that the config.gin of a run directory makes the
+same run whatever DATA and SCALE say. A file that describes a log of one's own is read after the
+scale: its learning rate is that of its log, at the scale it is used at.
+
+Gin's own reader would import any module that a file names and call anything in it. This one reads
+gin's language with gin's parser but binds and refers to nothing outside CONFIGURABLE, so that a
+file of somebody else can set what a run does and nothing more.
 """
 
-import contextlib
+import dataclasses
+import importlib
 import inspect
-import os
-import re
+import pkgutil
 import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import gin
+from gin import config_parser
 
-from ranking.data import lookback
-from ranking.data.sources import kuairand, kuairec, movielens, synthetic, table
-from ranking.models import shared_bottom
+import ranking.data.lookback
+import ranking.data.sources
+import ranking.models
+import ranking.optimizers
+from ranking import settings, strategy
+from ranking.errors import InputError
 from ranking.nearest import nearest
-from ranking.optimizers import clipping, directions, norm_history, optimizer, schedules
-from ranking.stability import divergence
-from ranking.training import loop, strategy
+from ranking.optimizers.optimizer import OptimizerSettings
+from ranking.settings import Settings
+from ranking.stability.divergence import DivergenceRule
 
 CONFIGS = Path(__file__).parent / "configs"
-SOURCES = {
-  "synthetic": synthetic,
-  "kuairand": kuairand,
-  "kuairec": kuairec,
-  "movielens": movielens,
-  "table": table,
-}
-MODULES = (
-  *(loop, strategy, shared_bottom, lookback),
-  *(optimizer, directions, clipping, norm_history, schedules, divergence),
-  *SOURCES.values(),
-)
-
-# Of what gin reads or makes.
-GIN_ERRORS = (
-  *(ValueError, TypeError, NameError, AttributeError, SyntaxError, ImportError, OSError),
-  tokenize.TokenError,
-)
+RUN = "train_and_evaluate"  # what gin and SET call the settings of a run
+# Where a class that can be configured may lie: every public dataclass that no other one extends.
+PLACES = (ranking.data.lookback, ranking.data.sources, ranking.models, ranking.optimizers)
+GIVEN = ("peak",)  # of a schedule: the learning rate, which no file can bind twice
 
 
-class ConfigError(ValueError):
-  """A name or binding that does not exist; the message names the nearest one that does."""
+class ConfigError(InputError):
+  """A file, name, binding or value that there is not, or that cannot be what it is bound to."""
 
 
-def configure(config: str, data: str, scale: str, raw: str | None, bindings: Sequence[str]) -> None:
-  """Clears gin and reads the configuration of one run. Raises ConfigError.
+def read(
+  *,
+  config: str | None = None,
+  model: str | None = None,
+  method: str | None = None,
+  data: str = "synthetic",
+  scale: str = "paper",
+  raw: str | None = None,
+  bindings: Sequence[str] = (),
+  run_directory: str = "runs/unnamed",
+) -> Settings:
+  """The settings of one run; clears what gin held before.
 
   Args:
     config: a file of configs/, such as "large_dcn_clippy.gin", or a path to a .gin file.
+    model, method: in its place, or to change its model or method: files of configs/models/ and
+      configs/methods/, or paths.
     data: a file of configs/data/, such as "kuairand", or a path to one of your own.
     scale: a file of configs/scale/: "paper" or "proxy".
     raw: folder of the raw log, for a source that reads one.
     bindings: such as "train_and_evaluate.seed=3".
+    run_directory: unless a binding sets it.
+
+  Raises:
+    ConfigError: one of these is not there, or a binding sets what this run does not read.
+    InputError: a value that a setting cannot have.
   """
   gin.clear_config()
-  of_data = _find_or_path("DATA", data, CONFIGS / "data")
-  of_scale = _find("SCALE", scale, CONFIGS / "scale")
-  files = [
-    CONFIGS / "base.gin",
-    *((of_data, of_scale) if of_data.parent == CONFIGS / "data" else (of_scale, of_data)),
-    _find_or_path("CONFIG", config, CONFIGS),
-  ]
-  try:
-    with inside(CONFIGS.parent):  # where includes are looked for
-      for file in files:
-        reading = str(file)
-        gin.parse_config_file(reading)
-    reading = "SET"
-    gin.parse_config([_IMPORTS, *(qualify(binding) for binding in bindings)])
-    if raw is not None:
-      gin.parse_config([_IMPORTS, qualify(_raw_binding(data, raw))])
-  except GIN_ERRORS as error:
-    where = f"{reading}: " if isinstance(error, tokenize.TokenError) else ""  # else gin says it
-    raise ConfigError(where + explain(error)) from error
-  _refuse_macros()
-  _require_all()
-  gin.finalize()
+  of_data, of_scale = _find("DATA", data, paths=True), _find("SCALE", scale, paths=False)
+  described_here = of_data.parent == CONFIGS / "data"
+  files = [CONFIGS / "base.gin", *((of_data, of_scale) if described_here else (of_scale, of_data))]
+  if config:
+    files.append(_find("CONFIG", config, paths=True))
+  elif not (model and method):
+    known = ", ".join(names()["CONFIG"])
+    raise ConfigError(f"no CONFIG given; take one of {known}, or give MODEL and METHOD")
+  files += [_find("MODEL", model, paths=True)] if model else []
+  files += [_find("METHOD", method, paths=True)] if method else []
+  _bind({("", RUN): {"run_directory": run_directory}})
+  for file in files:
+    read_file(file, CONFIGURABLE, [CONFIGS.parent])
+  read_bindings(bindings)
+  if raw is not None:
+    _bind_raw(data, raw)
+  _check_macros()
+  _check_used(bindings)
+  made: Settings = _make(gin.get_configurable(RUN))
+  return made
 
 
-@contextlib.contextmanager
-def inside(folder: Path) -> Iterator[None]:
-  """contextlib.chdir, which Python 3.10 does not have."""
-  before = Path.cwd()
-  os.chdir(folder)
-  try:
-    yield
-  finally:
-    os.chdir(before)
+def operative() -> str:
+  """What the last run read by `read` was made with, defaults included; parses back into it."""
+  return str(gin.operative_config_str())
 
 
 def names() -> dict[str, list[str]]:
-  """The valid values of CONFIG, DATA and SCALE."""
-  folders = {"CONFIG": CONFIGS, "DATA": CONFIGS / "data", "SCALE": CONFIGS / "scale"}
+  """The valid values of CONFIG, MODEL, METHOD, DATA and SCALE."""
   return {
     kind: sorted(path.stem for path in folder.glob("*.gin") if path.stem != "base")
-    for kind, folder in folders.items()
+    for kind, folder in FOLDERS.items()
   }
+
+
+FOLDERS = {
+  "CONFIG": CONFIGS,
+  "MODEL": CONFIGS / "models",
+  "METHOD": CONFIGS / "methods",
+  "DATA": CONFIGS / "data",
+  "SCALE": CONFIGS / "scale",
+}
+
+
+def _find(kind: str, name: str, paths: bool) -> Path:
+  """The file that a name stands for. Raises ConfigError with the nearest one."""
+  if paths and Path(name).is_file():
+    return Path(name).absolute()
+  stem = name.removesuffix(".gin")
+  if stem not in names()[kind]:
+    raise ConfigError(f"no {kind} {name!r}{nearest(stem, names()[kind])}")
+  return FOLDERS[kind] / f"{stem}.gin"
+
+
+def _configurable() -> dict[str, Callable[..., Any]]:
+  """What files may bind and refer to, by name."""
+  found: dict[str, Callable[..., Any]] = {RUN: Settings.of}
+  classes = {
+    value
+    for place in PLACES
+    for module in _modules(place)
+    for value in vars(module).values()
+    if dataclasses.is_dataclass(value)
+    and isinstance(value, type)
+    and value.__module__ == module.__name__
+    and not value.__name__.startswith("_")
+  }
+  bases = {base for value in classes for base in value.__mro__[1:]}
+  for value in sorted(classes - bases - {OptimizerSettings}, key=lambda value: value.__name__):
+    assert value.__name__ not in found, f"two classes are called {value.__name__}"
+    found[value.__name__] = value
+  # In files, a description has the name of what it describes.
+  found |= {"ClippedOptimizer": OptimizerSettings, "DivergenceMonitor": DivergenceRule}
+  functions = (strategy.best_available, strategy.tpu, strategy.virtual_cpus)
+  return found | {function.__name__: function for function in functions}
+
+
+def _modules(place: ModuleType) -> Iterator[ModuleType]:
+  yield place
+  for found in pkgutil.walk_packages(getattr(place, "__path__", []), f"{place.__name__}."):
+    yield importlib.import_module(found.name)
+
+
+CONFIGURABLE = _configurable()
+for _name, _callable in CONFIGURABLE.items():
+  gin.external_configurable(_callable, name=_name, module="ranking")
+
+
+def parameters(name: str, known: Mapping[str, Callable[..., Any]]) -> list[str]:
+  """What can be bound of a configurable."""
+  if name == RUN:
+    return list(settings.NAMES)
+  given = inspect.signature(known[name]).parameters
+  return [parameter for parameter in given if parameter not in GIVEN]
+
+
+class _References(config_parser.ParserDelegate):
+  """Makes gin's references of what may be referred to, and of macros."""
+
+  def __init__(self, known: Mapping[str, Callable[..., Any]]):
+    self._known = known
+
+  def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Any:
+    *scopes, selector = scoped_configurable_name.split("/")
+    name = selector.rpartition(".")[2]
+    if name not in self._known:
+      raise ConfigError(f"no @{selector} can be configured{nearest(name, list(self._known))}")
+    return gin.config.ConfigurableReference("/".join([*scopes, name]), evaluate)
+
+  def macro(self, macro_name: str) -> Any:
+    return gin.config.ConfigurableReference(f"{macro_name}/gin.macro", True)
+
+
+def read_file(
+  path: Path,
+  known: Mapping[str, Callable[..., Any]],
+  beside: Sequence[Path],
+  within: Sequence[Path] = (),
+) -> None:
+  """Binds what a file says.
+
+  Args:
+    path: of the file.
+    known: what may be bound, by name.
+    beside: where a file that it includes is looked for after its own folder and the working one.
+    within: the files that include it.
+
+  Raises ConfigError with the place for what it cannot.
+  """
+  if path in within:
+    raise ConfigError(f"{path} includes itself, by way of {within[-1]}; remove one of the includes")
+  try:
+    text = path.read_text()
+  except (OSError, UnicodeDecodeError) as error:
+    raise ConfigError(f"{path} cannot be read ({error})") from error
+  for statement in _statements(text, str(path), known):
+    if isinstance(statement, config_parser.IncludeStatement):
+      inner = Path(statement.filename)
+      places = [path.parent / inner, inner.absolute(), *(folder / inner for folder in beside)]
+      found = next((place for place in places if place.is_file()), None)
+      if found is None:
+        line = statement.location.line_num
+        raise ConfigError(f"{path}, line {line}: no file {inner} to include; give its path")
+      read_file(found, known, beside, [*within, path])
+    else:
+      _bind(_binding(statement, str(path), known))
+
+
+def read_bindings(bindings: Sequence[str]) -> None:
+  """Binds what SET says. Raises ConfigError."""
+  for binding in bindings:
+    for statement in _statements(binding, "SET", CONFIGURABLE):
+      is_binding = isinstance(statement, config_parser.BindingStatement)
+      if not is_binding or not statement.arg_name:
+        raise ConfigError(f"SET {binding!r} is not of the form name.argument=value")
+      _bind(_binding(statement, "SET", CONFIGURABLE))
 
 
 def split_bindings(text: str) -> list[str]:
-  """Splits SET="a.b=1 c.d=[2, 3]" before every name that is followed by an equals sign."""
-  return [part for part in re.split(r"\s+(?=[\w./]+\s*=[^=])", text.strip()) if part]
+  """The bindings in SET="a.b=1 c.d=[2, 3]": each begins with a name before an equals sign.
 
-
-def qualify(binding: str) -> str:
-  """Adds the module to short names: train_and_evaluate.seed -> loop.train_and_evaluate.seed.
-
-  Raises ConfigError, naming the nearest valid name, for one that is no argument of anything here.
+  Raises ConfigError if a bracket or a quote is left open.
   """
-  target, equals, value = binding.partition("=")
-  if not equals or "." not in target:
-    raise ConfigError(f"SET {binding!r} is not of the form name.argument=value")
-  *path, argument = target.strip().split(".")
-  callables = _callables()
-  known = sorted(
-    f"{name}.{parameter}" for name, (_, c) in callables.items() for parameter in _parameters(c)
-  )
-  if f"{path[-1]}.{argument}" not in known:
-    raise ConfigError(f"no setting {target.strip()!r}{nearest(f'{path[-1]}.{argument}', known)}")
-  value = re.sub(r"@(\w+)", lambda match: "@" + _qualified(match.group(1)), value)
-  return f"{_qualified(path[-1])}.{argument} = {value.strip()}"
+  if not text.strip():
+    return []
+  starts, depth = [], 0
+  tokens = _tokens(text)
+  for k, token in enumerate(tokens):
+    depth += (token.string in "([{") - (token.string in ")]}") if token.type == tokenize.OP else 0
+    if token.string == "=" and token.type == tokenize.OP and not depth:
+      first = k - 1  # back over the name, which has no blanks in it
+      while first > 0 and tokens[first - 1].end == tokens[first].start:
+        first -= 1
+      starts.append(tokens[first].start[1])
+  if starts[:1] != [len(text) - len(text.lstrip())]:
+    raise ConfigError(f"SET {text.strip()!r} is not of the form name.argument=value")
+  ends = [*starts[1:], len(text)]
+  return [text[start:end].strip() for start, end in zip(starts, ends, strict=True)]
 
 
-_IMPORTS = "\n".join(
-  ["from __gin__ import dynamic_registration"]
-  + [
-    f"from {module.__name__.rpartition('.')[0]} import {module.__name__.rpartition('.')[2]}"
-    for module in MODULES
-  ]
-)
+def _tokens(text: str) -> list[tokenize.TokenInfo]:
+  try:
+    found = list(tokenize.generate_tokens(iter([text.replace("\n", " ")]).__next__))
+  except tokenize.TokenError as error:
+    raise ConfigError("SET: a bracket or a quote is left open") from error
+  return [token for token in found if token.string.strip()]
 
 
-def _callables() -> Mapping[str, tuple[str, object]]:
-  """Every configurable callable: short name -> (module's last name, callable)."""
+def _statements(text: str, where: str, known: Mapping[str, Callable[..., Any]]) -> Iterator[Any]:
+  """The statements of gin's language but for imports, which only have to be of this package."""
+  try:
+    for statement in config_parser.ConfigParser(text, _References(known)):
+      if not isinstance(statement, config_parser.ImportStatement):
+        yield statement
+      elif statement.module.partition(".")[0] not in ("__gin__", "ranking"):
+        raise ConfigError(
+          f"{where}, line {statement.location.line_num}: {statement.module} is no module of "
+          "ranking; only those can be configured"
+        )
+  except ConfigError as error:
+    named = str(error).startswith(where)
+    raise error if named else ConfigError(f"{where}: {error}") from error
+  except tokenize.TokenError as error:
+    raise ConfigError(f"{where}: a bracket or a quote is left open") from error
+  except (SyntaxError, ValueError) as error:
+    line = getattr(error, "lineno", None)
+    place = f"{where}, line {line}" if line and where != "SET" else where
+    raise ConfigError(f"{place}: {first_line(error)}") from error
+
+
+Bindings = dict[tuple[str, str], dict[str, Any]]  # by scope and name
+
+
+def _binding(statement: Any, where: str, known: Mapping[str, Callable[..., Any]]) -> Bindings:
+  """What a statement binds. Raises ConfigError for a name that there is not."""
+  place = where if where == "SET" else f"{where}, line {statement.location.line_num}"
+  if isinstance(statement, config_parser.BlockDeclaration):
+    return {}
+  if not statement.arg_name:  # a macro
+    scope = f"{statement.scope}/" if statement.scope else ""
+    return {(f"{scope}{statement.selector}", "gin.macro"): {"value": statement.value}}
+  name = statement.selector.rpartition(".")[2]
+  valid = [f"{each}.{argument}" for each in known for argument in parameters(each, known)]
+  if f"{name}.{statement.arg_name}" not in valid:
+    meant = nearest(f"{name}.{statement.arg_name}", sorted(valid))
+    raise ConfigError(f"{place}: no setting {statement.selector}.{statement.arg_name}{meant}")
+  return {(statement.scope, name): {statement.arg_name: statement.value}}
+
+
+def _bind(bindings: Bindings) -> None:
+  for (scope, name), values in bindings.items():
+    for argument, value in values.items():
+      gin.bind_parameter((scope, name, argument), value)
+
+
+def _bound() -> dict[tuple[str, str], dict[str, Any]]:
+  """All bindings, by scope and last name."""
   return {
-    name: (module.__name__.rpartition(".")[2], value)
-    for module in MODULES
-    for name, value in vars(module).items()
-    if not name.startswith("_")
-    and callable(value)
-    and not (isinstance(value, type) and issubclass(value, Exception))
-    and getattr(value, "__module__", None) == module.__name__
+    (scope, selector.rpartition(".")[2]): values
+    for (scope, selector), values in gin.config._CONFIG.items()
   }
 
 
-def _parameters(value: object) -> list[str]:
-  assert callable(value)
-  return [name for name in inspect.signature(value).parameters if name not in ("self", "kwargs")]
+def _references(value: Any) -> Iterator[Any]:
+  """Gin's references within a value."""
+  if isinstance(value, gin.config.ConfigurableReference):
+    yield value
+  elif isinstance(value, Mapping):
+    for entry in (*value.keys(), *value.values()):
+      yield from _references(entry)
+  elif isinstance(value, list | tuple | set):
+    for entry in value:
+      yield from _references(entry)
 
 
-def _qualified(name: str) -> str:
-  callables = _callables()
-  if name not in callables:
-    return name
-  return f"{callables[name][0]}.{name}"
-
-
-def _find_or_path(kind: str, name: str, folder: Path) -> Path:
-  return Path(name).absolute() if Path(name).is_file() else _find(kind, name, folder)
-
-
-def _find(kind: str, name: str, folder: Path) -> Path:
-  path = folder / f"{name.removesuffix('.gin')}.gin"
-  if path.is_file() and path.stem != "base" and "/" not in name:
-    return path
-  raise ConfigError(f"no {kind} {name!r}{nearest(name.removesuffix('.gin'), names()[kind])}")
-
-
-def _raw_binding(data: str, raw: str) -> str:
+def _bind_raw(data: str, raw: str) -> None:
   """RAW for the source that is configured, whatever the name of the file that did it."""
-  source = str(gin.query_parameter("loop.train_and_evaluate.source"))  # such as @table.Table()
-  name = source.strip("@()").rpartition(".")[2]
-  callables = _callables()
-  if name not in callables or "raw" not in _parameters(callables[name][1]):
+  source = _bound()[("", RUN)].get("source")
+  (name, *_) = [reference.selector for reference in _references(source)] or [""]
+  if name not in CONFIGURABLE or "raw" not in parameters(name, CONFIGURABLE):
     raise ConfigError(f"DATA {data!r} reads no raw folder; leave RAW out")
-  return f"{name}.raw = {raw!r}"
+  _bind({("", name): {"raw": raw}})
 
 
-def _require_all() -> None:
-  """What has no default must be bound by some file, but for the run directory."""
-  for name, parameter in inspect.signature(loop.train_and_evaluate).parameters.items():
-    if parameter.default is parameter.empty and name != "run_directory":
-      try:
-        gin.query_parameter(f"loop.train_and_evaluate.{name}")
-      except ValueError as error:
-        raise ConfigError(f"nothing sets train_and_evaluate.{name}; bind it in DATA") from error
+def _check_macros() -> None:
+  """A macro that nothing defines, or that nothing reads, is a misspelt one."""
+  defined = [scope for scope, name in _bound() if name == "macro"]
+  read = {
+    "/".join(reference.scopes)
+    for values in _bound().values()
+    for reference in _references(list(values.values()))
+    if reference.selector == "gin.macro"
+  }
+  if missing := sorted(read - set(defined)):
+    raise ConfigError(f"%{missing[0]} is not defined{nearest(missing[0], defined or ['none'])}")
+  if unread := [name for name in defined if name not in read]:
+    raise ConfigError(
+      f"{unread[0]} is a macro that nothing reads{nearest(unread[0], sorted(read) or ['none'])}; "
+      "bind name.argument to set something"
+    )
 
 
-def _refuse_macros() -> None:
-  """A misspelt macro would otherwise be accepted in silence; the configurations here use none."""
-  macros = [scope for scope, selector in gin.config._CONFIG if selector == "gin.macro"]
-  if macros:
-    raise ConfigError(f"{macros[0]} is a macro, which nothing reads; bind name.argument instead")
-
-
-def check_used(bindings: Sequence[str], operative: str) -> None:
-  """Raises ConfigError for a binding that nothing read, such as one of a method not chosen.
-
-  Args:
-    bindings: as of `configure`.
-    operative: gin's operative configuration, once all that a run needs is made.
-  """
+def _check_used(bindings: Sequence[str]) -> None:
+  """Refuses a binding of SET that nothing reads, such as one of a method not chosen."""
+  used, to_visit = set[str](), [RUN]
+  while to_visit:
+    name = to_visit.pop()
+    used.add(name)
+    for (_, bound), values in _bound().items():
+      if bound == name:
+        found = (reference.selector for reference in _references(list(values.values())))
+        to_visit += [each for each in found if each not in used]
   for binding in bindings:
-    target = binding.partition("=")[0].strip()
-    *path, argument = target.split(".")
-    if not re.search(rf"(^|[./]){path[-1]}\.{argument} =", operative, re.MULTILINE):
-      raise ConfigError(
-        f"SET {target} has no effect: this run does not use {path[-1]}, or sets {argument} itself; "
-        "leave it out, or bind what uses it"
-      )
+    for statement in _statements(binding, "SET", CONFIGURABLE):
+      name = statement.selector.rpartition(".")[2]
+      if name not in used:
+        raise ConfigError(
+          f"SET {name}.{statement.arg_name} has no effect: this run does not use {name}; leave it "
+          "out, or bind what uses it"
+        )
 
 
-def explain(error: BaseException) -> str:
-  """One of GIN_ERRORS in a line: the first of gin's complaint, with the place it points to."""
-  if isinstance(error, tokenize.TokenError):
-    return "a bracket or a quote is left open"
-  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-  place = next((line for line in lines[1:] if line.startswith(("In ", "Failed"))), "")
-  return " ".join([lines[0] if lines else type(error).__name__, place]).strip()
+def _make(maker: Callable[[], Any]) -> Any:
+  """What gin makes of all bindings. Raises InputError in one line."""
+  try:
+    return maker()
+  except InputError as error:  # gin adds where it was called
+    raise ConfigError(first_line(error)) from error
+  except (ValueError, TypeError) as error:
+    raise ConfigError(first_line(error)) from error
+
+
+def first_line(error: BaseException) -> str:
+  """What an error says, without the places that gin adds."""
+  return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()

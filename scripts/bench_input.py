@@ -44,7 +44,9 @@ from ranking.data.prepare import prepare
 from ranking.data.schema import DataError, Schema
 from ranking.data.sources.kuairand import KuaiRand
 from ranking.data.store import DayStore
-from ranking.models.shared_bottom import SharedBottom
+from ranking.models.bodies.dense import DenseLayers
+from ranking.models.bodies.shared_bottom import SharedBottom
+from ranking.models.model import Model
 from ranking.training.console import Console
 from ranking.training.step import compile_steps
 from scripts.bench_optimizers import Seconds, interleaved, ratios
@@ -187,7 +189,8 @@ def time_steps(
 
   A feed is made anew for each round, or it would be filled while the other contestant runs.
   """
-  model = SharedBottom(schema, HIDDEN_UNITS, width_scale=width_scale)
+  small = Model(SharedBottom([DenseLayers(HIDDEN_UNITS)]), width_scale=width_scale)
+  model = small.build(schema)
   optimizer = optimizers.ClippedOptimizer(optimizers.Adagrad(), optimizers.Clippy(), LEARNING_RATE)
   optimizer.build(model.trainable_variables)
   take = compile_steps(model, optimizer, tf.distribute.get_strategy(), {})

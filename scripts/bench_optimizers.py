@@ -33,7 +33,11 @@ with quiet.native_stderr():
 
 from ranking import optimizers
 from ranking.data.schema import Feature, Schema
-from ranking.models.shared_bottom import SharedBottom
+from ranking.models.bodies.dense import DenseLayers
+from ranking.models.bodies.shared_bottom import SharedBottom
+from ranking.models.inputs import Inputs
+from ranking.models.model import Model
+from ranking.models.network import Network
 from ranking.tasks import LabelStatistics, Task
 from ranking.training.console import Console
 
@@ -183,14 +187,14 @@ def time_updates(width_scale: float, rounds: int) -> Seconds:
   return seconds
 
 
-def time_forward_and_backward(model: SharedBottom, batch: Any, repeats: int) -> list[float]:
+def time_forward_and_backward(model: Network, batch: Any, repeats: int) -> list[float]:
   """Seconds of a loss and its gradients, without an update."""
 
   forward_and_backward = _traced(lambda: _loss_and_gradients(model, batch))
   return interleaved({"fb": lambda: forward_and_backward()[0].numpy()}, repeats)["fb"]
 
 
-def time_whole_steps(model: SharedBottom, batch: Any, repeats: int) -> Seconds:
+def time_whole_steps(model: Network, batch: Any, repeats: int) -> Seconds:
   """Of loss, gradients and update in one graph. Raises RuntimeError as `time_updates` does."""
   made = {name: RULES[name].make() for name in DIRECT}
   for optimizer in made.values():
@@ -210,7 +214,7 @@ def time_whole_steps(model: SharedBottom, batch: Any, repeats: int) -> Seconds:
   return seconds
 
 
-def large(width_scale: float, rows: int) -> tuple[SharedBottom, dict[str, tf.Tensor]]:
+def large(width_scale: float, rows: int) -> tuple[Network, dict[str, tf.Tensor]]:
   """The real model for a made-up schema, and a random batch."""
   tasks = tuple(Task(f"task_{k}", "binary") for k in range(HEADS))
   schema = Schema(
@@ -232,7 +236,8 @@ def large(width_scale: float, rows: int) -> tuple[SharedBottom, dict[str, tf.Ten
     "labels": tf.constant(random.random((rows, HEADS)) < 0.25, tf.float32),
     "weights": tf.fill([rows, HEADS], 1.0 / rows),
   }
-  model = SharedBottom(schema, HIDDEN_UNITS, input_width=INPUT_WIDTH, width_scale=width_scale)
+  body = SharedBottom([DenseLayers(HIDDEN_UNITS)])
+  model = Model(body, Inputs(INPUT_WIDTH), width_scale=width_scale).build(schema)
   return model, batch
 
 
@@ -372,7 +377,7 @@ def _in_place_add(gradients: Sequence[Any], variables: Sequence[Any]) -> Callabl
   return lambda: graph().numpy()
 
 
-def _loss_and_gradients(model: SharedBottom, batch: Any) -> tuple[tf.Tensor, list[Any]]:
+def _loss_and_gradients(model: Network, batch: Any) -> tuple[tf.Tensor, list[Any]]:
   with tf.GradientTape() as tape:
     loss = model.compute_loss(batch, training=True)
   return loss, tape.gradient(loss, model.trainable_variables)

@@ -31,7 +31,9 @@ with quiet.native_stderr():
   from ranking.data.sources.synthetic import Synthetic
   from ranking.data.store import DayStore
   from ranking.evaluation.evaluate import Evaluator
-  from ranking.models.shared_bottom import SharedBottom
+  from ranking.models.bodies.dense import DenseLayers
+  from ranking.models.bodies.shared_bottom import SharedBottom
+  from ranking.models.model import Model
   from ranking.training.console import Console
   from ranking.training.step import compile_steps
 
@@ -72,7 +74,7 @@ def click_aucs(store: DayStore, seed: int = 0) -> list[float]:
   tf_keras.utils.set_random_seed(seed)
   tf_keras.backend.reset_uids()
   strategy = tf.distribute.get_strategy()
-  model = SharedBottom(store.schema, (512, 512), width_scale=0.125)
+  model = Model(SharedBottom([DenseLayers([512, 512])]), width_scale=0.125).build(store.schema)
   rule = optimizers.ClippedOptimizer(optimizers.Adagrad(), optimizers.Clippy(), LEARNING_RATE)
   rule.build(model.trainable_variables)
   take = compile_steps(model, rule, strategy, {})

@@ -18,7 +18,7 @@ DAY_NAMES = ("2024-03-01", "2024-03-02", "2024-03-03", "2024-03-04")
 ROWS_PER_DAY = (70, 50, 60, 40)
 MS_PER_DAY = 86_400_000
 # Of the synthetic log: compiling a step takes the longer, the more embeddings there are.
-FEW_FEATURES = "SharedBottom.without_features={}".format(
+FEW_FEATURES = "Inputs.without_features={}".format(
   [
     *("author_id", "music_id", "tab", "hour", "day_of_week", "upload_type", "duration_bucket"),
     *("user_active_degree", "register_days_range"),

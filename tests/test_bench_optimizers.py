@@ -12,7 +12,6 @@ import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 
-from ranking.models.shared_bottom import parameter_counts
 from scripts import bench_optimizers as bench
 
 SCALE = 1 / 64
@@ -58,7 +57,7 @@ def test_the_shapes_are_those_of_large_beside_its_embeddings() -> None:
   model, _ = bench.large(SCALE, 4)
   dense = [v for v in model.trainable_variables if "embedding" not in v.name]
   assert bench.shapes(SCALE) == [tuple(variable.shape) for variable in dense]
-  assert parameter_counts(model)["non_embedding"] == sum(
+  assert model.parameter_counts()["non_embedding"] == sum(
     int(np.prod(shape)) for shape in bench.shapes(SCALE)
   )
 

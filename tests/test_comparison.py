@@ -287,7 +287,7 @@ def test_an_ablation_that_leaves_out_the_first_task_is_compared_by_its_own_first
 def test_a_setting_of_one_day_is_shown_beside_one_of_several(
   tmp_path: Path, stores: list[DayStore]
 ):
-  deep = {"deep": ["SharedBottom.num_cross_layers=2"]}
+  deep = {"deep": ["CrossLayers.num_cross_layers=2"]}
   sweep = dataclasses.replace(DAYS, ablations={**DAYS.ablations, **deep})
   for trial in sweep.trials():
     day = trial.coordinates["ablation"]

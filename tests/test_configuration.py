@@ -55,9 +55,13 @@ def test_a_config_parses_with_every_log_and_scale_and_means_what_its_name_says(c
     assert bound("train_and_evaluate.method_name") == method
     assert bound("train_and_evaluate.scale_name") == scale
     assert METHODS[method] in str(bound("ClippedOptimizer.clip"))
-    assert bound("SharedBottom.hidden_units") == HIDDEN[model]
-    assert bound("SharedBottom.num_cross_layers") == (4 if model == "large_dcn" else 0)
-    assert bound("SharedBottom.width_scale") == {"paper": 1.0, "proxy": 0.125}[scale]
+    assert bound("DenseLayers.hidden_units") == HIDDEN[model]
+    crossed = "[@cross.CrossLayers(), @layer_norm.LayerNorm(), @dense.DenseLayers()]"
+    blocks = crossed if model == "large_dcn" else "[@dense.DenseLayers()]"
+    assert str(bound("SharedBottom.blocks")) == blocks
+    if model == "large_dcn":
+      assert bound("CrossLayers.num_cross_layers") == 4
+    assert bound("Model.width_scale") == {"paper": 1.0, "proxy": 0.125}[scale]
     assert data in str(bound("train_and_evaluate.source"))
 
 
@@ -160,7 +164,7 @@ def test_a_bracket_left_open_in_an_included_file_or_a_binding_is_refused(tmp_pat
   with pytest.raises(ConfigError, match=rf"^{outer}: a bracket or a quote is left open$"):
     configure(outer, "synthetic", "proxy", None, [])
   with pytest.raises(ConfigError, match=r"^SET: a bracket or a quote is left open$"):
-    configure("small_clippy", "synthetic", "proxy", None, ["SharedBottom.hidden_units=[1, 2"])
+    configure("small_clippy", "synthetic", "proxy", None, ["DenseLayers.hidden_units=[1, 2"])
 
 
 OWN = """from __gin__ import dynamic_registration
@@ -176,7 +180,7 @@ def test_the_learning_rate_of_ones_own_log_holds_at_every_scale(tmp_path: Path) 
   for scale, width in (("paper", 1.0), ("proxy", 0.125)):
     configure("small_clippy", str(own), scale, None, ["train_and_evaluate.batch_size=8"])
     assert bound("train_and_evaluate.learning_rate") == 0.01
-    assert bound("SharedBottom.width_scale") == width
+    assert bound("Model.width_scale") == width
 
 
 def test_a_log_that_leaves_out_what_has_no_default_is_refused_in_one_line(tmp_path: Path) -> None:

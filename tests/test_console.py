@@ -1,26 +1,11 @@
-"""What a person sees: tables, one-line evaluations, progress without a terminal."""
+"""What a person sees: lines, tables, and progress without a terminal."""
 
-from typing import Any
+import subprocess
+import sys
 
 import pytest
 
-from ranking.training.console import (
-  EVALUATION_COLUMNS,
-  Console,
-  evaluation_line,
-  evaluation_rows,
-)
-
-METRICS: dict[str, dict[str, Any]] = {
-  "click": {
-    **{"kind": "binary", "auc": 0.73456, "ci95": [0.72, 0.75], "rows": 12345, "positives": 1000},
-    **{"logloss": 0.5, "calibration": 1.25, "nonfinite": 0},
-  },
-  "seconds": {
-    **{"kind": "regression", "rmse": None, "ci95": None, "rows": 7, "calibration": None},
-    "nonfinite": 7,
-  },
-}
+from ranking.training.console import Console
 
 
 def test_a_value_that_looks_like_markup_is_printed_as_it_is(
@@ -29,20 +14,6 @@ def test_a_value_that_looks_like_markup_is_printed_as_it_is(
   Console().table("by [tab]", ["[x]", "rows"], [["[/x]", 3], ["[bold] y", 4]])
   printed = capsys.readouterr().out
   for text in ("by [tab]", "[x]", "[/x]", "[bold] y"):
-    assert text in printed
-
-
-def test_an_evaluation_is_one_line() -> None:
-  line = evaluation_line(50, "2026-01-18", METRICS)
-  assert line == "step 50, day N (2026-01-18): click AUC 0.7346, seconds RMSE n/a"
-
-
-def test_the_table_has_a_cell_for_every_column(capsys: pytest.CaptureFixture[str]) -> None:
-  rows = evaluation_rows(METRICS)
-  assert [len(row) for row in rows] == [len(EVALUATION_COLUMNS)] * 2
-  Console().table("title", EVALUATION_COLUMNS, rows)
-  printed = capsys.readouterr().out
-  for text in ("title", "click", "0.7346", "0.7200 … 0.7500", "12,345", "1,000", "1.250", "n/a"):
     assert text in printed
 
 
@@ -59,3 +30,31 @@ def test_progress_is_plain_lines_without_a_terminal(
     "step 30/40, 1,234 examples/s, loss 0.5000, ok, 6 s left",
     "step 40/40, 1,234 examples/s, loss 0.5000, ok, 0 s left",
   ]
+
+
+def test_a_reader_who_leaves_ends_no_process_but_is_noticed() -> None:
+  code = (
+    "import sys, time\n"
+    "from ranking.training.console import Console\n"
+    "console = Console()\n"
+    "console.say('one')\n"
+    "sys.stdin.readline()\n"  # until the reader has gone
+    "for _ in range(3): console.say('two')\n"
+    "print(console.is_closed, file=sys.stderr)\n"
+  )
+  process = subprocess.Popen(
+    [sys.executable, "-c", code],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  assert process.stdout is not None
+  assert process.stdin is not None
+  assert process.stdout.readline() == "one\n"
+  process.stdout.close()
+  process.stdin.write("gone\n")
+  process.stdin.close()
+  assert process.stderr is not None
+  assert process.stderr.read().strip() == "True"
+  assert process.wait() == 0

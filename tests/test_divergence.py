@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from ranking.array import Array
-from ranking.stability.divergence import DivergenceMonitor
+from ranking.stability.divergence import DivergenceMonitor, DivergenceRule
 
 STEPS = 400
-PATIENCE, GRACE = DivergenceMonitor.patience, DivergenceMonitor.grace
+PATIENCE, GRACE = DivergenceRule.patience, DivergenceRule.grace
 
 
 def learning(steps: int = STEPS, seed: int = 0, noise: float = 0.01) -> Array:
@@ -309,13 +309,13 @@ def test_a_monitor_saved_as_json_goes_on_as_if_never_stopped(name: str, cut: int
   for step, loss in enumerate(CURVES[name], start=1):
     resumed.append(monitor.update(step, float(loss), 1.0, 1.0))
     if step == cut:
-      monitor = DivergenceMonitor(**json.loads(json.dumps(monitor.state())))
+      monitor = DivergenceMonitor(monitor.rule, **json.loads(json.dumps(monitor.state())))
   assert [*resumed, monitor.finish()] == verdicts
   assert monitor == straight
 
 
 def test_a_saved_state_does_not_change_with_the_monitor() -> None:
-  monitor = DivergenceMonitor(patience=7)
+  monitor = DivergenceMonitor(DivergenceRule(patience=7))
   for step in range(1, 60):
     monitor.update(step, 0.8, 1.0, 1.0)
   state = monitor.state()
@@ -323,8 +323,7 @@ def test_a_saved_state_does_not_change_with_the_monitor() -> None:
   for step in range(60, 80):
     monitor.update(step, 2.0, 1.0, 1.0)
   assert json.dumps(state) == kept
-  assert state["patience"] == 7
-  assert state.keys() == {field.name for field in dataclasses.fields(DivergenceMonitor)}
+  assert {*state, "rule"} == {field.name for field in dataclasses.fields(DivergenceMonitor)}
 
 
 def test_a_batch_without_any_label_is_no_loss() -> None:
@@ -350,7 +349,7 @@ def test_ten_skipped_steps_in_a_row_diverge_at_the_first_of_them() -> None:
 
 
 def test_a_step_that_is_taken_ends_a_row_of_skipped_ones() -> None:
-  monitor = DivergenceMonitor(max_skipped=3)
+  monitor = DivergenceMonitor(DivergenceRule(max_skipped=3))
   for step in range(1, 30):
     verdict = monitor.update(step, 0.8, 1.0, 1.0) if step % 3 == 0 else monitor.skip(step)
     assert verdict == "ok"

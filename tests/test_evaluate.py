@@ -11,8 +11,11 @@ from ranking import tasks
 from ranking.data import prepare, store
 from ranking.data.schema import Log
 from ranking.evaluation.evaluate import Evaluator
-from ranking.models.shared_bottom import SharedBottom
+from ranking.models.inputs import Inputs
+from ranking.models.model import Model
+from ranking.models.network import Network
 from tests.conftest import ROWS_PER_DAY, TinySource
+from tests.toy_model import dense
 
 
 @pytest.fixture
@@ -21,9 +24,9 @@ def by_hour(tiny_log: Log, tmp_path: Path) -> store.DayStore:
   return prepare.prepare(source, tmp_path / "by hour")
 
 
-def evaluator(made: store.DayStore, batch_size: int) -> tuple[SharedBottom, Evaluator]:
+def evaluator(made: store.DayStore, batch_size: int) -> tuple[Network, Evaluator]:
   tf.random.set_seed(0)
-  model = SharedBottom(made.schema, hidden_units=[8], input_width=40)
+  model = Model(dense(8), Inputs(40)).build(made.schema)
   one = tf.distribute.get_strategy()
   return model, Evaluator(model, made.schema, made.eval_day, batch_size, one)
 

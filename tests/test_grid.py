@@ -167,7 +167,7 @@ def test_a_map_of_two_thresholds_has_their_values_ascending_from_the_lower_left(
 def test_a_method_without_the_threshold_has_a_place_of_its_own(tmp_path: Path):
   clippy = Method("clippy", thresholds=[{"Clippy.absolute_threshold": [1e-2, 1e-3]}])
   other = Method("layer_clippy", "clippy", ["ClippedOptimizer.clip=@LayerClippy()"])
-  widths = {"wide": ["SharedBottom.width_scale=0.25"], "narrow": ["SharedBottom.width_scale=0.1"]}
+  widths = {"wide": ["Model.width_scale=0.25"], "narrow": ["Model.width_scale=0.1"]}
   sweep = Sweep("s", ["large"], [clippy, other], ablations=widths)
   ends = {"": good(0.7), "layer_clippy": good(0.71), "=0.01-times=1-wide": [LOST]}
   table = table_of(tmp_path, sweep, ends)
@@ -193,7 +193,7 @@ def test_what_else_differs_has_a_panel_each_and_one_scale_of_colours(tmp_path: P
   sweep = Sweep(
     *("s", ["small", "large_dcn"], ["naive", "gc"]),
     learning_rates=RATES,
-    ablations={"none": [], "no_dcn": ["SharedBottom.num_cross_layers=0"]},
+    ablations={"none": [], "no_dcn": ["SharedBottom.blocks=[@DenseLayers()]"]},
   )
   ends = {"": good(0.7), "large_dcn-gc": good(0.73), "small-naive-rate=0.4-times=1-no_dcn": [LOST]}
   table = table_of(tmp_path, sweep, ends)

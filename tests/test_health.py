@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ranking import strategy
 from ranking.array import Array
 from ranking.stability import health
-from ranking.training import strategy
 from tests.fresh_process import in_fresh_process
 
 TASKS = ["click", "rating"]

@@ -11,7 +11,7 @@ import pytest
 from ranking.training.interrupt import EXIT_CODE, signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_is_a_wish_to_stop_and_the_old_handler_comes_back(number: signal.Signals) -> None:
   before = signal.getsignal(number)
   with signals() as asked:

@@ -18,10 +18,11 @@ from absl import flags
 from ranking import main
 from ranking.data.store import DayStore
 from ranking.evaluation.predictions import load
+from ranking.models.network import Network
 from ranking.stability.divergence import DivergenceMonitor
 from ranking.sweeps.paired import compare
 from ranking.tasks import evaluate
-from ranking.training import interrupt, loop
+from ranking.training import interrupt
 from tests.conftest import FEW_FEATURES
 
 TINY_LOG = (
@@ -148,7 +149,7 @@ def health_of(run: Path) -> list[str]:
 
 def test_a_run_without_features_looks_at_the_others_alone(tmp_path: Path, settings: str) -> None:
   short = f"{settings} train_and_evaluate.max_steps=2 train_and_evaluate.observe_every=2"
-  without = "SharedBottom.without_features=['tab', 'tags']"
+  without = "Inputs.without_features=['tab', 'tags']"
   run = tmp_path / "run"
   assert command(f"--run={run}", f"--set={short} {without}") == 0
   (last,) = health_of(run)
@@ -269,7 +270,7 @@ def test_a_finished_run_is_not_overwritten(
   [
     ("train_and_evaluate.seed=5", r"holds a checkpoint of another configuration .*seed = "),
     ("train_and_evaluate.without_tasks=['like']", r"/like_logit/bias with shape \[1\], the model"),
-    ("SharedBottom.without_features=['tab']", r"resume with the configuration that wrote it"),
+    ("Inputs.without_features=['tab']", r"resume with the configuration that wrote it"),
   ],
 )
 def test_another_configuration_does_not_go_on_from_a_checkpoint(
@@ -350,7 +351,7 @@ def test_a_defect_is_no_bad_input(
   def broken(*_: object) -> None:
     raise TypeError("a defect")
 
-  monkeypatch.setattr(loop, "parameter_counts", broken)
+  monkeypatch.setattr(Network, "parameter_counts", broken)
   with pytest.raises(TypeError, match="a defect"):
     command(f"--run={tmp_path / 'run'}", f"--set={settings}")
 
@@ -451,10 +452,10 @@ def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
     ),
     (["--set=train_and_evaluate.without_tasks='click'"], "'click' is no list; make it a list of"),
     (
-      ["--set=SharedBottom.without_features=['user']"],
-      "cannot build small with clippy: no feature 'user'; the nearest is 'user_id'",
+      ["--set=Inputs.without_features=['user']"],
+      "small with clippy: Inputs.without_features: no feature 'user'; the nearest is 'user_id'",
     ),
-    (["--set=SharedBottom.hidden_units=[1"], "SET: a bracket or a quote is left open"),
+    (["--set=DenseLayers.hidden_units=[1"], "SET: a bracket or a quote is left open"),
     (["--set=train_and_evaluate.batch_size=1"], "batch_size is 1; make it 2 or more"),
     (["--set=Adam.beta_1=0.8"], "SET Adam.beta_1 has no effect: this run does not use Adam"),
     (["--set=LinearWarmUp.warmup_steps=9"], "LinearWarmUp.warmup_steps has no effect"),
@@ -473,7 +474,17 @@ def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
       "AdaGC.decay is 2.0; make it at least 0 and less than 1",
     ),
     (["--set=train_and_evaluate.schedule=@LinearWarmUp()"], "peak"),
-    (["--set=train_and_evaluate.model=@SharedBottom()"], "schema"),
+    (
+      ["--set=train_and_evaluate.model=@SharedBottom()"],
+      "make it a model, such as @Model()",
+    ),
+    (["--set=Model.body=@SharedBottom"], "make it a body, such as @SharedBottom()"),
+    (["--set=SharedBottom.blocks=[@Clippy()]"], "make it a list of blocks, such as [@Dense"),
+    (
+      ["--set=DenseLayers.hidden_units=[512, 3]"],
+      "DenseLayers.hidden_units has 3, and times Model.width_scale 0.125 that is no column; make",
+    ),
+    (["--set=Inputs.input_width=300"], "make Inputs.input_width"),
     (["--set=train_and_evaluate.lookback=@Lookback"], "make it @Lookback() or None"),
     (["--set=train_and_evaluate.source=@Synthetic"], "make it an object, such as @Synthetic()"),
     (["--set=train_and_evaluate.shadows={'a': @Clippy}"], "make it a clip, such as @Clippy()"),

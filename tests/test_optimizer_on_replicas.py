@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from ranking import strategy
 from ranking.array import Array
 from ranking.optimizers import (
   AdaGC,
@@ -26,7 +27,6 @@ from ranking.optimizers import (
 from ranking.optimizers import optimizer as optimizer_module
 from ranking.optimizers.clipping import Clip
 from ranking.optimizers.directions import Direction
-from ranking.training import strategy
 from tests.fresh_process import in_fresh_process
 
 RATE = 0.125

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ranking.data.schema import DataError
-from ranking.training.result import atomically, plain, surroundings, write_atomically
+from ranking.files import atomically, plain, surroundings, write_atomically
 from ranking.training.run_log import RunLog
 
 

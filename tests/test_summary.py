@@ -141,7 +141,7 @@ def test_every_axis_that_varies_is_a_column(tmp_path: Path):
     models=["small", "large"],
     methods=["naive", GC],
     learning_rate_multipliers=[1.0, 2.0],
-    ablations={"none": [], "less": ["SharedBottom.num_cross_layers=0"]},
+    ablations={"none": [], "less": ["SharedBottom.blocks=[@DenseLayers()]"]},
   )
   document = summary.summary(sweep, table_of(tmp_path, sweep, {"": [OK]}))
   assert list(document.tables[0].header[:5]) == [

@@ -24,7 +24,7 @@ GRID = Sweep(
   learning_rates=[0.05, 0.1],
   learning_rate_multipliers=[1.0, 2.0],
   seeds=[0, 1, 2],
-  ablations={"none": [], "no_dcn": ["SharedBottom.num_cross_layers=0"]},
+  ablations={"none": [], "no_dcn": ["SharedBottom.blocks=[@DenseLayers()]"]},
 )
 
 
@@ -51,7 +51,7 @@ def test_a_name_says_all_settings_of_the_trial():
     "train_and_evaluate.learning_rate=0.1",
     "train_and_evaluate.learning_rate_multiplier=2.0",
     "train_and_evaluate.seed=2",
-    "SharedBottom.num_cross_layers=0",
+    "SharedBottom.blocks=[@DenseLayers()]",
   )
   assert last.coordinates == {
     **{"sweep": "table2", "model": "large_dcn", "method": "clippy", "learning_rate": 0.1},

@@ -207,7 +207,7 @@ GRID = (
   "sweep.Sweep.methods = [@m/sweep.Method()]\n"
 )
 ONE = GRID.replace("[0.1, 0.5]", "[0.5]")
-ABLATIONS = "sweep.Sweep.ablations = {'a': [], 'b': ['SharedBottom.num_cross_layers=2']}\n"
+ABLATIONS = "sweep.Sweep.ablations = {'a': [], 'b': ['CrossLayers.num_cross_layers=2']}\n"
 MODELS = "sweep.Sweep.models = ['small', 'large']\n"
 SEVERAL = ["survival_curves.png", "survival_curves.svg", "survival_map.png", "survival_map.svg"]
 MAP = ["map.png", "map.svg"]
@@ -295,12 +295,12 @@ def test_every_log_of_a_sweep_is_prepared_once():
     *("s", ["small", "large"], ["naive", "clippy"]),
     ablations={
       "none": [],
-      "no_dcn": ["SharedBottom.num_cross_layers=0"],
+      "no_dcn": ["SharedBottom.blocks=[@DenseLayers()]"],
       "noise": ["Synthetic.num_noise_features=8"],
       "history": ["Lookback.history=10"],
       "less": [
         "train_and_evaluate.without_tasks=['like']",
-        "SharedBottom.without_features=['tab']",
+        "Inputs.without_features=['tab']",
       ],
       "earlier": ["train_and_evaluate.without_last_days=1"],
       "elsewhere": ["train_and_evaluate.store_directory='there'"],

@@ -37,7 +37,7 @@ ABLATIONS = f"""{HEADER}
 sweep.Sweep.models = ["small"]
 sweep.Sweep.methods = ["naive"]
 sweep.Sweep.seeds = [0, 1, 2]
-sweep.Sweep.ablations = {{"none": [], "deep": ["SharedBottom.hidden_units=[8, 8]"]}}
+sweep.Sweep.ablations = {{"none": [], "deep": ["DenseLayers.hidden_units=[8, 8]"]}}
 """
 OUTPUTS = [f"runs/mine/{name}" for name in ("table2.md", "table2.html", "table2.csv", "table.csv")]
 

@@ -338,10 +338,10 @@ SWEEP = Sweep(
   learning_rates=[0.1],
   seeds=list(range(10)),
   ablations={
-    "no_dcn": ["SharedBottom.num_cross_layers=0"],
+    "no_dcn": ["SharedBottom.blocks=[@DenseLayers()]"],
     "unchanged": [],
-    "small_layers": ["SharedBottom.hidden_units=[512, 512]"],
-    "wide": ["SharedBottom.hidden_units=[4096]"],
+    "small_layers": ["DenseLayers.hidden_units=[512, 512]"],
+    "wide": ["DenseLayers.hidden_units=[4096]"],
   },
 )
 COUNTS = {"no_dcn": 3, "unchanged": 10, "small_layers": 9, "wide": 10}
@@ -411,7 +411,10 @@ def test_an_ablation_that_is_not_finished_has_no_figure_and_counts_as_a_comparis
   [
     ({"learning_rates": [0.1, 0.2]}, "s: Table 3 needs .*; got 8 settings, 1 of the 4 ablations"),
     ({"methods": ["naive", "gc"]}, "got 8 settings"),
-    ({"ablations": {"a": ["SharedBottom.num_cross_layers=0"]}}, "got 1 settings, 0 of the 1 abl"),
+    (
+      {"ablations": {"a": ["Model.width_scale=0.5"]}},
+      "got 1 settings, 0 of the 1 abl",
+    ),
     ({"ablations": {"a": [], "b": []}}, "two trials are"),
   ],
 )

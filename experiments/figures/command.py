@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from experiments.figures import comparison, dynamics, moments
 from experiments.figures.moments import Moments
 from ranking import quiet
-from ranking.stability.divergence import DivergenceMonitor
+from ranking.stability.divergence import DivergenceRule
 from ranking.sweeps import command as sweep
 from ranking.sweeps import results, series
 from ranking.sweeps.figures import style
@@ -111,7 +111,7 @@ def figures_of_dynamics(runs: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
 def latest_to_diverge(runs: pd.DataFrame) -> tuple[Path, Moments]:
   """The run that learned for longest before it diverged, and its steps a, b and c.
 
-  One that was lost for `DivergenceMonitor.patience` steps comes before those that the log's end
+  One that was lost for `DivergenceRule.patience` steps comes before those that the log's end
   cut short, which show no more than that they may be lost.
   """
   found, seen_out, why = {}, {}, "none diverged"
@@ -119,7 +119,7 @@ def latest_to_diverge(runs: pd.DataFrame) -> tuple[Path, Moments]:
     try:
       steps = series.steps(run)
       found[run] = moments.find(steps)
-      seen_out[run] = found[run].c + DivergenceMonitor.patience <= steps.step.max()
+      seen_out[run] = found[run].c + DivergenceRule.patience <= steps.step.max()
     except SeriesError as error:
       why = f"{run}: {error}"
   if not found:
@@ -183,7 +183,7 @@ def _curve(run: Path) -> dynamics.Curve:
 
 def _highest_jump(run: Path) -> float:
   """Of the relative loss, once a jump can be told from learning."""
-  return float(series.steps(run).relative_loss[DivergenceMonitor.history :].max())
+  return float(series.steps(run).relative_loss[DivergenceRule.history :].max())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from experiments.findings.log import Log, NotRun
 from experiments.findings.rule import Judgement, Rule, judge
-from ranking.training.result import write_atomically
+from ranking.files import write_atomically
 
 FIELDS = ("rule", "verdict", "evidence")
 

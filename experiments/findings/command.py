@@ -16,11 +16,11 @@ from experiments.findings.archive import Archive
 from experiments.findings.log import Log
 from experiments.findings.rule import Judgement, Rule, Verdict
 from experiments.findings.rules import RULES
+from ranking.files import write_atomically
 from ranking.sweeps import command as sweep
 from ranking.sweeps.search import Search
 from ranking.sweeps.series import SeriesError
 from ranking.sweeps.sweep import Sweep, SweepError
-from ranking.training.result import write_atomically
 
 
 class Judged(NamedTuple):

@@ -13,7 +13,7 @@ from pathlib import Path
 from experiments.report import page as report
 from experiments.report.fragments import ReportError
 from experiments.report.page import Sources
-from ranking.training.result import write_atomically
+from ranking.files import write_atomically
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,63 +1,63 @@
-"""Reports what a day store holds, day by day: python -m ranking.commands.data_report --store=folder
+"""Says what a prepared log holds, day by day: positives, missing and unseen values, drift.
 
-Writes report.md and its pictures to --out (by default the folder "report" of the store), and prints
-the warnings. Exit code 2 if the store cannot be read.
+  ranking data-report --data=kuairand --raw=KuaiRand-Pure
+  ranking data-report --store=data/store/kuairand/…
+
+Takes what prepare takes, and prepares the log if need be; or the folder of a store. Writes
+report.md and its pictures to --out, and prints the warnings.
 """
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-from absl import app, flags
 
-from ranking import quiet
+from ranking.commands.run_arguments import add_run_arguments, read_log
+from ranking.data import report
+from ranking.data.prepare import prepare
+from ranking.data.report import Report
+from ranking.data.store import DayStore
 from ranking.tasks import KINDS
+from ranking.training.console import Console
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-with quiet.native_stderr():
-  from ranking.data import report
-  from ranking.data.report import Report
-  from ranking.data.schema import DataError
-  from ranking.data.store import DayStore
-
-_STORE = flags.DEFINE_string("store", None, "Folder of a day store; prepare_data prints it last.")
-_OUT = flags.DEFINE_string("out", None, 'Where to write; by default "report" in the store.')
 BLUE, ORANGE = "#0072B2", "#D55E00"  # colour-blind safe
 
 
-def main(_argv: list[str]) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments of this command."""
+  add_run_arguments(parser)
+  parser.add_argument("--store", type=Path, help="folder of a day store, in place of a log")
+  parser.add_argument("--out", type=Path, help='where to write; "report" in the store if not given')
+
+
+def run(given: argparse.Namespace) -> int:
   """Measures, draws and writes."""
-  if not _STORE.value:
-    print(
-      "error: name a day store: --store=folder; make prepare prints its folder", file=sys.stderr
-    )
-    return 2
-  directory = Path(_STORE.value)
-  out = Path(_OUT.value) if _OUT.value else directory / "report"
-  try:
-    opened = DayStore(directory)
-    measured = report.measure(opened.schema, [*opened.train_days, opened.eval_day])
-    out.mkdir(parents=True, exist_ok=True)
-    pictures = {}
-    for caption, name, draw in PICTURES:
-      figure = draw(measured)
-      figure.savefig(out / name, dpi=110)
-      plt.close(figure)
-      pictures[caption] = name
-    (out / "report.md").write_text(report.to_markdown(opened.card, measured, pictures))
-  except DataError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-  except OSError as error:
-    print(f"error: {error.filename}: {error.strerror}; give --out a folder", file=sys.stderr)
-    return 2
+  opened = DayStore(given.store) if given.store else prepare_log(given)
+  out = given.out or opened.directory / "report"
+  measured = report.measure(opened.schema, [*opened.train_days, opened.eval_day])
+  out.mkdir(parents=True, exist_ok=True)
+  pictures = {}
+  for caption, name, draw in PICTURES:
+    figure = draw(measured)
+    figure.savefig(out / name, dpi=110)
+    plt.close(figure)
+    pictures[caption] = name
+  (out / "report.md").write_text(report.to_markdown(opened.card, measured, pictures))
   for line in report.warnings(measured):
     print(f"warning: {line}")
   print(out / "report.md")
   return 0
+
+
+def prepare_log(given: argparse.Namespace) -> DayStore:
+  """The store of the log that the arguments say."""
+  log = read_log(given)
+  root = Path(log.store_directory)
+  return prepare(log.source, root, Console(), log.lookback, log.without_last_days)
 
 
 def _rows_and_labels(measured: Report) -> Any:
@@ -129,7 +129,3 @@ PICTURES = (
   ("Drift of each feature, day by day", "drift.png", _drift),
   ("Missing, rare and unseen values, day by day", "shares.png", _shares),
 )
-
-
-if __name__ == "__main__":
-  app.run(main)

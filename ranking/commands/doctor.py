@@ -1,8 +1,9 @@
-"""Checks what training needs, a line each with its cure: python -m ranking.commands.doctor
+"""Checks what training needs, a line each with its cure.
 
 Exit code 2 if something is wrong that training cannot do without.
 """
 
+import argparse
 import os
 import shutil
 import sys
@@ -14,8 +15,14 @@ ENOUGH_MEMORY_GB = {"proxy": 2, "paper": 6}
 ENOUGH_DISK_GB = 5
 
 
-def main() -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Takes none."""
+  del parser
+
+
+def run(given: argparse.Namespace) -> int:
   """Prints the checks; returns the exit code."""
+  del given
   checks = [_python(), _keras(), _devices(), _memory(), _disk(), _stores(), _raw_data()]
   for verdict, what, cure in checks:
     print(f"{verdict:4}  {what}" + (f"\n      cure: {cure}" if cure else ""))
@@ -93,7 +100,3 @@ def _raw_data() -> Check:
     return "ok", f"raw data for tests in {folder}: {names}", ""
   cure = "optional: export RANKING_RAW_DATA=folder of KuaiRand-Pure/, KuaiRec/, ml-latest-small/"
   return "note", "no raw data for tests", cure
-
-
-if __name__ == "__main__":
-  sys.exit(main())

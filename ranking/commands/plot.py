@@ -1,50 +1,50 @@
-"""Draws runs over each other: python -m ranking.commands.plot runs/naive runs/clippy --out=a.png
+"""Draws runs over each other, while they train or afterwards.
 
-Three panels over the steps: the loss relative to the best constant predictor, the AUC of the first
-binary task on day N, and the smallest clipping factor of any variable.
+  ranking plot runs/naive runs/clippy --out=curves.png
+
+Three panels over the steps: the loss relative to the best constant predictor, the headline figure
+of day N, and the smallest clipping factor of any variable.
 """
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import pandas as pd
-from absl import app, flags
 
 from ranking.sweeps import series
 from ranking.sweeps.figures import style
+from ranking.tasks import KINDS
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-_OUT = flags.DEFINE_string("out", "curves.png", "Where the picture is written.")
 COLOURS = tuple(line["color"] for line in style.LINES)
 
 
-def main(argv: list[str]) -> int:
-  """Draws; exit code 2 if a run directory cannot be read."""
-  directories = [Path(argument) for argument in argv[1:]]
-  if not directories:
-    print("error: name at least one run directory", file=sys.stderr)
-    return 2
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the arguments of this command."""
+  parser.add_argument("runs", nargs="+", type=Path, help="run directories")
+  parser.add_argument(
+    "--out", type=Path, default=Path("curves.png"), help="the picture's path (%(default)s)"
+  )
+
+
+def run(given: argparse.Namespace) -> int:
+  """Draws."""
   figure, panels = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
-  for directory, colour in zip(directories, COLOURS * len(directories), strict=False):
-    try:
-      steps, evaluations = series.steps(directory), series.evaluations(directory)
-    except series.SeriesError as error:
-      print(f"error: {error}", file=sys.stderr)
-      return 2
+  for directory, colour in zip(given.runs, COLOURS * len(given.runs), strict=False):
+    steps, evaluations = series.steps(directory), series.evaluations(directory)
     _draw(panels, directory.name, colour, steps, evaluations)
   panels[0].axhline(1.0, color="black", linewidth=0.8, linestyle=":")
   panels[0].set(title="loss / best constant's loss", xlabel="step", yscale="log")
-  panels[1].axhline(0.5, color="black", linewidth=0.8, linestyle=":")
   panels[1].set(xlabel="step")
   panels[2].set(title="smallest clipping factor", xlabel="step", yscale="log")
   panels[0].legend(frameon=False)
-  Path(_OUT.value).parent.mkdir(parents=True, exist_ok=True)
-  figure.savefig(_OUT.value, dpi=150)
-  print(_OUT.value)
+  given.out.parent.mkdir(parents=True, exist_ok=True)
+  figure.savefig(given.out, dpi=150)
+  print(given.out)
   return 0
 
 
@@ -54,12 +54,8 @@ def _draw(
   smoothed = series.running_median(steps.relative_loss)
   panels[0].plot(steps.step, steps.relative_loss, color=colour, alpha=0.25, linewidth=0.8)
   panels[0].plot(steps.step, smoothed, color=colour, label=name)
-  task = evaluations.task[evaluations.kind == "binary"].iloc[0]
+  task, measure = evaluations.task.iloc[0], KINDS[evaluations.kind.iloc[0]].measure
   known = evaluations[evaluations.task == task].dropna(subset="value")
   panels[1].plot(known.step, known.value, color=colour, marker="o", markersize=3)
-  panels[1].set_title(f"{task} AUC on day N")
+  panels[1].set_title(f"{task} {measure.title} on day N")
   panels[2].plot(steps.step, steps.clipping_factor, color=colour, linewidth=0.8)
-
-
-if __name__ == "__main__":
-  app.run(main)

@@ -9,12 +9,13 @@ from typing import Any, Literal, Protocol
 import pandas as pd
 
 from ranking.array import Array
+from ranking.errors import InputError
 from ranking.nearest import nearest
 from ranking.tasks import LabelStatistics, Task
 
 
-class DataError(ValueError):
-  """Bad input data: the message is one line that names the thing, what it got and the cure."""
+class DataError(InputError):
+  """Bad input data."""
 
 
 @dataclasses.dataclass(frozen=True)

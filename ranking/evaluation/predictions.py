@@ -9,7 +9,7 @@ import numpy as np
 
 from ranking.array import Array
 from ranking.data.store import DayStore
-from ranking.training.result import atomically
+from ranking.files import atomically
 
 FILE = "predictions.npz"
 

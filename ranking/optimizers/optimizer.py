@@ -19,6 +19,7 @@ import tf_keras
 
 from ranking.optimizers.clipping import AdaptiveGradientClipping, Clip, Measures, Memory, NoClip
 from ranking.optimizers.directions import Direction, Slots
+from ranking.optimizers.settings import ThresholdError
 
 Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices
 
@@ -34,6 +35,48 @@ class Decision(NamedTuple):
   memory: Memory  # of its clip, after the step
   rate: tf.Tensor  # η
   step: tf.Tensor  # its number, 1 for the first
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+  """Describes a ClippedOptimizer: all of its arguments but the learning rate, which see there.
+
+  Raises ThresholdError for an argument that it cannot have.
+  """
+
+  direction: Direction
+  clip: Clip
+  accumulate: Literal["clipped", "original"] = "clipped"
+  exclude: str = "embedding"
+  scope: Literal["layer", "global"] = "layer"
+
+  def __post_init__(self) -> None:
+    for kind, made, wanted in (
+      ("direction", self.direction, Direction),
+      ("clip", self.clip, Clip),
+    ):
+      if not isinstance(made, wanted):
+        raise ThresholdError(f"{kind} is {made!r}; make it a {wanted.__name__.lower()}, an object")
+    for name, known in (("accumulate", ("clipped", "original")), ("scope", ("layer", "global"))):
+      if getattr(self, name) not in known:
+        raise ThresholdError(
+          f'{name} is {getattr(self, name)!r}; make it "{known[0]}" or "{known[1]}"'
+        )
+    of_units = isinstance(self.clip, AdaptiveGradientClipping) and self.clip.unit != "layer"
+    if self.scope == "global" and of_units:
+      raise ThresholdError('scope="global" needs norms of whole variables; give AGC unit="layer"')
+    try:
+      re.compile(self.exclude)
+    except (re.error, TypeError) as error:
+      raise ThresholdError(f"exclude is {self.exclude!r}, which is no pattern ({error})") from error
+
+  def build(
+    self, learning_rate: float | tf_keras.optimizers.schedules.LearningRateSchedule
+  ) -> "ClippedOptimizer":
+    """The optimizer with this learning rate."""
+    return ClippedOptimizer(
+      self.direction, self.clip, learning_rate, self.accumulate, self.exclude, self.scope
+    )
 
 
 @tf_keras.saving.register_keras_serializable("ranking")
@@ -65,19 +108,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     scope: Literal["layer", "global"] = "layer",
     name: str = "ClippedOptimizer",
   ):
-    for kind, made, wanted in (("direction", direction, Direction), ("clip", clip, Clip)):
-      if not isinstance(made, wanted):
-        raise ValueError(f"{kind} is {made!r}; make it a {wanted.__name__.lower()}, an object")
-    if accumulate not in ("clipped", "original"):
-      raise ValueError(f'accumulate is {accumulate!r}; make it "clipped" or "original"')
-    if scope not in ("layer", "global"):
-      raise ValueError(f'scope is {scope!r}; make it "layer" or "global"')
-    if scope == "global" and isinstance(clip, AdaptiveGradientClipping) and clip.unit != "layer":
-      raise ValueError('scope="global" needs norms of whole variables; give AGC unit="layer"')
-    try:
-      re.compile(exclude)
-    except re.error as error:
-      raise ValueError(f"exclude is {exclude!r}, which is no pattern ({error})") from error
+    OptimizerSettings(direction, clip, accumulate, exclude, scope)  # refuses what is none
     super().__init__(name=name, weight_decay=None)  # decay belongs to the direction
     self._learning_rate = self._build_learning_rate(learning_rate)
     self.direction = direction

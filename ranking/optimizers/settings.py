@@ -3,11 +3,13 @@
 import dataclasses
 from typing import Any
 
+from ranking.errors import InputError
+
 SHARES = ("decay", "momentum", "beta_1", "beta_2")  # of the past in an average
 
 
-class ThresholdError(ValueError):
-  """A number of a clip or a direction out of its range: one line with the cure."""
+class ThresholdError(InputError):
+  """A number of a clip or a direction is out of its range."""
 
 
 def check(settings: Any) -> None:

@@ -25,16 +25,22 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ranking.errors import InputError
+
 Status = Literal["ok", "micro_diverged", "diverged"]
 SMOOTHED_OVER = 15  # steps
 BLOWN_UP = 1.1  # a smoothed relative loss that slow learning does not explain
 
 
-@dataclasses.dataclass
-class DivergenceMonitor:
-  """Watches one run. Its attributes are its whole state, so it can be saved and resumed.
+class RuleError(InputError):
+  """A number of the rule is out of its range."""
 
-  Args:
+
+@dataclasses.dataclass(frozen=True)
+class DivergenceRule:
+  """By which numbers a run is judged.
+
+  Attributes:
     margin: how far below 1 the smoothed relative loss must be to count as learning.
     patience: steps in a row that must be lost before the run is.
     grace: steps that a run whose loss has blown up may take to get below for the first time.
@@ -49,6 +55,27 @@ class DivergenceMonitor:
   jump: float = 8.0
   history: int = 50
   max_skipped: int = 10
+
+  def __post_init__(self) -> None:
+    for name in ("margin", "jump"):
+      value = getattr(self, name)
+      if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise RuleError(f"DivergenceMonitor.{name} is {value!r}; make it a number, 0 or more")
+    if self.margin >= 1:
+      raise RuleError(
+        f"DivergenceMonitor.margin is {self.margin!r}; make it less than 1, which is a loss of 0"
+      )
+    for name in ("patience", "grace", "history", "max_skipped"):
+      value = getattr(self, name)
+      if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise RuleError(f"DivergenceMonitor.{name} is {value!r}; make it a whole number, 1 or more")
+
+
+@dataclasses.dataclass
+class DivergenceMonitor:
+  """Watches one run by a rule. Its other attributes are its whole state, to be saved."""
+
+  rule: DivergenceRule = dataclasses.field(default_factory=DivergenceRule)
 
   diverged_at_step: int | None = None
   micro_divergences: list[int] = dataclasses.field(default_factory=list)
@@ -67,7 +94,7 @@ class DivergenceMonitor:
     """Counts a step that was skipped because it was not finite; returns the verdict so far."""
     self.skipped_steps += 1
     self.skipped_since = self.skipped_since or step
-    if step - self.skipped_since + 1 >= self.max_skipped:
+    if step - self.skipped_since + 1 >= self.rule.max_skipped:
       self.give_up(self.skipped_since)
     return self.status
 
@@ -84,7 +111,7 @@ class DivergenceMonitor:
     relative = loss / constant_loss
     self.latest = [*self.latest[1 - SMOOTHED_OVER :], relative]
     smoothed = float(np.median(self.latest))
-    lost = smoothed > 1.0 - self.margin or output_spread == 0.0
+    lost = smoothed > 1.0 - self.rule.margin or output_spread == 0.0
     if self.blown_up_at is None and (smoothed > BLOWN_UP or output_spread == 0.0):
       self.blown_up_at = step
     if not lost:
@@ -98,7 +125,8 @@ class DivergenceMonitor:
 
   def finish(self) -> Status:
     """The verdict at the end of training."""
-    least = 0 if self.been_below else self.patience if self.blown_up_at is not None else self.grace
+    rule = self.rule
+    least = 0 if self.been_below else rule.patience if self.blown_up_at is not None else rule.grace
     if self.diverged_at_step is None and self.lost_since is not None and self.steps >= least:
       self.diverged_at_step = self.lost_since
     if self.diverged_at_step is None:
@@ -119,13 +147,13 @@ class DivergenceMonitor:
     return "micro_diverged" if self.micro_divergences else "ok"
 
   def state(self) -> dict[str, Any]:
-    """As JSON; `DivergenceMonitor(**state)` goes on from it."""
-    return dataclasses.asdict(self)
+    """As JSON, without the rule; `DivergenceMonitor(rule, **state)` goes on from it."""
+    return {name: value for name, value in dataclasses.asdict(self).items() if name != "rule"}
 
   def _is_over(self, lost_steps: int) -> bool:
     if self.been_below:
-      return lost_steps >= self.patience
-    return self.blown_up_at is not None and lost_steps >= self.grace
+      return lost_steps >= self.rule.patience
+    return self.blown_up_at is not None and lost_steps >= self.rule.grace
 
   def _come_back(self, step: int) -> None:
     """A step that is not lost ends a blow-up, which counts unless the run was only starting."""
@@ -133,28 +161,28 @@ class DivergenceMonitor:
     self.been_below, self.blown_up_at = True, None
     if blown_up_at is None or self.jumped_at is not None:  # a jump says itself how it ended
       return
-    slow = 1 < blown_up_at <= step - self.patience
+    slow = 1 < blown_up_at <= step - self.rule.patience
     latest = max(self.micro_divergences, default=-SMOOTHED_OVER)
     if (had_been_below or slow) and blown_up_at > latest + SMOOTHED_OVER:  # else it is that one
       self.micro_divergences.append(blown_up_at)
 
   def _watch_for_jumps(self, step: int, relative: float, lost: bool) -> None:
-    if len(self.calm) < self.history:
+    if len(self.calm) < self.rule.history:
       self.calm.append(relative)
       return
     median = float(np.median(self.calm))
     deviation = 1.4826 * float(np.median(np.abs(np.array(self.calm) - median)))
-    height = max(self.jump * deviation, 0.05 * median)
+    height = max(self.rule.jump * deviation, 0.05 * median)
     if self.jumped_at is None and relative > median + height:
       self.jumped_at = step
     elif self.jumped_at is not None and relative < median + 0.5 * height:
       self._end_jump(returned=True)
-    elif self.jumped_at is not None and not lost and step - self.jumped_at >= self.patience:
+    elif self.jumped_at is not None and not lost and step - self.jumped_at >= self.rule.patience:
       self._end_jump(returned=False)  # a new level, learnt from here
       self.calm.clear()
     self.lost_in_jump = self.jumped_at is not None and (self.lost_in_jump or lost)
     if self.jumped_at is None:
-      self.calm = [*self.calm[1 - self.history :], relative]
+      self.calm = [*self.calm[1 - self.rule.history :], relative]
 
   def _end_jump(self, returned: bool) -> None:
     """A jump that neither came back nor lost the run on its way is only a new level."""

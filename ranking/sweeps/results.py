@@ -17,9 +17,9 @@ from typing import Any
 
 import pandas as pd
 
+from ranking.files import atomically, write_atomically
 from ranking.sweeps.sweep import SweepError, settings
 from ranking.tasks import KINDS
-from ranking.training.result import atomically, write_atomically
 
 COLUMNS = {
   "sweep": "string",

@@ -23,10 +23,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ranking.files import write_atomically
 from ranking.sweeps.progress import SweepProgress
 from ranking.sweeps.sweep import SweepError, Trial
 from ranking.training.interrupt import signals
-from ranking.training.result import write_atomically
 
 ATTEMPTS = 2
 LOOK_EVERY_SECONDS = 0.1

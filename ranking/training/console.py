@@ -1,8 +1,10 @@
-"""What a person sees of a run: tables before step 1 and after the last, progress between them."""
+"""What a person sees of a command that takes long: lines, tables, and progress."""
 
 import contextlib
+import os
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import rich.box
@@ -11,19 +13,33 @@ import rich.markup
 import rich.progress
 import rich.table
 
-from ranking.tasks import KINDS
-
 LINE_EVERY_SECONDS = 10.0  # where there is no terminal to draw a bar on
+
+
+class _Output(rich.console.Console):
+  """Rich's console, which would end the process where nobody reads what it prints."""
+
+  is_closed = False
+
+  def on_broken_pipe(self) -> None:
+    """Prints to nowhere from now on."""
+    self.is_closed = True
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Console:
   """Prints to standard output: bars on a terminal, plain lines elsewhere."""
 
   def __init__(self) -> None:
-    self._rich = rich.console.Console(highlight=False, soft_wrap=True)
+    self._rich = _Output(highlight=False, soft_wrap=True)
     self.interactive = self._rich.is_terminal
     if not self.interactive:
       self._rich.width = 120
+
+  @property
+  def is_closed(self) -> bool:
+    """Whether nobody reads the output any more, as after `… | head` has seen enough."""
+    return self._rich.is_closed
 
   def say(self, line: str) -> None:
     """One line."""
@@ -112,40 +128,3 @@ class Progress:
       self._line_at = now
       left = (now - self._started) / max(step - self._first, 1) * (self._total - step)
       self._console.say(f"step {step}/{self._total}, {text}, {left:.0f} s left")
-
-
-def evaluation_line(step: int, day: str, metrics: Mapping[str, Mapping[str, Any]]) -> str:
-  """One evaluation in one line."""
-  parts = []
-  for task, entry in metrics.items():
-    measure = KINDS[entry["kind"]].measure
-    value = entry[measure.name]
-    parts.append(f"{task} {measure.title} {'n/a' if value is None else f'{value:.4f}'}")
-  return f"step {step}, day N ({day}): " + ", ".join(parts)
-
-
-EVALUATION_COLUMNS = (
-  *("task", "measure", "value", "95 % interval", "rows", "positives", "calibration"),
-  "non-finite",
-)
-
-
-def evaluation_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
-  """Rows of the final table, a task each, with `EVALUATION_COLUMNS`."""
-  rows = []
-  for task, entry in metrics.items():
-    measure = KINDS[entry["kind"]].measure
-    value, interval = entry[measure.name], entry["ci95"]
-    rows.append(
-      [
-        task,
-        measure.title,
-        "n/a" if value is None else f"{value:.4f}",
-        "" if interval is None else f"{interval[0]:.4f} … {interval[1]:.4f}",
-        entry["rows"],
-        f"{entry['positives']:,}" if entry.get("positives") is not None else "",
-        "n/a" if entry["calibration"] is None else f"{entry['calibration']:.3f}",
-        entry["nonfinite"],
-      ]
-    )
-  return rows

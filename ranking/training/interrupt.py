@@ -1,5 +1,5 @@
-"""SIGTERM and SIGINT as a wish to stop: the first is granted after the current call, with a
-checkpoint; the second ends the process at once.
+"""SIGTERM, SIGINT and SIGHUP (a closed terminal) as a wish to stop: the first is granted after the
+current call, with a checkpoint; the second ends the process at once.
 
 Two that come together are one wish, as where a scheduler asks every process of a job to stop and a
 sweep then asks its runs as well.
@@ -8,11 +8,13 @@ sweep then asks its runs as well.
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 
 EXIT_CODE = 143
 ONE_WISH_SECONDS = 1.0
+WISHES = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @contextlib.contextmanager
@@ -26,9 +28,19 @@ def signals() -> Iterator[Callable[[], bool]]:
       os._exit(EXIT_CODE)
     received.append(now)
 
-  old = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+  old = {number: signal.signal(number, handle) for number in WISHES}
   try:
     yield lambda: bool(received)
   finally:
     for number, handler in old.items():
       signal.signal(number, handler)
+
+
+def say(line: str) -> None:
+  """Prints a last line, to the error stream where nobody reads the output any more."""
+  try:
+    print(line, flush=True)
+  except OSError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError):
+      print(line, file=sys.stderr, flush=True)

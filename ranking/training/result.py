@@ -1,19 +1,64 @@
 """result.json: the one-row outcome of a run, with what is needed to make it again."""
 
-import contextlib
-import math
-import os
+import json
 import platform
 import resource
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ranking.files import plain, write_atomically
+from ranking.training.run import Run
+from ranking.training.state import State
+
 PACKAGES = ("tensorflow", "tf-keras", "tensorflow-recommenders", "numpy")
+
+
+def result_of(run: Run, state: State, figures: Mapping[str, Any]) -> dict[str, Any]:
+  """The content of result.json.
+
+  Args:
+    run: that has come to its end.
+    state: where it ended.
+    figures: of day N, "metrics" and "metrics_by".
+  """
+  settings, store, monitor = run.settings, run.store, state.monitor
+  training, names = settings.training, settings.names
+  return {
+    "status": monitor.status,
+    "diverged_at_step": monitor.diverged_at_step,
+    "micro_divergences": monitor.micro_divergences,
+    "skipped_steps": monitor.skipped_steps,
+    "model": names.model_name,
+    "method": names.method_name,
+    "learning_rate": training.learning_rate,
+    "learning_rate_multiplier": training.learning_rate_multiplier,
+    "seed": training.seed,
+    "dataset": settings.log.source.name,
+    "store": str(store.directory),
+    "scale": names.scale_name,
+    "train_days": list(store.schema.day_names[:-1]),
+    "eval_day": store.eval_day.name,
+    "window_hours": training.window,
+    "batch_size": training.batch_size,
+    "steps": state.step,
+    "parameters": run.network.parameter_counts(),
+    **figures,
+    "settings": settings.identity(),
+    "examples_per_second": round(state.speed.examples_per_second, 1),
+    "seconds": round(state.seconds, 1),
+    **surroundings(),
+  }
+
+
+def write_result(directory: Path, result: Mapping[str, Any]) -> None:
+  """Writes result.json, whole or not at all: a folder that has one is finished."""
+  text = json.dumps(plain(dict(result)), indent=1, allow_nan=False)
+  write_atomically(directory / "result.json", text + "\n")
 
 
 def surroundings() -> dict[str, Any]:
@@ -21,49 +66,15 @@ def surroundings() -> dict[str, Any]:
   return {
     "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-    "command": shlex.join(["python", "-m", "ranking.main", *sys.argv[1:]]),
+    "command": shlex.join(["python", "-m", "ranking", *sys.argv[1:]]),
     "git_commit": _git_commit(),
   }
 
 
-def plain(value: Any) -> Any:
-  """For JSON, which has no NaN: a non-finite number becomes text ("nan", "inf")."""
-  if isinstance(value, float) and not math.isfinite(value):
-    return str(value)
-  if isinstance(value, dict):
-    return {key: plain(entry) for key, entry in value.items()}
-  return value
-
-
-@contextlib.contextmanager
-def atomically(path: Path) -> Iterator[Path]:
-  """Where to write a file that is then either whole or not there."""
-  # Processes may write the same file, as the shards of a sweep that end together do.
-  partial = path.with_name(f".{path.name}.partial-{platform.node()}-{os.getpid()}")
-  try:
-    yield partial
-    partial.replace(path)
-  finally:
-    partial.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, text: str) -> None:
-  """Writes a file that is either whole or not there."""
-  with atomically(path) as partial:
-    partial.write_text(text)
-
-
 def _git_commit() -> str | None:
   """The checked-out commit, with "-dirty" if tracked files differ from it; None outside a clone."""
-  command = [
-    "git",
-    "-C",
-    str(Path(__file__).parent),
-    "describe",
-    "--always",
-    "--dirty",
-    "--abbrev=40",
-  ]
+  folder = str(Path(__file__).parent)
+  command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"]
   try:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
   except (OSError, subprocess.CalledProcessError):

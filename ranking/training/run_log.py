@@ -16,17 +16,31 @@ import fcntl
 import json
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from ranking.data.schema import DataError
+from ranking.files import naming, plain
+from ranking.settings import SettingError
 from ranking.tasks import KINDS
-from ranking.training.result import plain
 
 SERIES = ("metrics", "evals", "health")
+
+
+def open_run_log(directory: Path) -> "RunLog":
+  """The log of a run directory. Raises SettingError if another process trains there."""
+  try:
+    return RunLog(directory)
+  except BlockingIOError as error:
+    raise SettingError(
+      f"another process trains in {directory}; wait for it, or give RUN another folder"
+    ) from error
 
 
 class RunLog:
@@ -49,7 +63,8 @@ class RunLog:
       fcntl.flock(self._files["metrics"], fcntl.LOCK_EX | fcntl.LOCK_NB)
       opened.pop_all()
     self._evaluated_at: float = 0  # step
-    self._tensorboard = tf.summary.create_file_writer(str(directory / "tensorboard"))
+    # Its plain writer: tf.summary makes a constant of every value, which the process never frees.
+    self._tensorboard = EventFileWriter(str(directory / "tensorboard"))
 
   def rewind(self, step: int) -> None:
     """Forgets what was written after `step`, so that a resumed run repeats nothing.
@@ -68,8 +83,9 @@ class RunLog:
           if at > step:
             break
         except (ValueError, KeyError, TypeError) as error:
-          path = self.directory / f"{name}.jsonl"
-          raise DataError(f"{path} is damaged at byte {kept}; remove it to go on") from error
+          raise DataError(
+            f"{self._path(name)} is damaged at byte {kept}; remove it to go on"
+          ) from error
         kept += len(line.encode())
         self._evaluated_at = at if name == "evals" else self._evaluated_at
       file.truncate(kept)
@@ -78,10 +94,8 @@ class RunLog:
     """Writes measured steps; the last of them also goes to TensorBoard."""
     for row in rows:
       self._append("metrics", row)
-    with self._tensorboard.as_default():
-      for name, value in rows[-1].items():
-        if isinstance(value, float):
-          tf.summary.scalar(f"train/{name}", value, step=rows[-1]["step"])
+    last = {f"train/{name}": v for name, v in rows[-1].items() if isinstance(v, float)}
+    self._draw(rows[-1]["step"], last)
 
   def health(
     self,
@@ -92,9 +106,7 @@ class RunLog:
     """Writes the clipping factor of each variable at one step, and what was observed of it."""
     observed = {"observations": observations} if observations else {}
     self._append("health", {"step": step, "clipping_factors": clipping_factors, **observed})
-    with self._tensorboard.as_default():
-      for name, value in clipping_factors.items():
-        tf.summary.scalar(f"clipping_factor/{name}", value, step=step)
+    self._draw(step, {f"clipping_factor/{name}": v for name, v in clipping_factors.items()})
 
   def evaluation(self, step: int, day: str, metrics: Mapping[str, Mapping[str, Any]]) -> None:
     """Writes one evaluation of day N; of a step once, though a resumed run may make it again."""
@@ -102,17 +114,17 @@ class RunLog:
       return
     self._evaluated_at = step
     self._append("evals", {"step": step, "day": day, "metrics": metrics})
-    with self._tensorboard.as_default():
-      for task, entry in metrics.items():
-        for name in (KINDS[entry["kind"]].measure.name, "logloss", "calibration"):
-          if entry.get(name) is not None:
-            tf.summary.scalar(f"day_n/{task}/{name}", entry[name], step=step)
+    for task, entry in metrics.items():
+      names = (KINDS[entry["kind"]].measure.name, "logloss", "calibration")
+      known = {f"day_n/{task}/{n}": entry[n] for n in names if entry.get(n) is not None}
+      self._draw(step, known)
 
   def flush(self) -> None:
     """Everything written so far reaches the disk, so that a checkpoint is never ahead of it."""
-    for file in self._files.values():
-      file.flush()
-      os.fsync(file.fileno())
+    for name, file in self._files.items():
+      with naming(self._path(name)):
+        file.flush()
+        os.fsync(file.fileno())
     self._tensorboard.flush()
 
   def __enter__(self) -> "RunLog":
@@ -125,4 +137,14 @@ class RunLog:
     self._tensorboard.close()
 
   def _append(self, series: str, row: Mapping[str, Any]) -> None:
-    self._files[series].write(json.dumps(plain(row), allow_nan=False) + "\n")
+    with naming(self._path(series)):
+      self._files[series].write(json.dumps(plain(row), allow_nan=False) + "\n")
+
+  def _draw(self, step: int, values: Mapping[str, float]) -> None:
+    """Scalars for TensorBoard."""
+    scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+    event = Event(step=step, wall_time=time.time(), summary=Summary(value=scalars))
+    self._tensorboard.add_event(event)
+
+  def _path(self, series: str) -> Path:
+    return self.directory / f"{series}.jsonl"

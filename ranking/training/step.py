@@ -1,23 +1,31 @@
 """The compiled training step."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ranking.models.shared_bottom import SharedBottom
+from ranking.models.network import Network
 from ranking.optimizers.clipping import Clip
 from ranking.optimizers.observation import Observation, observe
 from ranking.optimizers.optimizer import ClippedOptimizer
 from ranking.stability import health
 
-# (iterator, steps, observing) -> (float32 [steps, 6 + T] health vectors, bool: all weights are
-# finite, observations of the last step if observing, one per variable)
-Steps = Callable[[Iterator[Any], tf.Tensor, bool], tuple[tf.Tensor, tf.Tensor, list[Observation]]]
+
+class Taken(NamedTuple):
+  """What a call's steps measured."""
+
+  measured: tf.Tensor  # float32 [steps, 6 + T], the health vector of each step
+  factors: tf.Tensor  # float32 [clipped variables], the smallest σ of each in the last step
+  finite: tf.Tensor  # bool: all weights are finite
+  observations: list[Observation]  # of the last step, one per variable, if it was observed
+
+
+Steps = Callable[[Iterator[Any], tf.Tensor, bool], Taken]  # iterator, how many steps, observing
 
 
 def compile_steps(
-  model: SharedBottom,
+  model: Network,
   optimizer: ClippedOptimizer,
   strategy: tf.distribute.Strategy,
   shadows: Mapping[str, Clip],
@@ -43,6 +51,7 @@ def compile_steps(
     # Losses are shares of a global mean, so gradients of replicas are summed, never averaged.
     pairs = list(optimizer.aggregate_gradients(zip(gradients, variables, strict=True)))
     treated = optimizer.distinct([pairs[k] for k in clipped]) if clipped else []
+    # Before the weights move: an observation is of the step that is about to be taken.
     observations = observe(optimizer, pairs, shadows) if observing else []
     optimizer.apply_gradients(pairs, skip_gradients_aggregation=True, loss=loss)
     measured = health.measure(
@@ -57,9 +66,7 @@ def compile_steps(
     return measured, observations
 
   @tf.function
-  def steps(
-    data: Iterator[Any], count: tf.Tensor, observing: bool
-  ) -> tuple[tf.Tensor, tf.Tensor, list[Observation]]:
+  def steps(data: Iterator[Any], count: tf.Tensor, observing: bool) -> Taken:
     measured = tf.TensorArray(tf.float32, size=count)
     for k in tf.range(count - int(observing)):
       per_replica, _ = strategy.run(step, args=(next(data), False))
@@ -71,6 +78,8 @@ def compile_steps(
       observations = tf.nest.map_structure(  # the same on every replica
         lambda value: strategy.experimental_local_results(value)[0], observed
       )
-    return measured.stack(), health.all_finite(variables), observations
+    smallest = [tf.cast(factors[k], tf.float32) for k in clipped]
+    last = tf.stack(smallest) if smallest else tf.zeros([0])
+    return Taken(measured.stack(), last, health.all_finite(variables), observations)
 
   return steps

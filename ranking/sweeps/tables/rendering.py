@@ -3,8 +3,8 @@
 import html
 from pathlib import Path
 
+from ranking.files import write_atomically
 from ranking.sweeps.tables.document import Document, Entry, Table
-from ranking.training.result import write_atomically
 
 # Every rule is below the class, so that a page keeps its own looks.
 CSS = """

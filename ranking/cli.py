@@ -1,0 +1,93 @@
+"""The command `ranking`: one subcommand for each thing to do, each a module of ranking.commands.
+
+Exit codes: 0 finished; 1 some runs of a sweep failed; 2 bad settings or input; 3 stopped because
+the run diverged; 143 stopped by a signal, or because nobody reads the output, with a checkpoint.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from ranking import quiet
+from ranking.errors import InputError
+from ranking.nearest import nearest
+
+COMMANDS = {
+  "train": "train one model on a log, and evaluate it on the day that follows",
+  "prepare": "prepare the day store of a log, which train does itself when it is not there",
+  "data-report": "say what a prepared log holds, day by day",
+  "sweep": "run a grid of trainings, or search every method's best setting; write their tables",
+  "compare": "test the differences between every method of a sweep and one of them",
+  "join": "join the tables of sweeps that several machines shared",
+  "report": "put finished runs and sweeps on one HTML page",
+  "plot": "draw runs over each other",
+  "doctor": "check Python, Keras, devices, memory, disk and data",
+}
+
+
+class Parser(argparse.ArgumentParser):
+  """An argument parser whose errors are one line."""
+
+  def error(self, message: str) -> NoReturn:
+    """Ends the process with exit code 2."""
+    self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs a subcommand; returns the exit code.
+
+  Args:
+    arguments: of the command line, without the program's name; None = of this process.
+  """
+  given = list(sys.argv[1:] if arguments is None else arguments)
+  if not given or given[0] in ("-h", "--help"):
+    print(_help())
+    return 0 if given else 2
+  name, *rest = given
+  if name not in COMMANDS:
+    meant = nearest(name, list(COMMANDS))
+    print(f"error: no command {name!r}{meant}; see ranking --help", file=sys.stderr)
+    return 2
+  try:
+    with quiet.native_stderr():
+      command = importlib.import_module(f"ranking.commands.{name.replace('-', '_')}")
+    parser = Parser(
+      prog=f"ranking {name}",
+      description=command.__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+      allow_abbrev=False,
+    )
+    command.add_arguments(parser)
+    code: int = command.run(parser.parse_args(rest))
+    sys.stdout.flush()
+    return code
+  except InputError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  except BrokenPipeError:  # whoever reads the output has seen enough, as in `… | head`
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 143
+  except OSError as error:
+    where = f"{error.filename}: " if error.filename else ""
+    print(f"error: {where}{error.strerror or error}; see df -h and ls -l", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+  width = max(map(len, COMMANDS))
+  lines = [f"  {name:{width}}  {what}" for name, what in COMMANDS.items()]
+  return "\n".join(
+    [
+      "usage: ranking COMMAND [--help] …",
+      "",
+      "Train multitask ranking models that do not diverge, and compare the methods for it.",
+      "",
+      *lines,
+      "",
+      "ranking COMMAND --help says what a command takes. First: ",
+      "  ranking train --config=large_dcn_clippy.gin --scale=proxy",
+    ]
+  )

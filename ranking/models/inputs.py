@@ -1,0 +1,125 @@
+"""The inputs of a model: embeddings of ids, means of embeddings of bags, and dense features."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from ranking.array import Array
+from ranking.data.schema import Schema
+from ranking.models.layer_name import layer_name
+from ranking.models.part import Part
+from ranking.models.settings import ModelError, check_whole, least_width, scaled
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+  """What the body sees of a batch.
+
+  Attributes:
+    input_width: d, the width of x0. Embeddings fill what the dense features leave of it, so that
+      all logs have Table 1's parameter counts.
+    without_features: the model does not look at these; the others fill the input.
+  """
+
+  input_width: int = 1650
+  without_features: Sequence[str] = ()
+
+  def __post_init__(self) -> None:
+    check_whole("Inputs.input_width", self.input_width)
+    names = self.without_features
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+      raise ModelError(f"Inputs.without_features is {names!r}; make it a list of names of features")
+
+  def width(self, width_scale: float) -> int:
+    """d at a scale. Raises ModelError if that is no column."""
+    return scaled("Inputs.input_width", self.input_width, width_scale)
+
+  def build(self, schema: Schema, width_scale: float) -> "InputLayers":
+    """Makes the layers for a log. Raises ModelError if its features do not fit in d columns."""
+    try:
+      seen = schema.without_features(self.without_features)
+    except ValueError as error:
+      raise ModelError(f"Inputs.without_features: {error}") from error
+    width = self.width(width_scale)
+    dense = len(seen.of_kind("dense"))
+    embeddings = len(seen.features) - dense
+    if not embeddings:
+      raise ModelError(
+        f"no feature of {schema.dataset} has an embedding to fill the input; keep one in "
+        "Inputs.without_features"
+      )
+    if width < dense + embeddings:
+      raise ModelError(
+        f"{schema.dataset} has {dense} dense features and {embeddings} embeddings, and the input "
+        f"{width} columns at Model.width_scale {width_scale:g}; make Inputs.input_width "
+        f"{least_width(dense + embeddings, width_scale)} or more"
+      )
+    return InputLayers(schema, seen, embedding_widths(seen, width - dense))
+
+
+class InputLayers(Part):
+  """Maps a batch to x0, [b, d].
+
+  Args:
+    schema: of the batches.
+    seen: the same without the features that the model does not look at.
+    widths: of the embeddings, by name of feature.
+  """
+
+  def __init__(self, schema: Schema, seen: Schema, widths: dict[str, int]):
+    super().__init__()
+    self._schema = schema
+    self._embeddings = {
+      feature.name: tf_keras.layers.Embedding(
+        feature.vocabulary_size, widths[feature.name], name=f"embedding_{layer_name(feature.name)}"
+      )
+      for feature in (*seen.of_kind("categorical"), *seen.of_kind("bag"))
+    }
+    self._dense_columns = np.flatnonzero(
+      [feature in seen.features for feature in schema.of_kind("dense")]
+    )
+    self.width = sum(widths.values()) + len(self._dense_columns)
+
+  def call(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Embeddings, then means of bags, then dense features, all in the order of the schema."""
+    parts = []
+    for k, feature in enumerate(self._schema.of_kind("categorical")):
+      if feature.name in self._embeddings:
+        parts.append(self._embeddings[feature.name](batch["ids"][:, k]))
+    start = 0
+    for feature in self._schema.of_kind("bag"):
+      ids = batch["bags"][:, start : start + feature.length]
+      start += feature.length
+      if feature.name in self._embeddings:
+        parts.append(_mean_of_present(self._embeddings[feature.name](ids), ids))
+    dense = batch["dense"]
+    if len(self._dense_columns) < len(self._schema.of_kind("dense")):
+      dense = tf.gather(dense, self._dense_columns, axis=1)
+    return tf.concat([*parts, tf.cast(dense, parts[0].dtype)], axis=1)
+
+  def is_embedding(self, variable: tf.Variable) -> bool:
+    """Whether a variable is the table of one of the embeddings."""
+    return any(variable is layer.embeddings for layer in self._embeddings.values())
+
+
+def embedding_widths(schema: Schema, total: int) -> dict[str, int]:
+  """Splits `total` columns over the categorical features and bags, as the 4th root of their size.
+
+  Args:
+    schema: with at least one of them.
+    total: at least as many as they are; each gets one column or more.
+  """
+  features = (*schema.of_kind("categorical"), *schema.of_kind("bag"))
+  shares: Array = np.array([feature.vocabulary_size for feature in features]) ** 0.25
+  ends = np.round(np.cumsum(shares) / shares.sum() * (total - len(features))).astype(int)
+  widths = 1 + np.diff(ends, prepend=0)
+  return {feature.name: int(width) for feature, width in zip(features, widths, strict=True)}
+
+
+def _mean_of_present(vectors: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+  """[b, k], of vectors [b, length, k] whose id is not the padding 0; 0 where all are padding."""
+  present = tf.cast(ids != 0, vectors.dtype)[:, :, None]
+  return tf.reduce_sum(vectors * present, axis=1) / tf.maximum(tf.reduce_sum(present, axis=1), 1.0)

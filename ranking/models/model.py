@@ -1,0 +1,63 @@
+"""A model is a composition: inputs, a body that all tasks share, and a tower for each task."""
+
+import dataclasses
+import math
+
+import tf_keras
+
+from ranking.data.schema import Schema
+from ranking.models.bodies import Body
+from ranking.models.inputs import Inputs
+from ranking.models.network import Network
+from ranking.models.settings import ModelError
+from ranking.models.towers import Towers
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """Describes a model for any log; the paper's are Small, Large and Large+DCN (Table 1).
+
+  Raises ModelError when made if no such model can be built.
+
+  Attributes:
+    body: the layers between inputs and towers, such as SharedBottom.
+    inputs: which features it sees, and how wide the input is.
+    towers: the layers of each task.
+    width_scale: multiplies the widths of all layers; 1 is the paper's.
+  """
+
+  body: Body
+  inputs: Inputs = dataclasses.field(default_factory=Inputs)
+  towers: Towers = dataclasses.field(default_factory=Towers)
+  width_scale: float = 1.0
+
+  def __post_init__(self) -> None:
+    for name, kind, example in (
+      ("body", Body, "a body, such as @SharedBottom()"),
+      ("inputs", Inputs, "@Inputs()"),
+      ("towers", Towers, "@Towers()"),
+    ):
+      if not isinstance(getattr(self, name), kind):
+        raise ModelError(f"Model.{name} is {getattr(self, name)!r}; make it {example}")
+    scale = self.width_scale
+    is_number = isinstance(scale, (int, float)) and not isinstance(scale, bool)
+    if not (is_number and 0 < scale < math.inf):
+      raise ModelError(f"Model.width_scale is {scale!r}; make it a positive number")
+    # Built for no task and thrown away: a layer of no width is refused before a log is read.
+    self.inputs.width(scale)
+    self.body.build([], scale)
+    self.towers.build([], [], scale)
+
+  def build(self, schema: Schema) -> Network:
+    """Makes the network of a log, with all its variables.
+
+    Raises ModelError if the features of the log do not fit in its input.
+    """
+    tf_keras.backend.reset_uids()  # the layer within a Cross is named by a counter of the process
+    tasks = schema.tasks
+    return Network(
+      schema,
+      self.inputs.build(schema, self.width_scale),
+      self.body.build([task.name for task in tasks], self.width_scale),
+      self.towers.build(tasks, schema.label_statistics, self.width_scale),
+    )

@@ -1,0 +1,104 @@
+"""A model built for one log: its layers, its variables and its losses."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+import tf_keras
+
+from ranking.data.schema import Schema
+from ranking.models.inputs import InputLayers
+from ranking.models.towers import TowerLayers
+
+
+class Network(tfrs.Model):
+  """Predicts and loses; `Model.build` makes it.
+
+  Args:
+    schema: of the day store.
+    inputs: maps a batch to x0, [b, d].
+    body: maps x0 to a list of what each task's tower sees.
+    towers: maps these to float32 [b, T].
+
+  Attributes:
+    input_width: d.
+  """
+
+  def __init__(
+    self,
+    schema: Schema,
+    inputs: InputLayers,
+    body: tf_keras.layers.Layer,
+    towers: TowerLayers,
+  ):
+    super().__init__(name="network")
+    self.schema = schema
+    self.input_width = inputs.width
+    self._input_layers, self._body, self._towers = inputs, body, towers
+    self._build_variables()
+
+  def call(self, batch: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+    """float32 [b, T]: the output of each task, such as a logit or a value."""
+    del training  # nothing here differs between training and evaluation
+    return self._towers(self._body(self._input_layers(batch)))
+
+  def task_losses(self, batch: dict[str, tf.Tensor], outputs: tf.Tensor) -> tf.Tensor:
+    """float32 [T]: this replica's share of each task's mean loss over the global batch."""
+    return self._mean_losses(batch, tf.unstack(outputs, axis=1))
+
+  def constant_losses(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    """float32 [T]: what the best constant predictor of the training days loses on this batch."""
+    described = zip(self.schema.tasks, self.schema.label_statistics, strict=True)
+    return self._mean_losses(
+      batch, [task.rules.constant_output(known) for task, known in described]
+    )
+
+  def _mean_losses(
+    self, batch: dict[str, tf.Tensor], outputs: Sequence[tf.Tensor | float]
+  ) -> tf.Tensor:
+    """float32 [T]; the weights of a batch already divide by its labelled rows (window.py)."""
+    described = zip(self.schema.tasks, self.schema.label_statistics, outputs, strict=True)
+    return tf.stack(
+      [
+        tf.reduce_sum(
+          batch["weights"][:, k] * task.rules.losses(batch["labels"][:, k], output, known)
+        )
+        for k, (task, known, output) in enumerate(described)
+      ]
+    )
+
+  def compute_loss(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+    """The weighted sum of the task losses, so that `compile` and `fit` work as well."""
+    return self.weighted(self.task_losses(inputs, self(inputs, training=training)))
+
+  def weighted(self, task_losses: tf.Tensor) -> tf.Tensor:
+    """Sum over tasks of loss weight × loss."""
+    weights = [float(task.loss_weight) for task in self.schema.tasks]
+    return tf.tensordot(weights, task_losses, 1)
+
+  def is_embedding(self, variable: tf.Variable) -> bool:
+    """Whether a variable is an embedding table of the inputs."""
+    return self._input_layers.is_embedding(variable)
+
+  def parameter_counts(self) -> dict[str, int]:
+    """{"embedding": ..., "non_embedding": ...}, the split of Table 1."""
+    counts = {"embedding": 0, "non_embedding": 0}
+    for variable in self.trainable_variables:
+      group = "embedding" if self.is_embedding(variable) else "non_embedding"
+      counts[group] += variable.shape.num_elements()
+    return counts
+
+  def short_name(self, variable: tf.Variable) -> str:
+    """Such as "hidden_1/kernel": the name of a variable as series and tables have it."""
+    return str(variable.name).removeprefix(f"{self.name}/").removesuffix(":0")
+
+  def _build_variables(self) -> None:
+    """Creates all variables now, so that they can be counted and restored before step 1."""
+    bag_width = sum(feature.length for feature in self.schema.of_kind("bag"))
+    self(
+      {
+        "ids": tf.zeros([1, len(self.schema.of_kind("categorical"))], tf.int32),
+        "bags": tf.zeros([1, bag_width], tf.int32),
+        "dense": tf.zeros([1, len(self.schema.of_kind("dense"))]),
+      }
+    )

@@ -1,0 +1,379 @@
+"""The settings of a run: frozen dataclasses that check themselves when they are made.
+
+Gin fills them (configuration.py) and nothing below knows gin. The names of all fields of all groups
+are different, so that gin and SET have one flat list: train_and_evaluate.seed, .source, ...
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import tensorflow as tf
+import tf_keras
+
+from ranking import strategy
+from ranking.data.lookback import Lookback
+from ranking.data.schema import Source
+from ranking.errors import InputError
+from ranking.models.model import Model
+from ranking.nearest import nearest
+from ranking.optimizers.clipping import AdaptiveGradientClipping, Clip
+from ranking.optimizers.optimizer import OptimizerSettings
+from ranking.stability.divergence import DivergenceRule
+
+Rate: TypeAlias = float | tf_keras.optimizers.schedules.LearningRateSchedule
+LARGEST_BATCH = 2**24  # rows; their ids and labels alone are gigabytes
+
+
+class SettingError(InputError):
+  """A setting is out of range or does not fit the run directory."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogSettings:
+  """Which log a run reads.
+
+  Attributes:
+    source: where the log comes from.
+    lookback: what a row sees of the past.
+    without_last_days: so many days are left out at the log's end, so that day N is an earlier one.
+      Labels of MovieLens may still look into them: the seconds to a user's next rating do.
+    without_tasks: the model has no such tasks, and the result no figures of them.
+    store_directory: where day stores are kept.
+  """
+
+  source: Source
+  lookback: Lookback = dataclasses.field(default_factory=Lookback)
+  without_last_days: int = 0
+  without_tasks: Sequence[str] = ()
+  store_directory: str = "data/store"
+
+  def __post_init__(self) -> None:
+    _require(self, "source", hasattr(self.source, "identity"), "an object, such as @Synthetic()")
+    _require(self, "source", not isinstance(self.source, type), "an object, such as @Synthetic()")
+    _require(self, "lookback", isinstance(self.lookback, Lookback), "@Lookback()")
+    _whole(self, "without_last_days", least=0)
+    _names(self, "without_tasks", "tasks")
+    _text(self, "store_directory", "the path of a folder")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+  """What a run trains and how: equal ones on one log make equal weights.
+
+  Attributes:
+    model: describes the model.
+    optimizer: describes the optimizer.
+    learning_rate: the base rate, 1x.
+    learning_rate_multiplier: times the base rate; the paper compares 1 and 2.
+    schedule: makes a schedule for a peak rate; None = a constant rate.
+    batch_size: rows of a global batch, over all replicas.
+    window_hours: W of the moving window; "all" shuffles the whole log.
+    seed: of initial weights and of the window.
+    monitor: by which rule the run is judged.
+  """
+
+  model: Model
+  optimizer: OptimizerSettings
+  learning_rate: float
+  learning_rate_multiplier: float = 1.0
+  schedule: Callable[[float], tf_keras.optimizers.schedules.LearningRateSchedule] | None = None
+  batch_size: int = 512
+  window_hours: float | Literal["all"] = 24.0
+  seed: int = 0
+  monitor: DivergenceRule = dataclasses.field(default_factory=DivergenceRule)
+
+  def __post_init__(self) -> None:
+    _require(self, "model", isinstance(self.model, Model), "@Model()")
+    made = isinstance(self.optimizer, OptimizerSettings)
+    _require(self, "optimizer", made, "@ClippedOptimizer()")
+    _positive(self, "learning_rate")
+    _positive(self, "learning_rate_multiplier")
+    if self.batch_size == 1:
+      raise SettingError(
+        "train_and_evaluate.batch_size is 1; make it 2 or more: a model whose units have died is "
+        "known by two rows with one output"
+      )
+    _whole(self, "batch_size", least=2, most=LARGEST_BATCH)
+    if self.window_hours != "all":
+      _number(self, "window_hours", 'finite, or "all"')
+      _require(self, "window_hours", self.window_hours >= 0, "0 or more")
+    _whole(self, "seed", least=0)
+    _require(self, "seed", self.seed < 2**32, "less than 2 ** 32")
+    _require(self, "monitor", isinstance(self.monitor, DivergenceRule), "@DivergenceMonitor()")
+    wanted = "a class, such as @LinearWarmUp"
+    _require(self, "schedule", self.schedule is None or callable(self.schedule), wanted)
+    self.rate()  # refuses a schedule whose numbers are wrong
+
+  def rate(self) -> Rate:
+    """The learning rate that the optimizer gets: a number, or a schedule of the steps taken."""
+    peak = self.learning_rate * self.learning_rate_multiplier
+    if self.schedule is None:
+      return peak
+    try:
+      made = self.schedule(peak)
+    except (ValueError, TypeError) as error:
+      text = str(error).splitlines()[0]
+      raise SettingError(f"train_and_evaluate.schedule cannot be made: {text}") from error
+    if not isinstance(made, tf_keras.optimizers.schedules.LearningRateSchedule):
+      raise SettingError(
+        f"train_and_evaluate.schedule makes {made!r}; make it a class, such as @LinearWarmUp"
+      )
+    return made
+
+  @property
+  def window(self) -> float:
+    """W in hours, infinite for "all"."""
+    return math.inf if self.window_hours == "all" else self.window_hours
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProgressSettings:
+  """How far a run goes and how closely it is followed: what a resumed run may change.
+
+  Attributes:
+    max_steps: stop after so many steps; None = one pass over days 1..N-1.
+    eval_every, checkpoint_every: in steps; None = at the end only.
+    observe_every: in steps; after so many, the optimizer's view of every variable goes to
+      health.jsonl. None = never.
+    steps_per_call: steps the compiled function takes before the host looks at them.
+    on_divergence: whether a fully diverged run stops, or goes on to its end.
+  """
+
+  max_steps: int | None = None
+  eval_every: int | None = None
+  checkpoint_every: int | None = None
+  observe_every: int | None = None
+  steps_per_call: int = 10
+  on_divergence: Literal["stop", "continue"] = "stop"
+
+  def __post_init__(self) -> None:
+    for name in ("max_steps", "eval_every", "checkpoint_every", "observe_every"):
+      if getattr(self, name) is not None:
+        _whole(self, name, least=1)
+    _whole(self, "steps_per_call", least=1)
+    known = self.on_divergence in ("stop", "continue")
+    _require(self, "on_divergence", known, '"stop" or "continue"')
+
+  def calls(self, first: int, last: int) -> Iterator[int]:
+    """Yields the step after each call; no call runs past one at which something is due.
+
+    Args:
+      first: steps taken before.
+      last: the step to end at.
+    """
+    every = [self.eval_every, self.checkpoint_every, self.observe_every]
+    step = first
+    while step < last:
+      due = [(step // steps + 1) * steps for steps in every if steps]
+      step = min(step + self.steps_per_call, last, *due)
+      yield step
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NameSettings:
+  """How the result calls what it compares.
+
+  Attributes:
+    model_name, method_name, scale_name: short names, such as "large_dcn", "clippy" and "proxy".
+  """
+
+  model_name: str
+  method_name: str
+  scale_name: str
+
+  def __post_init__(self) -> None:
+    for field in dataclasses.fields(self):
+      _text(self, field.name, "a name")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+  """All of a run.
+
+  Attributes:
+    run_directory: see run_log.py.
+    log, training, progress, names: its groups.
+    shadows: other clips, by name, whose factors are observed beside the one in force.
+    distribution: makes the tf.distribute strategy.
+  """
+
+  run_directory: str
+  log: LogSettings
+  training: TrainingSettings
+  progress: ProgressSettings
+  names: NameSettings
+  distribution: Callable[[], tf.distribute.Strategy] = strategy.best_available
+  shadows: Mapping[str, Clip] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self) -> None:
+    _text(self, "run_directory", "the path of a folder")
+    _require(
+      self, "distribution", callable(self.distribution), "a function, such as @best_available"
+    )
+    self._check_shadows()
+
+  @classmethod
+  def of(cls, **given: Any) -> "Settings":
+    """Settings of one flat list of names, whatever group they are in.
+
+    Raises SettingError for a name that there is not, or that has no default and is not given.
+    """
+    if unknown := [name for name in given if name not in NAMES]:
+      name = unknown[0]
+      raise SettingError(f"no setting train_and_evaluate.{name}{nearest(name, list(NAMES))}")
+    missing = [name for name, field in NAMES.items() if _is_required(field) and name not in given]
+    if missing:
+      raise SettingError(f"nothing sets train_and_evaluate.{missing[0]}; bind it in DATA")
+    groups = {
+      name: group(**{field: given[field] for field in _fields(group) if field in given})
+      for name, group in GROUPS.items()
+    }
+    return cls(**groups, **{name: given[name] for name in OWN if name in given})
+
+  def identity(self) -> dict[str, Any]:
+    """Plain values of all that makes the run what it is, by group and name, as JSON holds them.
+
+    Two runs whose identities are equal on one store make the same series.
+    """
+    log, training = (
+      {name: getattr(group, name) for name in _fields(type(group))}
+      for group in (self.log, self.training)
+    )
+    log["source"] = _plain(log["source"])
+    for of_source in log["source"].values():  # the store says what it holds, wherever it lies
+      of_source.pop("raw", None)
+    del log["store_directory"]
+    del training["schedule"]
+    training["rate"] = self.training.rate()
+    groups = {
+      "log": log,
+      "training": training,
+      "names": dataclasses.asdict(self.names),
+      "shadows": dict(self.shadows),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(_plain(groups)))
+    return plain
+
+  def _check_shadows(self) -> None:
+    """Refuses what cannot be observed beside this optimizer."""
+    _require(self, "shadows", isinstance(self.shadows, Mapping), "a dict of names to clips")
+    optimizer, observed = self.training.optimizer, self.progress.observe_every
+    for name, clip in self.shadows.items():
+      where = f"train_and_evaluate.shadows names {name}, "
+      if not isinstance(clip, Clip):
+        raise SettingError(f"{where}{clip!r}; make it a clip, such as @Clippy()")
+      if clip.initial_memory():
+        raise SettingError(
+          f"{where}{type(clip).__name__}, which judges by earlier steps of its own run; "
+          "leave it out"
+        )
+      of_units = isinstance(clip, AdaptiveGradientClipping) and clip.unit != "layer"
+      if observed and optimizer.scope == "global" and of_units:
+        raise SettingError(
+          f"{where}which judges units, and scope='global' needs norms of whole variables; bind "
+          "AdaptiveGradientClipping.unit='layer'"
+        )
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+  """Says how two identities differ, a line for each value, such as "training.seed: 1, now 2"."""
+  one, other = dict(_flat(old)), dict(_flat(new))
+  return [
+    f"{name}: {one.get(name, 'not set')}, now {other.get(name, 'not set')}"
+    for name in dict.fromkeys([*one, *other])
+    if one.get(name, _ABSENT) != other.get(name, _ABSENT)
+  ]
+
+
+_ABSENT = object()
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+  """The leaves of nested dicts, by path."""
+  if isinstance(value, Mapping) and value:
+    for name, entry in value.items():
+      yield from _flat(entry, f"{path}.{name}" if path else name)
+  else:
+    yield path, value
+
+
+def _plain(value: Any) -> Any:
+  """For JSON: an object becomes its class's name and its fields or configuration."""
+  if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    fields = {name: getattr(value, name) for name in _fields(type(value))}
+    return {type(value).__name__: _plain(fields)}
+  if hasattr(value, "get_config"):
+    return {type(value).__name__: _plain(value.get_config())}
+  if isinstance(value, Mapping):
+    return {str(name): _plain(entry) for name, entry in value.items()}
+  if isinstance(value, list | tuple):
+    return [_plain(entry) for entry in value]
+  if isinstance(value, str | int | float | None):
+    return value
+  return getattr(value, "__name__", repr(value))
+
+
+def _fields(group: Any) -> list[str]:
+  return [field.name for field in dataclasses.fields(group) if field.init]
+
+
+def _is_required(field: "dataclasses.Field[Any]") -> bool:
+  missing = dataclasses.MISSING
+  return field.default is missing and field.default_factory is missing
+
+
+GROUPS: dict[str, Any] = {
+  "log": LogSettings,
+  "training": TrainingSettings,
+  "progress": ProgressSettings,
+  "names": NameSettings,
+}
+OWN = ("run_directory", "distribution", "shadows")  # of no group
+NAMES: dict[str, "dataclasses.Field[Any]"] = {
+  field.name: field
+  for group in (Settings, *GROUPS.values())
+  for field in dataclasses.fields(group)
+  if field.name not in GROUPS
+}
+
+
+def _require(settings: Any, name: str, is_right: bool, wanted: str) -> None:
+  if not is_right:
+    value = getattr(settings, name)
+    raise SettingError(f"train_and_evaluate.{name} is {value!r}; make it {wanted}")
+
+
+def _text(settings: Any, name: str, wanted: str) -> None:
+  value = getattr(settings, name)
+  _require(settings, name, isinstance(value, str) and value != "", f"{wanted}, in quotes")
+
+
+def _names(settings: Any, name: str, of: str) -> None:
+  value = getattr(settings, name)
+  right = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+  _require(settings, name, right, f"a list of {of}")
+
+
+def _number(settings: Any, name: str, finite: str = "finite") -> None:
+  value = getattr(settings, name)
+  right = isinstance(value, int | float) and not isinstance(value, bool)
+  _require(settings, name, right, "a number")
+  _require(settings, name, math.isfinite(value), finite)
+
+
+def _positive(settings: Any, name: str) -> None:
+  _number(settings, name)
+  _require(settings, name, getattr(settings, name) > 0, "positive")
+
+
+def _whole(settings: Any, name: str, least: int, most: int | None = None) -> None:
+  value = getattr(settings, name)
+  right = isinstance(value, int) and not isinstance(value, bool)
+  _require(settings, name, right, "a whole number")
+  wanted = "0 or more" if least == 0 else "positive"
+  _require(settings, name, value >= least, wanted)
+  if most is not None:
+    _require(settings, name, value <= most, f"at most {most:,}")

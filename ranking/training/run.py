@@ -1,0 +1,112 @@
+"""What a run is made of, built from its settings; of all this only variables change in training."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from ranking.data import window
+from ranking.data.prepare import prepare
+from ranking.data.store import DayStore
+from ranking.evaluation.evaluate import Evaluator
+from ranking.models.network import Network
+from ranking.optimizers.optimizer import ClippedOptimizer
+from ranking.settings import LogSettings, SettingError, Settings
+from ranking.training.console import Console
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A run before its first step.
+
+  Attributes:
+    settings: all of them.
+    console: what a person sees.
+    store: the log.
+    batches: of days 1..N-1, in moving-window order.
+    last_step: the step to end at.
+    replicas: the strategy that network and optimizer live in.
+    network: with its initial weights.
+    optimizer: built for them.
+    evaluator: of day N.
+  """
+
+  settings: Settings
+  console: Console
+  store: DayStore
+  batches: window.Batches
+  last_step: int
+  replicas: tf.distribute.Strategy
+  network: Network
+  optimizer: ClippedOptimizer
+  evaluator: Evaluator
+
+  @property
+  def directory(self) -> Path:
+    """The run directory."""
+    return Path(self.settings.run_directory)
+
+  @property
+  def variables(self) -> list[tf.Variable]:
+    """All that a checkpoint holds: weights, slots and counts."""
+    return [*self.network.variables, *self.optimizer.variables]
+
+  def data(self, first: int) -> Iterator[Any]:
+    """The distributed batches from step `first` (counted from 0) to the last."""
+    return iter(
+      self.replicas.distribute_datasets_from_function(
+        lambda context: window.dataset(
+          self.batches, self.store.schema, first, self.last_step, context
+        )
+      )
+    )
+
+
+def open_log(log: LogSettings, console: Console) -> DayStore:
+  """The day store of a log, prepared if it is not there yet. Raises DataError, SettingError."""
+  root = Path(log.store_directory)
+  store = prepare(log.source, root, console, log.lookback, log.without_last_days)
+  if not log.without_tasks:
+    return store
+  try:
+    return store.without_tasks(log.without_tasks)
+  except ValueError as error:
+    raise SettingError(f"train_and_evaluate.without_tasks: {error}") from error
+
+
+def build(settings: Settings, store: DayStore, console: Console) -> Run:
+  """Builds model and optimizer for a log. Raises SettingError where they do not fit it."""
+  training, names = settings.training, settings.names
+  days = store.train_days
+  batches = window.train_batches(days, training.batch_size, training.window, training.seed)
+  for each in (batches, window.eval_batches(store.eval_day, training.batch_size)):
+    each.batch(0)  # a damaged array that it meets leaves no run directory behind
+  last_step = min(settings.progress.max_steps or len(batches), len(batches))
+  console.say(
+    f"{names.model_name} with {names.method_name} at scale {names.scale_name} on "
+    f"{settings.log.source.name}: {len(batches.order):,} rows of {len(days)} days, "
+    f"{last_step:,} steps of {training.batch_size}, learning rate {training.learning_rate:g} × "
+    f"{training.learning_rate_multiplier:g}, seed {training.seed}; "
+    f"day N = {store.eval_day.name}, {len(store.eval_day):,} rows; in {settings.run_directory}"
+  )
+  replicas = settings.distribution()
+  if training.batch_size % replicas.num_replicas_in_sync:
+    raise SettingError(
+      f"batch_size {training.batch_size} does not split evenly over "
+      f"{replicas.num_replicas_in_sync} replicas; make it a multiple of that"
+    )
+  tf_keras.utils.set_random_seed(training.seed)
+  try:
+    with replicas.scope():
+      network = training.model.build(store.schema)
+      optimizer = training.optimizer.build(training.rate())
+      optimizer.build(network.trainable_variables)
+  except ValueError as error:
+    raise SettingError(
+      f"cannot build {names.model_name} with {names.method_name}: {error}"
+    ) from error
+  evaluator = Evaluator(network, store.schema, store.eval_day, training.batch_size, replicas)
+  return Run(settings, console, store, batches, last_step, replicas, network, optimizer, evaluator)

@@ -1,0 +1,90 @@
+"""What is printed of a run before step 1 and after the last: its variables, and its figures."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from ranking.tasks import KINDS
+from ranking.training.run import Run
+from ranking.training.state import State
+
+Metrics = Mapping[str, Mapping[str, Any]]  # of result.json, by task
+ONE_FOR = {"layer": "each variable", "global": "all that are clipped"}
+COLUMNS = (
+  "task",
+  "measure",
+  "value",
+  "95 % interval",
+  "rows",
+  "positives",
+  "calibration",
+  "non-finite",
+)
+
+
+def show_variables(run: Run) -> None:
+  """Prints the parameter table, and which variable gets which rule."""
+  network, rule = run.network, run.optimizer
+
+  def clip_of(variable: tf.Variable) -> str:
+    return type(rule.clip).__name__ if rule.is_clipped(variable) else "direction alone"
+
+  counts = network.parameter_counts()
+  rows: list[tuple[str, str, int, str]] = [
+    (network.short_name(v), " × ".join(map(str, v.shape)), math.prod(v.shape), clip_of(v))
+    for v in network.trainable_variables
+    if not network.is_embedding(v)
+  ]
+  tables = [v for v in network.trainable_variables if network.is_embedding(v)]
+  of_tables = ", ".join(dict.fromkeys(map(clip_of, tables)))
+  rows.append((f"{len(tables)} embedding tables", "", counts["embedding"], of_tables))
+  rows.append(("all but embeddings", "", counts["non_embedding"], ""))
+  title = (
+    f"Input width {network.input_width}. {rule.direction} of the {rule.accumulate} gradient, "
+    f"times the clipping factor of {rule.clip}, one for {ONE_FOR[rule.scope]}"
+  )
+  run.console.table(title, ("variable", "shape", "parameters", "rule"), rows)
+
+
+def show_figures(run: Run, state: State, figures: Mapping[str, Any]) -> None:
+  """Prints the figures of day N, after those of each value of the log's `report_by` column."""
+  day, schema = run.store.eval_day.name, run.store.schema
+  for column, by_value in figures["metrics_by"].items():
+    title = f"{schema.tasks[0].name} by {column}"
+    rows = [[value, *evaluation_rows(of)[0][1:]] for value, of in by_value.items()]
+    run.console.table(title, (column, *COLUMNS[1:]), rows)
+  title = f"Day N = {day} after {state.step:,} steps: {state.monitor.status}"
+  run.console.table(title, COLUMNS, evaluation_rows(figures["metrics"]))
+
+
+def evaluation_line(step: int, day: str, metrics: Metrics) -> str:
+  """One evaluation in one line."""
+  parts = []
+  for task, entry in metrics.items():
+    measure = KINDS[entry["kind"]].measure
+    value = entry[measure.name]
+    parts.append(f"{task} {measure.title} {'n/a' if value is None else f'{value:.4f}'}")
+  return f"step {step}, day N ({day}): " + ", ".join(parts)
+
+
+def evaluation_rows(metrics: Metrics) -> list[list[Any]]:
+  """Rows of the table of figures, a task each, with COLUMNS."""
+  rows = []
+  for task, entry in metrics.items():
+    measure = KINDS[entry["kind"]].measure
+    value, interval = entry[measure.name], entry["ci95"]
+    rows.append(
+      [
+        task,
+        measure.title,
+        "n/a" if value is None else f"{value:.4f}",
+        "" if interval is None else f"{interval[0]:.4f} … {interval[1]:.4f}",
+        entry["rows"],
+        f"{entry['positives']:,}" if entry.get("positives") is not None else "",
+        "n/a" if entry["calibration"] is None else f"{entry['calibration']:.3f}",
+        entry["nonfinite"],
+      ]
+    )
+  return rows
