@@ -4,46 +4,26 @@ Every setting of a run stands in one table: of those that are the same everywher
 depend on CONFIG, DATA, SCALE, or on several of them.
 """
 
-import inspect
 import itertools
 from pathlib import Path
 from typing import Any
 
-import gin
-
 from ranking import configuration
-from ranking.training import loop
 
 PAGE = Path(__file__).with_suffix(".md")
 COMMAND = "python -m tests.golden_configurations"
 AXES = ("CONFIG", "DATA", "SCALE")
-THRESHOLDS = ("margin", "patience", "grace", "jump", "history", "max_skipped")
 Key = tuple[str, ...]  # one value for each of AXES, or for some of them
 
 
 def resolved(config: str, data: str, scale: str) -> dict[str, Any]:
-  """Every setting of a run by its name. Only this function knows how settings are read."""
-  configuration.configure(config, data, scale, None, [])
-  settings = _arguments(loop.train_and_evaluate)
-  for name in ("describe_config", "distribution", "max_skipped_steps"):  # the last is the monitor's
-    settings.pop(name)
-  monitor = settings.pop("monitor")()
-  settings |= {f"DivergenceMonitor.{name}": getattr(monitor, name) for name in THRESHOLDS}
-  for part in (settings.pop("model"), settings.pop("optimizer")):
-    arguments = _arguments(part).items()
-    settings |= {f"{part.__name__}.{name}": value for name, value in arguments}
-  for name in ("learning_rate", "name"):  # the run gives the optimizer its own
-    settings.pop(f"ClippedOptimizer.{name}")
-  gin.clear_config()
-  return settings
-
-
-def _arguments(function: Any) -> dict[str, Any]:
-  """The value of every argument that has one: what is bound, else the default."""
-  called = function.__init__ if isinstance(function, type) else function
-  parameters = inspect.signature(called).parameters.values()
-  defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-  return {**defaults, **gin.get_bindings(function.__name__)}
+  """Every setting of a run by its name, those of the model and the optimizer one by one."""
+  settings = configuration.read(config=config, data=data, scale=scale)
+  groups = (settings.log, settings.training, settings.progress, settings.names)
+  values = {name: value for group in groups for name, value in vars(group).items()}
+  for name in ("model", "optimizer"):
+    values |= {f"{name}.{part}": value for part, value in vars(values.pop(name)).items()}
+  return {**values, "shadows": settings.shadows}
 
 
 def resolved_everywhere() -> dict[Key, dict[str, str]]:

@@ -17,8 +17,20 @@ def test_every_configuration_resolves_to_the_values_of_the_golden_page() -> None
 
 def test_the_page_has_a_row_for_every_configuration_log_and_scale() -> None:
   first_cells = {line.split(" | ")[0] for line in golden.PAGE.read_text().splitlines()}
-  for names in configuration.names().values():
-    assert {f"| {name}" for name in names} <= first_cells
+  names = configuration.names()
+  for axis in golden.AXES:
+    assert {f"| {name}" for name in names[axis]} <= first_cells
+
+
+@pytest.mark.parametrize("method", configuration.names()["METHOD"])
+@pytest.mark.parametrize("model", configuration.names()["MODEL"])
+def test_a_model_and_a_method_make_what_the_file_of_both_names_makes(
+  model: str, method: str
+) -> None:
+  combined = configuration.read(model=model, method=method)
+  assert (combined.names.model_name, combined.names.method_name) == (model, method)
+  if f"{model}_{method}" in configuration.names()["CONFIG"]:
+    assert combined == configuration.read(config=f"{model}_{method}")
 
 
 def test_a_setting_stands_by_what_changes_it() -> None:

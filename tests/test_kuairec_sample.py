@@ -162,8 +162,8 @@ def test_a_real_features_folder_has_the_header_that_is_made_up_without_it() -> N
 
 
 def test_a_sample_depends_on_its_seed_and_not_on_how_it_was_written(tmp_path: Path) -> None:
-  def contents(name: str, seed: int, **how: int) -> dict[str, bytes]:
-    make_sample(tmp_path / name, 3000, 200, seed=seed, **how)
+  def contents(name: str, seed: int, chunk_rows: int = 250_000) -> dict[str, bytes]:
+    make_sample(tmp_path / name, 3000, 200, seed=seed, chunk_rows=chunk_rows)
     return {path.name: path.read_bytes() for path in sorted((tmp_path / name).iterdir())}
 
   one, other = contents("a", 1), contents("b", 2)

@@ -13,9 +13,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ranking.commands.run_arguments import read_settings
 
-from ranking import cli, configuration
+from ranking import cli, configuration, settings
+from ranking.commands.run_arguments import read_settings
+from ranking.optimizers import Clippy
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -24,20 +25,23 @@ PAGES = [
   *sorted((ROOT / "docs").glob("*.md")),
   ROOT / "experiments" / "comparison.md",
 ]
+RUN_ARGUMENTS = (ROOT / "ranking" / "commands" / "run_arguments.py").read_text()
+CHOICES = (ROOT / "docs" / "choices.md").read_text()
 STARTS = ("make ", "ranking ", ".venv/bin/python ", "python -m ")
 PLACES = {"mylog.gin": "table.gin", "tighter.gin": "clippy.gin"}  # files that a reader writes
 
 
 def lines() -> list[str]:
-  """The commands in the pages' blocks and in their text, each once."""
-  found: dict[str, None] = {}
+  """The commands in the pages' blocks, and those with arguments in their text, each once."""
+  found: dict[str, None] = {}  # in their order
   for page in PAGES:
     text = page.read_text()
     blocks = "\n".join(re.findall(r"^ *```\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL))
     in_text = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
-    shown = [*blocks.replace("\\\n", " ").splitlines(), *(" ".join(x.split()) for x in in_text)]
-    found |= dict.fromkeys(line.strip() for line in shown if line.strip().startswith(STARTS))
-  return [line for line in found if "…" not in line.partition(" --store")[0]]
+    shown = blocks.replace("\\\n", " ").splitlines() + [text for text in in_text if "=" in text]
+    each = (" ".join(line.split()) for line in shown)
+    found |= dict.fromkeys(line for line in each if line.startswith(STARTS))
+  return [line for line in found if "DATA=… RAW=…" not in line]
 
 
 @functools.cache
@@ -80,7 +84,7 @@ def test_a_command_is_understood(line: str) -> None:
     assert words[1] in cli.COMMANDS
     parsed(words)
   elif words[:2] == ["python", "-m"] and words[2].startswith("scripts."):
-    text = (ROOT / f"{words[2].replace('.', '/')}.py").read_text()
+    text = (ROOT / f"{words[2].replace('.', '/')}.py").read_text() + RUN_ARGUMENTS
     for word in words[3:]:
       flag = word.partition("=")[0].removeprefix("--")
       assert f'"{flag}"' in text or f'"--{flag}"' in text, word
@@ -92,11 +96,42 @@ def test_a_training_command_has_settings_that_can_be_made(line: str) -> None:
   for own, ours in PLACES.items():
     words = [word.replace(own, ours) for word in words]
   given = parsed(words)
-  settings = read_settings(given, "runs/none")  # type: ignore[arg-type]
-  assert settings.names.scale_name == given.scale  # type: ignore[attr-defined]
+  made = read_settings(given, "runs/none")  # type: ignore[arg-type]
+  assert made.names.scale_name == given.scale  # type: ignore[attr-defined]
 
 
-def test_the_pages_show_every_log_and_every_method() -> None:
+def test_the_pages_show_a_command_for_every_log_that_can_be_fetched() -> None:
   shown = " ".join(lines())
   for log in set(configuration.names()["DATA"]) - {"synthetic", "table"}:
     assert f"DATA={log}" in shown
+
+
+def test_the_page_of_choices_has_every_setting_of_a_run_and_no_other() -> None:
+  (table,) = re.findall(
+    r"^\| setting of `train_and_evaluate`.*\n((?:\|.*\n)+)", CHOICES, re.MULTILINE
+  )
+  listed = {
+    name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])
+  }
+  not_for_a_person = {"source", "lookback", "model", "optimizer", "monitor", "distribution"}
+  not_for_a_person |= {"run_directory", "model_name", "method_name", "scale_name"}
+  assert listed == set(settings.NAMES) - not_for_a_person
+
+
+def test_every_other_setting_that_the_page_of_choices_names_exists() -> None:
+  known = {
+    f"{name}.{argument}"
+    for name, described in configuration.CONFIGURABLE.items()
+    for argument in configuration.parameters(name, configuration.CONFIGURABLE)
+  }
+  named = set(re.findall(r"`([A-Z]\w+\.\w+)`", CHOICES))
+  assert len(named) >= 8
+  assert named <= known
+
+
+def test_the_method_that_the_page_of_choices_describes_can_be_read(tmp_path: Path) -> None:
+  (text,) = re.findall(r"```\n(from __gin__.*?)```", CHOICES, re.DOTALL)
+  (tmp_path / "tighter.gin").write_text(text)
+  read = configuration.read(model="large", method=str(tmp_path / "tighter.gin"))
+  assert read.training.optimizer.clip == Clippy(absolute_threshold=1e-3)
+  assert read.names.method_name == "clippy_tighter"
