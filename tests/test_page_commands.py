@@ -4,6 +4,7 @@ Nothing is trained here. Make is asked what it would run; where there is no make
 out. The first command of the README is run by test_readme.py.
 """
 
+import argparse
 import functools
 import importlib
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments import __main__ as experiments
 from ranking import cli, configuration, settings
 from ranking.commands.run_arguments import read_settings
 from ranking.optimizers import Clippy
@@ -25,8 +27,8 @@ PAGES = [
   *sorted((ROOT / "docs").glob("*.md")),
   ROOT / "experiments" / "comparison.md",
 ]
-RUN_ARGUMENTS = (ROOT / "ranking" / "commands" / "run_arguments.py").read_text()
 CHOICES = (ROOT / "docs" / "choices.md").read_text()
+OF_TRAINING = ("ranking/commands/train.py", "ranking/commands/run_arguments.py")
 STARTS = ("make ", "ranking ", ".venv/bin/python ", "python -m ")
 PLACES = {"mylog.gin": "table.gin", "tighter.gin": "clippy.gin"}  # files that a reader writes
 
@@ -61,12 +63,17 @@ def command_of(line: str) -> list[str]:
   return words
 
 
-def parsed(words: list[str]) -> object:
+def parsed(words: list[str]) -> argparse.Namespace:
   """The arguments of a subcommand as its own parser understands them."""
-  command = importlib.import_module(f"ranking.commands.{words[1].replace('-', '_')}")
-  parser = cli.Parser(prog=" ".join(words[:2]), allow_abbrev=False)
-  command.add_arguments(parser)
-  return parser.parse_args(words[2:])
+  if words[0] == "ranking":
+    name, *given = words[1:]
+    module = f"ranking.commands.{name.replace('-', '_')}"
+  else:
+    name, *given = words[3:]
+    module = experiments.COMMANDS[name][0]
+  parser = cli.Parser(prog=name, allow_abbrev=False)
+  importlib.import_module(module).add_arguments(parser)
+  return parser.parse_args(given)
 
 
 @pytest.mark.parametrize("line", [line for line in lines() if line.startswith("make ")])
@@ -80,11 +87,11 @@ def test_a_make_line_sets_only_what_make_passes_on(line: str) -> None:
 @pytest.mark.parametrize("line", lines())
 def test_a_command_is_understood(line: str) -> None:
   words = command_of(line)
-  if words[0] == "ranking":
-    assert words[1] in cli.COMMANDS
+  if words[0] == "ranking" or words[:3] == ["python", "-m", "experiments"]:
     parsed(words)
-  elif words[:2] == ["python", "-m"] and words[2].startswith("scripts."):
-    text = (ROOT / f"{words[2].replace('.', '/')}.py").read_text() + RUN_ARGUMENTS
+  elif words[2].startswith("scripts."):
+    files = (f"{words[2].replace('.', '/')}.py", *OF_TRAINING)
+    text = "".join((ROOT / file).read_text() for file in files)
     for word in words[3:]:
       flag = word.partition("=")[0].removeprefix("--")
       assert f'"{flag}"' in text or f'"--{flag}"' in text, word
@@ -96,8 +103,7 @@ def test_a_training_command_has_settings_that_can_be_made(line: str) -> None:
   for own, ours in PLACES.items():
     words = [word.replace(own, ours) for word in words]
   given = parsed(words)
-  made = read_settings(given, "runs/none")  # type: ignore[arg-type]
-  assert made.names.scale_name == given.scale  # type: ignore[attr-defined]
+  assert read_settings(given, "runs/none").names.scale_name == given.scale
 
 
 def test_the_pages_show_a_command_for_every_log_that_can_be_fetched() -> None:
