@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ranking import optimizers
+from ranking import configuration
 from ranking.optimizers.clipping import Clip
 
 ROOT = Path(__file__).parent.parent
@@ -38,9 +38,9 @@ def test_the_code_of_the_page_runs_and_trains(tmp_path: Path) -> None:
 def test_the_page_gives_the_defaults_of_every_clip() -> None:
   rows = dict(re.findall(r"^\| `(\w+)\((.*?)\)` \|", PAGE, re.MULTILINE))
   clips = {
-    name: value
-    for name, value in vars(optimizers).items()
-    if isinstance(value, type) and issubclass(value, Clip)
+    name: made
+    for name, made in configuration.CONFIGURABLE.items()
+    if isinstance(made, type) and issubclass(made, Clip)
   }
   assert rows.keys() == clips.keys()
   for name, arguments in rows.items():
