@@ -49,3 +49,17 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
   makefile = (ROOT / "Makefile").read_text()
   for target in re.findall(r"`make ([\w-]+)", page.read_text()):
     assert re.search(rf"^{target}\b.*:", makefile, re.MULTILINE), target
+
+
+def test_the_walks_through_the_code_name_functions_and_fields_that_are_there() -> None:
+  page = (ROOT / "CONTRIBUTING.md").read_text()
+  walks = page.partition("## Three walks")[2].partition("## How to add")[0]
+  code = "\n".join(path.read_text() for path in sorted((ROOT / "ranking").rglob("*.py")))
+  named = re.findall(r"`([A-Za-z_.]*[A-Z_.]\w*)`", walks)
+  named = [each for each in named if not each.endswith((".json", ".jsonl"))]
+  assert len(named) >= 15
+  for each in named:
+    *owner, last = each.split(".")
+    assert re.search(rf"^ *(def|class) {last}\b|^  {last}:", code, re.MULTILINE), each
+    if owner and owner[0][0].isupper():
+      assert re.search(rf"^class {owner[0]}\b", code, re.MULTILINE), each
