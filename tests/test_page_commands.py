@@ -16,9 +16,8 @@ from pathlib import Path
 import pytest
 
 from experiments import __main__ as experiments
-from ranking import cli, configuration, settings
+from ranking import cli, configuration
 from ranking.commands.run_arguments import read_settings
-from ranking.optimizers import Clippy
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -27,7 +26,6 @@ PAGES = [
   *sorted((ROOT / "docs").glob("*.md")),
   ROOT / "experiments" / "comparison.md",
 ]
-CHOICES = (ROOT / "docs" / "choices.md").read_text()
 OF_TRAINING = ("ranking/commands/train.py", "ranking/commands/run_arguments.py")
 STARTS = ("make ", "ranking ", ".venv/bin/python ", "python -m ")
 PLACES = {"mylog.gin": "table.gin", "tighter.gin": "clippy.gin"}  # files that a reader writes
@@ -110,34 +108,3 @@ def test_the_pages_show_a_command_for_every_log_that_can_be_fetched() -> None:
   shown = " ".join(lines())
   for log in set(configuration.names()["DATA"]) - {"synthetic", "table"}:
     assert f"DATA={log}" in shown
-
-
-def test_the_page_of_choices_has_every_setting_of_a_run_and_no_other() -> None:
-  (table,) = re.findall(
-    r"^\| setting of `train_and_evaluate`.*\n((?:\|.*\n)+)", CHOICES, re.MULTILINE
-  )
-  listed = {
-    name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])
-  }
-  not_for_a_person = {"source", "lookback", "model", "optimizer", "monitor", "distribution"}
-  not_for_a_person |= {"run_directory", "model_name", "method_name", "scale_name"}
-  assert listed == set(settings.NAMES) - not_for_a_person
-
-
-def test_every_other_setting_that_the_page_of_choices_names_exists() -> None:
-  known = {
-    f"{name}.{argument}"
-    for name, described in configuration.CONFIGURABLE.items()
-    for argument in configuration.parameters(name, configuration.CONFIGURABLE)
-  }
-  named = set(re.findall(r"`([A-Z]\w+\.\w+)`", CHOICES))
-  assert len(named) >= 8
-  assert named <= known
-
-
-def test_the_method_that_the_page_of_choices_describes_can_be_read(tmp_path: Path) -> None:
-  (text,) = re.findall(r"```\n(from __gin__.*?)```", CHOICES, re.DOTALL)
-  (tmp_path / "tighter.gin").write_text(text)
-  read = configuration.read(model="large", method=str(tmp_path / "tighter.gin"))
-  assert read.training.optimizer.clip == Clippy(absolute_threshold=1e-3)
-  assert read.names.method_name == "clippy_tighter"
