@@ -28,11 +28,15 @@ def resolved(config: str, data: str, scale: str) -> dict[str, Any]:
 
 
 def resolved_everywhere() -> dict[Key, dict[str, str]]:
-  """The settings of all combinations of CONFIG, DATA and SCALE, as Markdown."""
-  names = {**configuration.names(), "DATA": LOGS}
+  """The settings as Markdown: of every CONFIG on one log, and of one CONFIG on every log."""
+  names = configuration.names()
+  keys = [
+    *itertools.product(names["CONFIG"], ["synthetic"], names["SCALE"]),
+    *itertools.product(["small_clippy"], LOGS, names["SCALE"]),
+  ]
   return {
     key: {name: repr(value).replace("|", r"\|") for name, value in resolved(*key).items()}
-    for key in itertools.product(*(names[axis] for axis in AXES))
+    for key in sorted(set(keys))
   }
 
 
