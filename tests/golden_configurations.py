@@ -72,7 +72,7 @@ def _table(axes: Key, names: list[str], runs: dict[Key, dict[str, str]]) -> list
     tuple(key[AXES.index(axis)] for axis in axes): tuple(settings.get(name, "") for name in names)
     for key, settings in runs.items()
   }
-  return _rows([(*axes, *names), *((*key, *values) for key, values in rows.items())])
+  return _rows([(*axes, *names), *((*key, *values) for key, values in sorted(rows.items()))])
 
 
 def _rows(cells: list[Key]) -> list[str]:
