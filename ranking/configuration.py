@@ -11,6 +11,7 @@ file of somebody else can set what a run does and nothing more.
 """
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -161,11 +162,14 @@ for _name, _callable in CONFIGURABLE.items():
   gin.external_configurable(_callable, name=_name, module="ranking")
 
 
+_signature = functools.cache(inspect.signature)  # every binding is compared with all settings
+
+
 def parameters(name: str, known: Mapping[str, Callable[..., Any]]) -> list[str]:
   """What can be bound of a configurable."""
   if name == RUN:
     return list(settings.NAMES)
-  given = inspect.signature(known[name]).parameters
+  given = _signature(known[name]).parameters
   return [parameter for parameter in given if parameter not in GIVEN]
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
@@ -16,8 +15,8 @@ from matplotlib.figure import Figure
 
 from ranking.sweeps import results
 from ranking.sweeps.figures import curves, grid, style
+from ranking.sweeps.places import Place, places
 from ranking.sweeps.sweep import Method, Sweep
-from ranking.sweeps.tables import points
 from tests.test_summary import LOST, OK, End, outcome
 from tests.test_sweep_results import hold
 
@@ -44,10 +43,10 @@ ENDS: dict[str, list[End]] = {
 }
 
 
-def table_of(
+def places_of(
   folder: Path, sweep: Sweep = SWEEP, ends: Mapping[str, Sequence[End]] = ENDS
-) -> pd.DataFrame:
-  """As `points.whole` gives it; a run has the end of the longest key in its name."""
+) -> list[Place]:
+  """Those of a sweep; a run has the end of the longest key in its name."""
   for trial in sweep.trials():
     key = max((part for part in ends if part in trial.name), key=len)
     place = list(sweep.seeds).index(trial.coordinates["seed"])
@@ -55,7 +54,7 @@ def table_of(
       end = ends[key][place]
       done = {} if end is RUNNING else {"result": outcome(trial, end)}
       hold(folder, trial, **done)
-  return points.whole(sweep, results.read([folder]))
+  return places(sweep.trials(), results.read([folder]))
 
 
 def colours(panel: Axes) -> Any:
@@ -96,7 +95,7 @@ def maps(figure: Any) -> list[Axes]:
 
 
 def test_the_survival_map_has_colours_crosses_and_counts_where_they_belong(tmp_path: Path):
-  (panel,) = maps(grid.survival_map(table_of(tmp_path)))
+  (panel,) = maps(grid.survival_map(places_of(tmp_path)))
   assert drawn(panel) == {
     ("naive", "0.1"): 71.0,
     ("naive", "0.2"): "x",
@@ -114,7 +113,7 @@ def test_the_survival_map_has_colours_crosses_and_counts_where_they_belong(tmp_p
 def test_a_higher_auc_has_a_lighter_colour_and_what_is_far_below_the_best_the_darkest(
   tmp_path: Path,
 ):
-  figure = grid.survival_map(table_of(tmp_path))
+  figure = grid.survival_map(places_of(tmp_path))
   (panel,) = maps(figure)
   mesh: Any = panel.collections[0]
   values = sorted(float(auc) for auc in colours(panel).compressed())
@@ -128,18 +127,18 @@ def test_a_higher_auc_has_a_lighter_colour_and_what_is_far_below_the_best_the_da
 
 
 def test_where_nothing_survived_there_are_crosses_and_no_colour_bar(tmp_path: Path):
-  table = table_of(tmp_path, ends={"": [LOST, LOST]})
-  figure = grid.survival_map(table)
+  grid_of = places_of(tmp_path, ends={"": [LOST, LOST]})
+  figure = grid.survival_map(grid_of)
   assert len(figure.axes) == 1
   assert set(drawn(figure.axes[0]).values()) == {"x"}
-  upper, lower = curves.survival_curves(table).axes
+  upper, lower = curves.survival_curves(grid_of).axes
   assert len(upper.get_yticks()) == 0
   assert lower.get_ylabel() == "survived"
 
 
 def test_a_survivor_whose_auc_is_not_finite_leaves_its_place_without_a_colour(tmp_path: Path):
   ends = {**ENDS, "gc-rate=0.1": [OK, ("nan", 1.5, "ok")]}
-  (panel,) = maps(grid.survival_map(table_of(tmp_path, ends=ends)))
+  (panel,) = maps(grid.survival_map(places_of(tmp_path, ends=ends)))
   assert ("GC", "0.1") not in drawn(panel)
 
 
@@ -155,7 +154,7 @@ def test_a_map_of_two_thresholds_has_their_values_ascending_from_the_lower_left(
     "relative_threshold=0.02-absolute_threshold=0.01": good(0.72),
     "relative_threshold=0.02-absolute_threshold=0.0001": good(0.73),
   }
-  (panel,) = maps(grid.grid_map(table_of(tmp_path, sweep, ends), *point))
+  (panel,) = maps(grid.grid_map(places_of(tmp_path, sweep, ends), *point))
   assert [label.get_text() for label in panel.get_yticklabels()] == ["0.5", "0.02"]
   assert drawn(panel) == {
     **{("0.5", "0.0001"): 71.0, ("0.5", "0.01"): "x"},
@@ -170,8 +169,8 @@ def test_a_method_without_the_threshold_has_a_place_of_its_own(tmp_path: Path):
   widths = {"wide": ["Model.width_scale=0.25"], "narrow": ["Model.width_scale=0.1"]}
   sweep = Sweep("s", ["large"], [clippy, other], ablations=widths)
   ends = {"": good(0.7), "layer_clippy": good(0.71), "=0.01-times=1-wide": [LOST]}
-  table = table_of(tmp_path, sweep, ends)
-  (panel,) = maps(grid.grid_map(table, "ablation", "Clippy.absolute_threshold"))
+  grid_of = places_of(tmp_path, sweep, ends)
+  (panel,) = maps(grid.grid_map(grid_of, "ablation", "Clippy.absolute_threshold"))
   assert drawn(panel) == {
     **{("wide", "0.001"): 70.0, ("wide", "0.01"): "x", ("wide", "LayerClippy"): 71.0},
     **{("narrow", "0.001"): 70.0, ("narrow", "0.01"): 70.0, ("narrow", "LayerClippy"): 71.0},
@@ -182,7 +181,7 @@ def test_many_lines_stay_in_the_panel_and_methods_without_a_name_differ(tmp_path
   thresholds = {"Clippy.absolute_threshold": [10.0**-k for k in range(14)]}
   methods = [Method("clippy", thresholds=[thresholds]), Method("mine", "gc"), Method("yours", "gc")]
   sweep = Sweep("s", ["large"], methods, learning_rates=RATES)
-  _, share = curves.survival_curves(table_of(tmp_path, sweep, {"": good(0.7)})).axes
+  _, share = curves.survival_curves(places_of(tmp_path, sweep, {"": good(0.7)})).axes
   low, high = share.get_ylim()
   assert len(share.lines) == 16
   assert all(low < min(line.get_ydata()) <= max(line.get_ydata()) < high for line in share.lines)  # type: ignore[type-var, arg-type, operator]
@@ -196,16 +195,17 @@ def test_what_else_differs_has_a_panel_each_and_one_scale_of_colours(tmp_path: P
     ablations={"none": [], "no_dcn": ["SharedBottom.blocks=[@DenseLayers()]"]},
   )
   ends = {"": good(0.7), "large_dcn-gc": good(0.73), "small-naive-rate=0.4-times=1-no_dcn": [LOST]}
-  table = table_of(tmp_path, sweep, ends)
-  figure = grid.survival_map(table)
+  grid_of = places_of(tmp_path, sweep, ends)
+  figure = grid.survival_map(grid_of)
   titles = ["Small, none", "Small, no dcn", "Large+DCN, none", "Large+DCN, no dcn"]
   assert [panel.get_title(loc="left") for panel in maps(figure)] == titles
   assert {panel.collections[0].get_clim() for panel in maps(figure)} == {(70.0, 73.0)}
   assert drawn(maps(figure)[1])["naive", "0.4"] == "x"
   assert drawn(maps(figure)[0])["naive", "0.4"] == 70.0
-  upper = curves.survival_curves(table).axes[::2]
+  upper = curves.survival_curves(grid_of).axes[::2]
   assert [panel.get_title(loc="left") for panel in upper] == titles
-  (by_model,) = maps(grid.grid_map(table[(table.method == "gc")], "model", "ablation"))[:1]
+  of_gc = [place for place in grid_of if place.at("method") == "gc"]
+  (by_model,) = maps(grid.grid_map(of_gc, "model", "ablation"))[:1]
   assert by_model.get_title(loc="left") == "learning rate 0.1"
   assert drawn(by_model) == {
     **{("Small", "none"): 70.0, ("Small", "no dcn"): 70.0},
@@ -217,8 +217,8 @@ def test_methods_that_share_a_setting_are_never_in_one_place(tmp_path: Path):
   point = [{"Clippy.relative_threshold": [0.1, 0.5], "Clippy.absolute_threshold": [1e-3, 1e-2]}]
   everywhere = Method("all", "clippy", ["ClippedOptimizer.exclude='x'"], point)
   sweep = Sweep("s", ["large"], [Method("clippy", thresholds=point), everywhere])
-  table = table_of(tmp_path, sweep, {"": good(0.7), "-all-": good(0.71)})
-  found = maps(grid.grid_map(table, *point[0]))
+  grid_of = places_of(tmp_path, sweep, {"": good(0.7), "-all-": good(0.71)})
+  found = maps(grid.grid_map(grid_of, *point[0]))
   assert [panel.get_title(loc="left") for panel in found] == ["Clippy", "all"]
   assert [set(drawn(panel).values()) for panel in found] == [{70.0}, {71.0}]
 
@@ -227,12 +227,12 @@ def test_a_method_with_several_thresholds_has_a_row_and_a_line_for_each(tmp_path
   gc = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])
   clippy = Method("clippy", thresholds=[{"Clippy.relative_threshold": [0.5]}])
   sweep = Sweep("s", ["large"], ["naive", gc, clippy], learning_rates=RATES)
-  table = table_of(tmp_path, sweep, {"": good(0.7), "threshold=0.01": good(0.71)})
-  (panel,) = maps(grid.survival_map(table))
+  grid_of = places_of(tmp_path, sweep, {"": good(0.7), "threshold=0.01": good(0.71)})
+  (panel,) = maps(grid.survival_map(grid_of))
   names = ["naive", "GC 0.1", "GC 0.01", "Clippy"]
   assert [label.get_text() for label in panel.get_yticklabels()] == names
   assert drawn(panel)["GC 0.01", "0.2"] == 71.0
-  figure = curves.survival_curves(table)
+  figure = curves.survival_curves(grid_of)
   lines = [line for line in figure.axes[0].lines if line.get_label() in names]
   assert [line.get_label() for line in lines] == names
   assert len({(line.get_color(), line.get_marker()) for line in lines}) == 4
@@ -241,7 +241,7 @@ def test_a_method_with_several_thresholds_has_a_row_and_a_line_for_each(tmp_path
 
 def test_a_rate_is_the_base_rate_times_the_multiplier(tmp_path: Path):
   sweep = Sweep("s", ["large"], ["gc"], learning_rate_multipliers=[1.0, 3.0])
-  (panel,) = maps(grid.survival_map(table_of(tmp_path, sweep, {"": good(0.7)})))
+  (panel,) = maps(grid.survival_map(places_of(tmp_path, sweep, {"": good(0.7)})))
   assert set(drawn(panel)) == {("GC", "0.1"), ("GC", "0.3")}
 
 
@@ -255,7 +255,7 @@ def lines(panel: Axes) -> dict[str, dict[float, float]]:
 
 
 def test_the_curves_have_the_survivors_and_the_losses_and_nothing_unfinished(tmp_path: Path):
-  figure = curves.survival_curves(table_of(tmp_path))
+  figure = curves.survival_curves(places_of(tmp_path))
   upper, lower = figure.axes
   assert {name: list(line) for name, line in lines(upper).items()} == {
     **{"naive": [0.1], "GC": [0.1, 0.2], "Clippy": [0.1, 0.4]}
@@ -281,21 +281,21 @@ def test_the_curves_have_the_survivors_and_the_losses_and_nothing_unfinished(tmp
 
 def test_what_is_lost_at_one_rate_has_its_crosses_above_each_other(tmp_path: Path):
   ends = {"": [LOST, LOST], "clippy": good(0.7, 0.7)}
-  upper, _ = curves.survival_curves(table_of(tmp_path, ends=ends)).axes
+  upper, _ = curves.survival_curves(places_of(tmp_path, ends=ends)).axes
   (first,), (second,) = (data(line) for line in upper.lines if line.get_marker() == "x")
   assert first[0] == second[0] == 0.1
   assert first[1] < second[1]
 
 
-def ten_methods(folder: Path) -> pd.DataFrame:
+def ten_methods(folder: Path) -> list[Place]:
   methods = [Method(name, "clippy") for name in style.NAMES]
   sweep = Sweep("s", ["large"], methods, learning_rates=[0.0125 * 2**k for k in range(10)])
-  return table_of(folder, sweep, {"": good(0.7), "rate=0.4": [LOST]})
+  return places_of(folder, sweep, {"": good(0.7), "rate=0.4": [LOST]})
 
 
 FIGURES: dict[str, Callable[[Path], Figure]] = {
-  "survival_map": lambda folder: grid.survival_map(table_of(folder)),
-  "survival_curves": lambda folder: curves.survival_curves(table_of(folder)),
+  "survival_map": lambda folder: grid.survival_map(places_of(folder)),
+  "survival_curves": lambda folder: curves.survival_curves(places_of(folder)),
   "ten_on_a_map": lambda folder: grid.survival_map(ten_methods(folder)),
   "ten_curves": lambda folder: curves.survival_curves(ten_methods(folder)),
 }
@@ -323,7 +323,7 @@ def test_every_method_with_a_name_has_a_line_of_its_own():
 
 
 @pytest.mark.parametrize(
-  ("aucs", "limits"),
+  ("means", "limits"),
   [
     ([], None),
     ([math.nan], None),
@@ -333,6 +333,21 @@ def test_every_method_with_a_name_has_a_line_of_its_own():
   ],
 )
 def test_colours_reach_from_the_worst_to_the_best_but_no_further_than_five_points(
-  aucs: list[float], limits: tuple[float, float] | None
+  means: list[float], limits: tuple[float, float] | None, tmp_path: Path
 ):
-  assert grid.shown(aucs) == limits
+  shown = grid.Headline(places_of(tmp_path)).shown(means)
+  assert shown == (limits and pytest.approx(limits))
+
+
+def test_where_a_low_figure_is_better_the_lowest_has_the_lightest_colour(tmp_path: Path):
+  for trial in SWEEP.trials():
+    end = outcome(trial, OK)
+    end["metrics"] = {"seconds": end["metrics"]["seconds"]}
+    end["metrics"]["seconds"]["rmse"] = 1.0 if "gc" in trial.name else 1.2
+    hold(tmp_path, trial, result=end)
+  figure = grid.survival_map(places(SWEEP.trials(), results.read([tmp_path])))
+  (panel,) = maps(figure)
+  mesh: Any = panel.collections[0]
+  assert mesh.get_clim() == pytest.approx((1.0, 1.2))
+  assert sum(mesh.to_rgba(1.0)[:3]) > sum(mesh.to_rgba(1.2)[:3])
+  assert figure.axes[-1].get_xlabel() == "mean RMSE of the survivors"

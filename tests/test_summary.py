@@ -12,15 +12,18 @@ import pytest
 
 from ranking.measures.ratios import divergence_ratio
 from ranking.sweeps import results
+from ranking.sweeps.places import places
 from ranking.sweeps.series import SeriesError
 from ranking.sweeps.sweep import Method, Sweep, Trial
-from ranking.sweeps.tables import points, rendering, speed, summary
+from ranking.sweeps.tables import rendering, speed, summary
 from ranking.sweeps.tables.document import Document, Table
 from ranking.sweeps.tables.edges import Edge
+from ranking.tasks import MEASURES
 from tests.test_sweep_results import finished, hold
 
 GC = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])
 SWEEP = Sweep("s", ["large"], ["naive", "gc"], learning_rates=[0.1, 0.2], seeds=[0, 1, 2])
+AUC = MEASURES["auc"]
 End = tuple[Any, float, str]  # AUC, RMSE, status
 Ends = Mapping[str, Sequence[End | None]]  # of the seeds, by a part of the run's name
 OK: End = (0.7, 1.5, "ok")
@@ -201,14 +204,31 @@ def test_a_task_that_an_ablation_leaves_out_has_no_figure_there(tmp_path: Path):
   assert column(document, "click AUC (%) ↑") == ["70.00", "–"]
 
 
-def test_a_log_without_a_binary_task_has_no_auc(tmp_path: Path):
+def test_a_log_whose_first_task_is_no_click_is_judged_by_its_own_measure(tmp_path: Path):
   sweep = Sweep("s", ["large"], ["naive", "gc"])
+  rmses = {"naive": {50: 1.6, 100: 1.4}, "gc": {50: 1.3, 100: 1.2}}
   for trial in sweep.trials():
     end = outcome(trial, OK)
     del end["metrics"]["click"], end["metrics"]["like"]
-    hold(tmp_path, trial, result=end)
-  header = summary.summary(sweep, results.read([tmp_path])).tables[0].header
-  assert list(header) == ["method", *FIGURES[:-1], "seconds RMSE ↓"]
+    run = hold(tmp_path, trial, result=end)
+    steps = rmses[trial.coordinates["method"]].items()
+    lines = [
+      {"step": step, "metrics": {"seconds": {"kind": "regression", "rmse": rmse}}}
+      for step, rmse in steps
+    ]
+    (run / "evals.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+  document = summary.summary(sweep, results.read([tmp_path]))
+  header = document.tables[0].header
+  assert list(header[5:]) == ["seconds RMSE ↓", "steps to 1.400", "seconds"]
+  assert column(document, "steps to 1.400") == ["100", "50"]
+  assert "this RMSE of seconds" in " ".join(document.paragraphs)
+
+
+def test_an_evaluation_day_is_an_axis(tmp_path: Path):
+  sweep = Sweep("s", ["large"], ["gc"], days_left_out=[0, 1])
+  document = summary.summary(sweep, table_of(tmp_path, sweep, {"": [OK]}))
+  assert column(document, "days left out") == ["0", "1"]
+  assert document.figures.days_left_out.unique().tolist() == [0, 1]
 
 
 def test_a_rate_that_the_log_has_is_known_once_a_run_is_finished(tmp_path: Path):
@@ -260,15 +280,14 @@ def test_the_csv_has_the_figures_to_the_last_digit_and_the_document_is_the_same_
   assert "| gc | 0.1 | *2 of 3 runs* | – |" in first[0].read_text()
 
 
-def test_the_grid_has_a_row_of_its_table_for_each_trial_with_its_searched_setting(tmp_path: Path):
-  method = Method("gc", thresholds=[{"a.scope": ["global", 3]}])
-  sweep = Sweep("s", ["large"], ["naive", method])
-  for trial in sweep.trials()[:2]:
-    hold(tmp_path, trial, result=outcome(trial, OK))
-  whole = points.whole(sweep, results.read([tmp_path])).drop_duplicates("trial")
-  assert list(whole.trial) == [trial.name for trial in sweep.trials()]
-  assert list(whole["a.scope"].dropna()) == ["global", "3"]
-  assert list(whole.status) == ["ok", "ok", "unfinished"]
+def test_a_place_has_a_row_for_each_trial_whether_it_has_begun_or_not(tmp_path: Path):
+  trials = SWEEP.trials()
+  hold(tmp_path, trials[0], result=outcome(trials[0], OK))
+  (place, *_) = places(trials, results.read([tmp_path]))
+  assert place.runs.trial.tolist() == [trial.name for trial in place.trials]
+  assert place.runs.status.tolist() == ["ok", "unfinished", "unfinished"]
+  assert place.runs.seed.tolist() == [0, 1, 2]
+  assert (place.wanted, place.complete, place.outcome("click")) == (3, False, "waiting")
 
 
 # Speed.
@@ -277,7 +296,7 @@ def test_the_grid_has_a_row_of_its_table_for_each_trial_with_its_searched_settin
 def test_the_step_is_that_of_the_first_evaluation_at_or_above_the_target(tmp_path: Path):
   evaluated(tmp_path, {50: 0.6, 100: 0.7, 150: 0.65, 200: 0.72})
   targets = [0.5, 0.6, 0.61, 0.7, 0.71, 0.73]
-  assert [speed.steps_to(tmp_path, "click", auc) for auc in targets] == [
+  assert [speed.steps_to(tmp_path, "click", AUC, auc) for auc in targets] == [
     50,
     50,
     100,
@@ -286,10 +305,10 @@ def test_the_step_is_that_of_the_first_evaluation_at_or_above_the_target(tmp_pat
     None,
   ]
   evaluated(tmp_path, {50: None, 100: "nan", 150: 0.6})
-  assert speed.steps_to(tmp_path, "click", 0.6) == 150
-  assert speed.steps_to(tmp_path, "follow", 0.6) is None
+  assert speed.steps_to(tmp_path, "click", AUC, 0.6) == 150
+  assert speed.steps_to(tmp_path, "follow", AUC, 0.6) is None
   with pytest.raises(SeriesError, match="is not a run directory"):
-    speed.steps_to(tmp_path / "elsewhere", "click", 0.6)
+    speed.steps_to(tmp_path / "elsewhere", "click", AUC, 0.6)
 
 
 RISES = {
@@ -316,7 +335,7 @@ def risen(folder: Path, rises: Mapping[str, Sequence[Mapping[int, Any]]] = RISES
 
 
 def target(table: pd.DataFrame) -> float | None:
-  return speed.target(points.points(SWEEP, points.whole(SWEEP, table)), "click")
+  return speed.target(places(SWEEP.trials(), table), "click", AUC)
 
 
 def test_steps_and_seconds_to_naives_best_are_medians_over_seeds(tmp_path: Path):
@@ -346,9 +365,9 @@ def test_runs_that_are_judged_by_other_rows_have_no_common_target(tmp_path: Path
 def test_where_half_of_the_seeds_get_there_it_is_as_late_as_the_slowest_of_these(tmp_path: Path):
   runs = risen(tmp_path)
   gc = runs[runs.trial.str.contains("gc-rate=0.1") & (runs.seed != 2)]
-  assert speed.speed(gc, "click", 0.72).steps == 75  # (50 + 100) / 2
-  assert speed.speed(gc, "click", 0.73).steps == 100  # seed 1 alone, of two
-  assert speed.speed(gc, "click", 0.74).steps == math.inf
+  assert speed.speed(gc, "click", AUC, 0.72).steps == 75  # (50 + 100) / 2
+  assert speed.speed(gc, "click", AUC, 0.73).steps == 100  # seed 1 alone, of two
+  assert speed.speed(gc, "click", AUC, 0.74).steps == math.inf
 
 
 def test_without_a_naive_run_that_survived_there_is_no_target(tmp_path: Path):
@@ -374,7 +393,7 @@ def test_a_run_without_the_task_never_gets_to_its_target(tmp_path: Path):
   row = {"step": 50, "metrics": {"like": {"kind": "binary", "auc": 0.99}}}
   evals.write_text(json.dumps(row) + "\n")
   gc = table[table.trial == evals.parent.name]
-  assert speed.speed(gc, "click", 0.72).steps == math.inf
+  assert speed.speed(gc, "click", AUC, 0.72).steps == math.inf
 
 
 def test_a_run_without_its_evaluations_leaves_the_speed_of_its_point_open(tmp_path: Path):
@@ -467,5 +486,5 @@ def test_rates_that_are_the_same_by_their_multipliers_count_together(tmp_path: P
     learning_rate_multipliers=[1.0, 3.0],
   )
   ends = {t.name: [LOST if "rate=0.1-times=3" in t.name else OK] for t in sweep.trials()}
-  grid = points.points(sweep, points.whole(sweep, table_of(tmp_path, sweep, ends)))
+  grid = places(sweep.trials(), table_of(tmp_path, sweep, ends))
   assert Edge.of(grid) == Edge(0.1, 0.3)

@@ -60,10 +60,10 @@ def write(document: Document, stem: Path) -> list[Path]:
 
 def markdown(document: Document) -> str:
   """Headings, paragraphs and tables with pipes."""
-  templates = environment()
+  templates = environment(keep_trailing_newline=True)
   templates.filters["inline"] = inline
   template = templates.get_template("document.md")
-  return template.render(document=document, markdown_table=markdown_table) + "\n"
+  return template.render(document=document, markdown_table=markdown_table)
 
 
 def markdown_table(table: Table) -> str:
