@@ -41,6 +41,7 @@ setup: .venv/ready ## .venv with the locked versions; the others do it themselve
 # where PYTHONDONTWRITEBYTECODE is set, every process would otherwise compile TensorFlow again, 5 s each.
 .venv/ready: requirements.lock
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.10 to 3.12 found; give PYTHON=/path/to/python" >&2; exit 2; }
+	@test ! -L .venv || { echo "error: .venv is a link; remove it, or make setup where it leads" >&2; exit 2; }
 	@echo "Setting up .venv with $$($(PYTHON) --version) (once, about two minutes)"
 	@$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --no-deps --require-hashes -r requirements.lock

@@ -62,7 +62,7 @@ def test_mmoe_gin_has_the_8_9_million_parameters_of_its_header() -> None:
 @pytest.mark.parametrize(
   ("experts", "expert", "message"),
   [
-    (0, DenseLayers([8]), "Mmoe.num_experts is 0; make it a whole number of 1 or more"),
+    (0, DenseLayers([8]), "Mmoe.num_experts is 0; make it a whole number of 1 to 1,000,000"),
     (2, [8], r"Mmoe.expert is \[8\]; make it a block, such as @DenseLayers\(\)"),
   ],
 )

@@ -96,8 +96,8 @@ def test_the_same_seed_makes_the_same_model() -> None:
   assert not np.allclose(made[0], made[2])
 
 
-WIDTHS = "make it a list of whole numbers of 1 or more, such as [512, 512]"
-WHOLE = "make it a whole number of 1 or more"
+WIDTHS = "make it a list of whole numbers of 1 to 1,000,000, such as [512, 512]"
+WHOLE = "make it a whole number of 1 to 1,000,000"
 BLOCKS = "make it a list of blocks, such as [@DenseLayers()]"
 POSITIVE = "make it a positive number"
 # 4 / 8 is rounded to 0, 5 / 8 to 1.

@@ -487,7 +487,7 @@ def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
       ["--set=DenseLayers.hidden_units=[512, 3]"],
       "DenseLayers.hidden_units has 3, and times Model.width_scale 0.125 that is no column; make",
     ),
-    (["--set=Inputs.input_width=100"], "make Inputs.input_width"),
+    (["--set=Inputs.input_width=30"], "make Inputs.input_width"),
     (["--set=train_and_evaluate.lookback=@Lookback"], "make it @Lookback()"),
     (["--set=train_and_evaluate.source=@Synthetic"], "make it an object, such as @Synthetic()"),
     (["--set=train_and_evaluate.shadows={'a': @Clippy}"], "make it a clip, such as @Clippy()"),

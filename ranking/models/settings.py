@@ -11,22 +11,25 @@ class ModelError(InputError):
   """A setting that no model can have."""
 
 
+MOST = 1_000_000  # layers, experts or columns: a kernel of that many squared fits nowhere
+
+
 def is_whole(value: Any, least: int) -> bool:
-  """Whether a value is an integer of at least `least`; True and False are none."""
-  return isinstance(value, int) and not isinstance(value, bool) and value >= least
+  """Whether a value is an integer from `least` to MOST; True and False are none."""
+  return isinstance(value, int) and not isinstance(value, bool) and least <= value <= MOST
 
 
 def check_whole(name: str, value: Any) -> None:
   """Raises ModelError if the setting of this name is no whole number of 1 or more."""
   if not is_whole(value, 1):
-    raise ModelError(f"{name} is {value!r}; make it a whole number of 1 or more")
+    raise ModelError(f"{name} is {value!r}; make it a whole number of 1 to {MOST:,}")
 
 
 def check_widths(name: str, widths: Any) -> None:
   """Raises ModelError if the setting of this name is no list of whole numbers of 1 or more."""
   if not isinstance(widths, (list, tuple)) or not all(is_whole(width, 1) for width in widths):
     raise ModelError(
-      f"{name} is {widths!r}; make it a list of whole numbers of 1 or more, such as [512, 512]"
+      f"{name} is {widths!r}; make it a list of whole numbers of 1 to {MOST:,}, such as [512, 512]"
     )
 
 
