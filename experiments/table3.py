@@ -1,16 +1,50 @@
-"""The paper's Table 3 as a document; pure: the same runs give the same one."""
+"""Makes Table 3: runs a sweep of ablations, and says how often training diverges with each.
 
+Writes table3.md, .html and .csv beside the runs, in runs/<name of the file>/; finished runs are
+skipped.
+"""
+
+import argparse
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from experiments.templating import TEMPLATES
 from ranking.measures.ratios import Ratio, divergence_ratio, fisher_test
 from ranking.measures.significance import LEVEL, holm
+from ranking.sweeps import execution, files, results, runner
+from ranking.sweeps.places import places
 from ranking.sweeps.sweep import Sweep, SweepError
+from ranking.sweeps.tables import outcomes, rendering
 from ranking.sweeps.tables.document import NOTHING, Document, Entry, Table, p_text
-from ranking.sweeps.tables.outcomes import Count, commands, cost, runs_table
+from ranking.training import interrupt
+
+HEADER = ("change", "diverged", "runs", "ratio", "95 % interval", "p", "p after Holm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `python -m experiments table3`."""
+  parser.add_argument("file", help="a sweep of ablations, such as experiments/table3_kuairand.gin")
+  parser.add_argument("--raw", help="folder of the unpacked raw log; downloaded if not given")
+  parser.add_argument("--jobs", type=int, help="runs at once; as many as cores if not given")
+  parser.add_argument("--shard", default="1/1", help="this machine's share of the trials, i/n")
+
+
+def run(given: argparse.Namespace) -> int:
+  """Runs what is not finished and writes the table; returns 1 if runs failed."""
+  ablations = files.read(given.file, Sweep)
+  unchanged(ablations)  # refuses what is no Table 3 before any run
+  root = Path("runs", ablations.name)
+  try:
+    failures = execution.run(ablations.trials(), root, given.raw, given.jobs, given.shard)
+  except runner.Stopped as stop:
+    print(stop)
+    return interrupt.EXIT_CODE
+  table = results.read([root])
+  return execution.conclude(root, "table3", table3(ablations, table), table, failures)
 
 
 def table3(sweep: Sweep, table: pd.DataFrame) -> Document:
@@ -25,15 +59,13 @@ def table3(sweep: Sweep, table: pd.DataFrame) -> Document:
   Raises:
     SweepError: as `unchanged`.
   """
-  trials, clean = sweep.trials(), unchanged(sweep)
-  runs = {
-    name: table[table.trial.isin([t.name for t in trials if t.coordinates["ablation"] == name])]
-    for name in sorted(sweep.ablations, key=lambda name: name != clean)
-  }
+  clean = unchanged(sweep)
+  of_ablation = {place.at("ablation"): place for place in places(sweep.trials(), table)}
+  names = sorted(of_ablation, key=lambda name: name != clean)
   ratios = {
-    name: divergence_ratio(count.diverged, count.finished)
-    for name, count in ((name, Count.of(each)) for name, each in runs.items())
-    if count.finished == len(sweep.seeds)
+    name: divergence_ratio(of_ablation[name].count.diverged, of_ablation[name].count.finished)
+    for name in names
+    if of_ablation[name].complete
   }
   baseline = ratios.get(clean)
   p = {
@@ -42,30 +74,34 @@ def table3(sweep: Sweep, table: pd.DataFrame) -> Document:
     if baseline and name != clean
   }
   # An ablation that is not finished is still one of the comparisons.
-  waiting = [1.0] * (len(runs) - 1 - len(p))
+  waiting = [1.0] * (len(names) - 1 - len(p))
   adjusted = dict(zip(p, holm([*p.values(), *waiting]), strict=False))
   figures = [
     {
       "ablation": name,
       "bindings": " ".join(sweep.ablations[name]),
-      **Count.of(each)._asdict(),
-      "runs": len(sweep.seeds),
+      "finished": of_ablation[name].count.finished,
+      "diverged": of_ablation[name].count.diverged,
+      "runs": of_ablation[name].wanted,
       "ratio": ratios[name].value if name in ratios else math.nan,
       "ci95_low": ratios[name].ci95[0] if name in ratios else math.nan,
       "ci95_high": ratios[name].ci95[1] if name in ratios else math.nan,
       "p": p.get(name, math.nan),
       "p_holm": adjusted.get(name, math.nan),
-      "commands": commands(each),
+      "commands": of_ablation[name].commands,
     }
-    for name, each in runs.items()
+    for name in names
   ]
-  header = ["change", "diverged", "runs", "ratio", "95 % interval", "p", "p after Holm"]
+  rows = pd.concat([of_ablation[name].rows for name in names])
+  about = rendering.paragraphs(
+    "table3.txt", TEMPLATES, sweep=sweep, baseline=baseline, told=_told(sweep, baseline)
+  )
   return Document(
     title="Table 3: what makes training diverge less often",
-    paragraphs=_about_table3(sweep, baseline, table[table.trial.isin([t.name for t in trials])]),
+    paragraphs=[outcomes.cost(rows), *about],
     tables=[
-      Table("Divergence ratio", header, [_row_of_table3(figure) for figure in figures]),
-      runs_table(["change"], [([name], each) for name, each in runs.items()]),
+      Table("Divergence ratio", HEADER, [_row(figure) for figure in figures]),
+      outcomes.runs_table(["change"], [([name], of_ablation[name].rows) for name in names]),
     ],
     figures=pd.DataFrame(figures),
   )
@@ -84,39 +120,30 @@ def unchanged(sweep: Sweep) -> str:
   return clean[0]
 
 
-def _row_of_table3(figure: Mapping[str, Any]) -> list[Entry]:
+def _row(figure: Mapping[str, Any]) -> list[Entry]:
   name, hint = Entry(figure["ablation"].replace("_", " ")), figure["commands"]
   if math.isnan(figure["ratio"]):
     state = Entry(f"{figure['finished']} of {figure['runs']} runs", "remark", hint)
     return [name, state, *[Entry(NOTHING)] * 5]
-  low, high = figure["ci95_low"], figure["ci95_high"]
   return [
-    *(name, Entry(str(figure["diverged"]), hint=hint), Entry(str(figure["runs"]))),
-    *(Entry(f"{figure['ratio']:.0%}"), Entry(f"{low:.0%} … {high:.0%}")),
-    *(Entry(p_text(p)) for p in (figure["p"], figure["p_holm"])),
+    name,
+    Entry(str(figure["diverged"]), hint=hint),
+    Entry(str(figure["runs"])),
+    Entry(f"{figure['ratio']:.0%}"),
+    Entry(f"{figure['ci95_low']:.0%} … {figure['ci95_high']:.0%}"),
+    Entry(p_text(figure["p"])),
+    Entry(p_text(figure["p_holm"])),
   ]
 
 
-def _about_table3(sweep: Sweep, baseline: Ratio | None, table: pd.DataFrame) -> list[str]:
-  paragraphs = [
-    cost(table),
-    f"{sweep.models[0]} at {sweep.scale} scale, {len(sweep.seeds)} seeds for each change. The "
-    "interval is Wilson's. p: Fisher's exact test against the unchanged model, two-sided; after "
-    "Holm's correction, values up to 0.05 are differences to believe.",
+def _told(sweep: Sweep, baseline: Ratio | None) -> int | None:
+  """The most runs that may diverge for a change to be told apart from none; None if no number."""
+  if baseline is None:
+    return None
+  comparisons, runs = len(sweep.ablations) - 1, len(sweep.seeds)
+  told = [
+    diverged
+    for diverged in range(baseline.diverged)
+    if comparisons * fisher_test(baseline, divergence_ratio(diverged, runs)) <= LEVEL
   ]
-  if baseline is not None:
-    comparisons, runs = len(sweep.ablations) - 1, len(sweep.seeds)
-    told = [
-      diverged
-      for diverged in range(baseline.diverged)
-      if comparisons * fisher_test(baseline, divergence_ratio(diverged, runs)) <= LEVEL
-    ]
-    paragraphs.append(
-      f"What this design can see: with {baseline.diverged} of {baseline.runs} diverged unchanged, "
-      + (
-        f"the clearest of the {comparisons} is told apart from {max(told)} of {runs} downwards."
-        if told
-        else "no change that diverges less often can be told apart, however seldom it does."
-      )
-    )
-  return paragraphs
+  return max(told, default=None)

@@ -84,15 +84,15 @@ def read(
     raise ConfigError(f"no CONFIG given; take one of {known}, or give MODEL and METHOD")
   files += [_find("MODEL", model, paths=True)] if model else []
   files += [_find("METHOD", method, paths=True)] if method else []
-  _bind({("", RUN): {"run_directory": run_directory}})
   for file in files:
     read_file(file, CONFIGURABLE, [CONFIGS.parent])
+  _bind({("", RUN): {"run_directory": run_directory}})
   read_bindings(bindings)
   if raw is not None:
     _bind_raw(data, raw)
   _check_macros()
-  _check_used(bindings)
   made: Settings = _make(gin.get_configurable(RUN))
+  _check_used(bindings)
   return made
 
 
@@ -228,11 +228,12 @@ def read_file(
 def read_bindings(bindings: Sequence[str]) -> None:
   """Binds what SET says. Raises ConfigError."""
   for binding in bindings:
-    for statement in _statements(binding, "SET", CONFIGURABLE):
+    where = f"SET {binding}"
+    for statement in _statements(binding, where, CONFIGURABLE):
       is_binding = isinstance(statement, config_parser.BindingStatement)
       if not is_binding or not statement.arg_name:
         raise ConfigError(f"SET {binding!r} is not of the form name.argument=value")
-      _bind(_binding(statement, "SET", CONFIGURABLE))
+      _bind(_binding(statement, where, CONFIGURABLE))
 
 
 def split_bindings(text: str) -> list[str]:
@@ -276,15 +277,15 @@ def _statements(text: str, where: str, known: Mapping[str, Callable[..., Any]]) 
           f"{where}, line {statement.location.line_num}: {statement.module} is no module of "
           "ranking; only those can be configured"
         )
-  except ConfigError as error:
-    named = str(error).startswith(where)
-    raise error if named else ConfigError(f"{where}: {error}") from error
+  except ConfigError as error:  # gin adds where it stood
+    said = first_line(error)
+    raise ConfigError(said if said.startswith(where) else f"{where}: {said}") from error
   except tokenize.TokenError as error:
     raise ConfigError(f"{where}: a bracket or a quote is left open") from error
   except (SyntaxError, ValueError) as error:
-    line = getattr(error, "lineno", None)
-    place = f"{where}, line {line}" if line and where != "SET" else where
-    raise ConfigError(f"{place}: {first_line(error)}") from error
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = next((line for line in lines if line.startswith("Failed")), first_line(error))
+    raise ConfigError(f"{where}: {said}") from error
 
 
 Bindings = dict[tuple[str, str], dict[str, Any]]  # by scope and name
@@ -292,7 +293,7 @@ Bindings = dict[tuple[str, str], dict[str, Any]]  # by scope and name
 
 def _binding(statement: Any, where: str, known: Mapping[str, Callable[..., Any]]) -> Bindings:
   """What a statement binds. Raises ConfigError for a name that there is not."""
-  place = where if where == "SET" else f"{where}, line {statement.location.line_num}"
+  place = where if where.startswith("SET ") else f"{where}, line {statement.location.line_num}"
   if isinstance(statement, config_parser.BlockDeclaration):
     return {}
   if not statement.arg_name:  # a macro
@@ -351,31 +352,33 @@ def _check_macros() -> None:
     if reference.selector == "gin.macro"
   }
   if missing := sorted(read - set(defined)):
-    raise ConfigError(f"%{missing[0]} is not defined{nearest(missing[0], defined or ['none'])}")
+    meant = nearest(missing[0], defined) if defined else ""
+    raise ConfigError(f"no macro {missing[0]} for %{missing[0]}{meant}; define it: NAME = value")
   if unread := [name for name in defined if name not in read]:
     raise ConfigError(
-      f"{unread[0]} is a macro that nothing reads{nearest(unread[0], sorted(read) or ['none'])}; "
-      "bind name.argument to set something"
+      f"{unread[0]} is a macro, which nothing reads; bind name.argument, or use %{unread[0]}"
     )
 
 
 def _check_used(bindings: Sequence[str]) -> None:
   """Refuses a binding of SET that nothing reads, such as one of a method not chosen."""
-  used, to_visit = set[str](), [RUN]
+  used, scopes, to_visit = set[str](), {""}, [RUN]
   while to_visit:
     name = to_visit.pop()
     used.add(name)
     for (_, bound), values in _bound().items():
       if bound == name:
-        found = (reference.selector for reference in _references(list(values.values())))
-        to_visit += [each for each in found if each not in used]
+        found = list(_references(list(values.values())))
+        scopes |= {"/".join(reference.scopes) for reference in found}
+        to_visit += [each.selector for each in found if each.selector not in used]
   for binding in bindings:
     for statement in _statements(binding, "SET", CONFIGURABLE):
       name = statement.selector.rpartition(".")[2]
-      if name not in used:
+      if name not in used or statement.scope not in scopes:
+        scope = f"{statement.scope}/" if statement.scope else ""
         raise ConfigError(
-          f"SET {name}.{statement.arg_name} has no effect: this run does not use {name}; leave it "
-          "out, or bind what uses it"
+          f"SET {scope}{name}.{statement.arg_name} has no effect: this run does not use "
+          f"{scope}{name}; leave it out, or bind what uses it"
         )
 
 

@@ -86,7 +86,7 @@ class TrainingSettings:
   monitor: DivergenceRule = dataclasses.field(default_factory=DivergenceRule)
 
   def __post_init__(self) -> None:
-    _require(self, "model", isinstance(self.model, Model), "@Model()")
+    _require(self, "model", isinstance(self.model, Model), "a model, such as @Model()")
     made = isinstance(self.optimizer, OptimizerSettings)
     _require(self, "optimizer", made, "@ClippedOptimizer()")
     _positive(self, "learning_rate")

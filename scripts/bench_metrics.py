@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from ranking.measures import metrics
+from ranking.measures.concordance import auc
+from ranking.tasks import KINDS, LabelStatistics
 
 
 def main() -> None:
@@ -28,12 +29,13 @@ def main() -> None:
   tied = np.round(logits, 1)
   watched = random.normal(size=options.rows).astype(np.float32)
 
+  binary, regression, known = KINDS["binary"], KINDS["regression"], LabelStatistics(0, 0.0, 0.0)
   contestants: dict[str, Callable[[], object]] = {
-    "binary": lambda: metrics.evaluate_binary(labels, logits),
-    "binary, tied": lambda: metrics.evaluate_binary(labels, tied),
-    "regression": lambda: metrics.evaluate_regression(watched, logits),
-    "AUC and interval": lambda: metrics.auc(labels, logits),
-    "AUC and interval, tied": lambda: metrics.auc(labels, tied),
+    "binary": lambda: binary.evaluate(labels, logits, known),
+    "binary, tied": lambda: binary.evaluate(labels, tied, known),
+    "regression": lambda: regression.evaluate(watched, logits, known),
+    "AUC and interval": lambda: auc(labels, logits),
+    "AUC and interval, tied": lambda: auc(labels, tied),
     "scikit-learn AUC": lambda: roc_auc_score(labels, logits),
     "scikit-learn AUC, tied": lambda: roc_auc_score(labels, tied),
   }

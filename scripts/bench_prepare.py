@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
   """Measures and prints a line per run; the exit code is that of the command."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   for name, default in (("data", "synthetic"), ("raw", ""), ("set", "")):
-    parser.add_argument(f"--{name}", default=default, help="as for ranking.commands.prepare")
+    parser.add_argument(f"--{name}", default=default, help="as for preparing")
   parser.add_argument("--repeats", type=int, default=1, help="how often; 1 if not given")
   given = parser.parse_args(argv)
   root = Path(__file__).resolve().parent.parent

@@ -2,7 +2,7 @@
 
     python -m scripts.bench_training --config=large_dcn_clippy.gin --data=kuairand --raw=folder
 
-Takes the flags of ranking.main. Prints the ratio of the training's arithmetic, 6 × non-embedding
+Takes the flags of `ranking train`. Prints the ratio of the training's arithmetic, 6 × non-embedding
 parameters × examples (forward 2, backward 4), to that of a 4096³ product taken before and after.
 """
 
@@ -10,11 +10,10 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
-
-from ranking import main as training
+from ranking import cli
 
 SIZE = 4096
 REPEATS = 5
@@ -35,15 +34,18 @@ def matmul_gflops() -> float:
   return 2 * SIZE**3 / statistics.median(seconds) / 1e9
 
 
-def main(argv: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
   """Measures, trains, measures; returns the exit code of training."""
-  before = matmul_gflops()
-  code = training.main(argv)
-  after = matmul_gflops()
-  result_path = Path(flags.FLAGS.run or "") / "result.json"
-  if not flags.FLAGS.run or not result_path.is_file():
+  given = [word.removeprefix("--run=") for word in arguments if word.startswith("--run=")]
+  if not given:
     print("error: give --run=folder, where the result is read from", file=sys.stderr)
-    return code or 2
+    return 2
+  before = matmul_gflops()
+  code = cli.main(["train", *arguments])
+  after = matmul_gflops()
+  result_path = Path(given[-1]) / "result.json"
+  if not result_path.is_file():
+    return code
   result = json.loads(result_path.read_text())
   flops = 6 * result["parameters"]["non_embedding"] * result["examples_per_second"]
   print(f"4096³ product: {before:.1f} GFLOP/s before, {after:.1f} after (orientation)")
@@ -53,4 +55,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  sys.exit(main(sys.argv[1:]))

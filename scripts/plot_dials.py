@@ -20,7 +20,7 @@ from ranking.array import Array
 from ranking.data.rows import read_whole
 from ranking.data.schema import DataError, Log
 from ranking.data.sources.synthetic import Synthetic
-from ranking.measures import metrics
+from ranking.measures.concordance import auc
 
 COLOURS: Final = ("#0072B2", "#E69F00", "#D55E00")  # colour-blind safe, and told apart by markers
 MARKERS: Final = ("o", "s", "^")
@@ -66,7 +66,7 @@ def fit_auc(axes: Any, source: Synthetic, style: Mapping[str, Any]) -> None:
 def tasks_by_rate(axes: Any, source: Synthetic, style: Mapping[str, Any]) -> None:
   """Oracle AUC on the last day against the positive rate, a point per binary task."""
   *_, last = source.oracle_by_day()
-  tasks = [task for task in last["oracle"].values() if task["kind"] == "binary" and task["auc"]]
+  tasks = [task for task in last["oracle"].values() if task.get("positives") and task["auc"]]
   rates = [task["positives"] / task["rows"] for task in tasks]
   order = np.argsort(rates)
   aucs = [task["auc"] for task in tasks]
@@ -162,7 +162,7 @@ def fitted_click_auc(log: Log) -> list[float]:
   scores = features @ weights
   fitted = np.arange(len(scores)) < FIT_ROWS
   days = [(log.day == day) & ~fitted for day in range(len(log.day_names))]
-  return [metrics.auc(clicks[rows], scores[rows]).value for rows in days]
+  return [auc(clicks[rows], scores[rows]).value for rows in days]
 
 
 def _click_auc(source: Synthetic, which: str) -> list[float | None]:

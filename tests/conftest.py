@@ -85,6 +85,7 @@ class TinySource:
   reads: int = 0
   name: str = "tiny"
   keep_duplicates: bool | None = None
+  log_version: int = 1
 
   def identity(self) -> dict[str, Any]:
     return self.options

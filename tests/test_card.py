@@ -127,8 +127,8 @@ def test_the_summary_reads_as_a_page(known_truth: Log) -> None:
   best, unseen = made["best_possible_on_day_n"], made["unseen_rows_of_day_n"]
   assert isinstance(best, dict)
   assert isinstance(unseen, dict)
-  assert f"| click | binary | {best['click']['auc']:.4f} |" in page
-  assert f"| stars | regression | {best['stars']['rmse']:.4f} |" in page
+  assert f"| click | AUC | {best['click']['auc']:.4f} |" in page
+  assert f"| stars | RMSE | {best['stars']['rmse']:.4f} |" in page
   rows = unseen["user_id"]
   assert f"| {rows} rows ({rows / ROWS_PER_DAY[-1]:.2%}) |\n" in page
   assert "| length | dense | 0 | 1 |  |\n" in page
@@ -154,8 +154,8 @@ def test_a_task_without_a_label_on_day_n_has_a_card_all_the_same(known_truth: Lo
   made = describe(dataclasses.replace(known_truth, labels=labels))
   assert json.loads(json.dumps(made, allow_nan=False)) == json.loads(json.dumps(made))
   page = card.to_markdown(made)
-  assert "| like | binary | none |\n" in page
-  assert "| stars | regression | none |\n" in page
+  assert "| like | AUC | none |\n" in page
+  assert "| stars | RMSE | none |\n" in page
 
 
 def test_the_tiny_log_covers_the_days_it_names(tiny_log: Log) -> None:

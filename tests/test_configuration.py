@@ -1,68 +1,58 @@
-"""Every configuration parses with every log and scale, and means what its name says."""
+"""Names become settings, and what cannot is one line with its place; a file runs nothing."""
 
 import itertools
-import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import gin
 import pytest
 
 from ranking import configuration
-from ranking.configuration import CONFIGS, ConfigError, configure, qualify, split_bindings
+from ranking.configuration import CONFIGS, ConfigError, read, split_bindings
+from ranking.data.sources.kuairand import KuaiRand
+from ranking.data.sources.movielens import MovieLens
+from ranking.data.sources.table import Table
+from ranking.optimizers import Clippy, Lamb
+from ranking.settings import Settings
 
-METHODS = {
-  "naive": "NoClip",
-  "gc": "GradientClipping",
-  "agc": "AdaptiveGradientClipping",
-  "lamb": "Lamb",
-  "clippy": "@clipping.Clippy",
-  "layer_clippy": "LayerClippy",
-}
-HIDDEN = {
-  "small": [512] * 2,
-  "small_2048": [2048] * 2,
-  "large": [4096] * 4,
-  "large_dcn": [4096] * 4,
-}
 NAMES = configuration.names()
+HEADER = "from __gin__ import dynamic_registration\nfrom ranking.training import loop\n"
+SMALL = "include 'configs/small_clippy.gin'\n"
 
 
-@pytest.fixture(autouse=True)
-def _clear() -> Iterator[None]:
-  yield
-  gin.clear_config()
+def settings_of(*bindings: str, config: str = "small_clippy", **more: Any) -> Settings:
+  return read(config=config, **{"scale": "proxy", **more}, bindings=bindings)
 
 
-def bound(name: str) -> object:
-  return gin.query_parameter(name)
-
-
-def test_every_model_has_every_method_and_one_is_as_wide_as_its_count() -> None:
-  grid = {f"{model}_{method}" for model in ("small", "large", "large_dcn") for method in METHODS}
-  assert set(NAMES["CONFIG"]) == grid | {"small_2048_clippy"}
+def written(folder: Path, text: str, name: str = "mine.gin") -> str:
+  (folder / name).write_text(text)
+  return str(folder / name)
 
 
 @pytest.mark.parametrize("config", NAMES["CONFIG"])
-def test_a_config_parses_with_every_log_and_scale_and_means_what_its_name_says(config: str) -> None:
-  method = max((name for name in METHODS if config.endswith(f"_{name}")), key=len)
-  model = config.removesuffix(f"_{method}")
+def test_a_config_is_the_model_and_the_method_of_its_name_with_every_log_and_scale(
+  config: str,
+) -> None:
   for data, scale in itertools.product(NAMES["DATA"], NAMES["SCALE"]):
-    configure(config, data, scale, None, ["train_and_evaluate.seed=3"])
-    assert bound("train_and_evaluate.seed") == 3
-    assert bound("train_and_evaluate.model_name") == model
-    assert bound("train_and_evaluate.method_name") == method
-    assert bound("train_and_evaluate.scale_name") == scale
-    assert METHODS[method] in str(bound("ClippedOptimizer.clip"))
-    assert bound("DenseLayers.hidden_units") == HIDDEN[model]
-    crossed = "[@cross.CrossLayers(), @layer_norm.LayerNorm(), @dense.DenseLayers()]"
-    blocks = crossed if model == "large_dcn" else "[@dense.DenseLayers()]"
-    assert str(bound("SharedBottom.blocks")) == blocks
-    if model == "large_dcn":
-      assert bound("CrossLayers.num_cross_layers") == 4
-    assert bound("Model.width_scale") == {"paper": 1.0, "proxy": 0.125}[scale]
-    assert data in str(bound("train_and_evaluate.source"))
+    made = read(config=config, data=data, scale=scale)
+    assert f"{made.names.model_name}_{made.names.method_name}" == config
+    assert made.names.scale_name == scale
+    assert made.log.source.name == {"table": "shop"}.get(data, data)
+    parts = {"model": made.names.model_name, "method": made.names.method_name}
+    assert read(**parts, data=data, scale=scale) == made
+
+
+def test_models_and_methods_add_up(tmp_path: Path) -> None:
+  for model, method in itertools.product(NAMES["MODEL"], NAMES["METHOD"]):
+    made = read(model=model, method=method, scale="proxy")
+    assert (made.names.model_name, made.names.method_name) == (model, method)
+  changed = read(config="small_clippy", method="lamb", scale="proxy")
+  assert isinstance(changed.training.optimizer.clip, Lamb)
+  own = written(
+    tmp_path, "train_and_evaluate.method_name = 'mine'\nClippy.absolute_threshold = 0.5"
+  )
+  mine = read(config="small_clippy", method=own, scale="proxy")
+  assert mine.training.optimizer.clip == Clippy(0.5, 0.5)
 
 
 @pytest.mark.parametrize("config", NAMES["CONFIG"])
@@ -76,135 +66,146 @@ def test_the_header_of_a_config_says_what_it_is_its_command_and_what_to_expect(c
   assert all(line.startswith("include ") for line in body)
 
 
-def test_no_file_uses_a_macro() -> None:
-  for path in CONFIGS.rglob("*.gin"):
-    assert not re.search(r"^[A-Z_]+ *=|= *%", path.read_text(), re.MULTILINE), path
-
-
-@pytest.mark.parametrize(
-  ("binding", "full"),
-  [
-    ("train_and_evaluate.seed=3", "loop.train_and_evaluate.seed = 3"),
-    ("loop.train_and_evaluate.seed = 3", "loop.train_and_evaluate.seed = 3"),
-    ("Clippy.relative_threshold=0.1", "clipping.Clippy.relative_threshold = 0.1"),
-    ("ClippedOptimizer.clip=@Lamb()", "optimizer.ClippedOptimizer.clip = @clipping.Lamb()"),
-    ("KuaiRand.raw='a/b'", "kuairand.KuaiRand.raw = 'a/b'"),
-  ],
-)
-def test_a_short_name_gets_its_module(binding: str, full: str) -> None:
-  assert qualify(binding) == full
-
-
 def test_bindings_are_split_before_names_and_not_inside_values() -> None:
-  text = "a.b=1  c.d=[2, 3] e.f='x y' g.h = @K()"
-  assert split_bindings(text) == ["a.b=1", "c.d=[2, 3]", "e.f='x y'", "g.h = @K()"]
-  assert split_bindings("") == []
+  text = "a.b=1  c.d=[2, 3] e.f='x y=3 z.z=4' s/g.h = @K() i.j={'k': 1}"
+  assert split_bindings(text) == [
+    "a.b=1",
+    "c.d=[2, 3]",
+    "e.f='x y=3 z.z=4'",
+    "s/g.h = @K()",
+    "i.j={'k': 1}",
+  ]
+  assert split_bindings(" ") == []
 
 
-def test_a_later_binding_wins() -> None:
-  bindings = ["train_and_evaluate.seed=3", "train_and_evaluate.seed=4"]
-  configure("small_clippy", "synthetic", "proxy", None, bindings)
-  assert bound("train_and_evaluate.seed") == 4
+@pytest.mark.parametrize("text", ["seed", "3 a.b=1", "import os", "a b.c=3"])
+def test_what_is_no_binding_is_refused(text: str) -> None:
+  with pytest.raises(ConfigError, match=r"is not of the form name\.argument=value"):
+    split_bindings(text)
 
 
-def test_another_method_can_be_bound_to_a_config() -> None:
-  configure("small_clippy", "synthetic", "proxy", None, ["ClippedOptimizer.clip=@Lamb()"])
-  assert "Lamb" in str(bound("ClippedOptimizer.clip"))
+def test_a_later_binding_wins_whatever_module_stands_before_its_name() -> None:
+  seeds = ("train_and_evaluate.seed=3", "loop.train_and_evaluate.seed = 4")
+  assert settings_of(*seeds).training.seed == 4
+  assert settings_of(*reversed(seeds)).training.seed == 3
 
 
-def test_a_macro_in_a_config_file_is_refused(tmp_path: object) -> None:
-  path = f"{tmp_path}/mine.gin"
-  with open(path, "w") as file:
-    file.write("include 'configs/small_clippy.gin'\nMODLE = 3\n")
-  with pytest.raises(ConfigError, match="MODLE is a macro, which nothing reads"):
-    configure(path, "synthetic", "proxy", None, [])
+def test_another_clip_can_be_bound_to_a_config() -> None:
+  made = settings_of("ClippedOptimizer.clip=@Lamb()", "Lamb.multiplier=0.5")
+  assert made.training.optimizer.clip == Lamb(0.5)
 
 
-def test_a_misspelt_argument_in_a_config_file_is_refused_with_its_place(tmp_path: object) -> None:
-  path = f"{tmp_path}/mine.gin"
-  with open(path, "w") as file:
-    file.write(
-      "from __gin__ import dynamic_registration\nfrom ranking.training import loop\n"
-      "include 'configs/small_clippy.gin'\nloop.train_and_evaluate.sead = 3\n"
-    )
-  with pytest.raises(ConfigError, match=r"doesn't have a parameter named 'sead'.*line 4"):
-    configure(path, "synthetic", "proxy", None, [])
+def test_a_macro_stands_for_its_value(tmp_path: Path) -> None:
+  text = f"{SMALL}STEPS = 5\ntrain_and_evaluate.max_steps = %STEPS\n"
+  assert settings_of(config=written(tmp_path, text)).progress.max_steps == 5
 
 
 @pytest.mark.parametrize(
   ("line", "message"),
   [
-    (
-      "optimizer.ClippedOptimizer.exclude = [1",
-      r"^\S+mine.gin: a bracket or a quote is left open$",
-    ),
-    ("optimizer.ClippedOptimizer.exclude = '''a", r"^\S+mine.gin: a bracket or a quote is left"),
-    ("from ranking import nothing", r"^No module named 'ranking.nothing' In file .*line 3$"),
+    ("MODLE = 3", "MODLE is a macro, which nothing reads"),
+    ("train_and_evaluate.seed = %nothing", "no macro nothing for %nothing; define it"),
+    ("A = 3\ntrain_and_evaluate.seed = [%A, %B]", "no macro B for %B; valid are A"),
+    ("loop.train_and_evaluate.sead = 3", r"mine.gin, line 4: no setting loop.*sead; the nearest"),
+    ("DivergenceMonitor.steps = 3", "line 4: no setting DivergenceMonitor.steps"),
+    ("LinearWarmUp.peak = 3", "line 4: no setting LinearWarmUp.peak"),
+    ("ClippedOptimizer.exclude = [1", r"^\S+mine.gin: a bracket or a quote is left open$"),
+    ("ClippedOptimizer.exclude = '''a", r"^\S+mine.gin: a bracket or a quote is left open$"),
+    ("include 'nowhere.gin'", "line 4: no file nowhere.gin to include"),
+    ("include 'mine.gin'", "mine.gin includes itself, by way of"),
+    ("train_and_evaluate.seed = three", "Failed to parse token 'three'"),
+    ("train_and_evaluate.schedule = @LinearWarmUp()", "peak"),
   ],
 )
-def test_a_config_file_that_gin_cannot_read_is_refused_in_one_line(
-  tmp_path: object, line: str, message: str
+def test_a_file_that_cannot_be_read_is_refused_in_one_line_with_its_place(
+  tmp_path: Path, line: str, message: str
 ) -> None:
-  path = f"{tmp_path}/mine.gin"
-  with open(path, "w") as file:
-    file.write(
-      "from __gin__ import dynamic_registration\nfrom ranking.optimizers import optimizer\n"
-    )
-    file.write(f"{line}\n")
-  with pytest.raises(ConfigError, match=message):
-    configure(path, "synthetic", "proxy", None, [])
+  with pytest.raises(ConfigError, match=message) as refused:
+    settings_of(config=written(tmp_path, f"{HEADER}{SMALL}{line}\n"))
+  assert len(str(refused.value).splitlines()) == 1
 
 
-def test_a_bracket_left_open_in_an_included_file_or_a_binding_is_refused(tmp_path: object) -> None:
-  with open(f"{tmp_path}/inner.gin", "w") as file:
-    file.write("a.b = [1\n")
-  outer = f"{tmp_path}/outer.gin"
-  with open(outer, "w") as file:
-    file.write(f"include '{tmp_path}/inner.gin'\n")
-  with pytest.raises(ConfigError, match=rf"^{outer}: a bracket or a quote is left open$"):
-    configure(outer, "synthetic", "proxy", None, [])
-  with pytest.raises(ConfigError, match=r"^SET: a bracket or a quote is left open$"):
-    configure("small_clippy", "synthetic", "proxy", None, ["DenseLayers.hidden_units=[1, 2"])
+@pytest.mark.parametrize(
+  "text",
+  [
+    "import subprocess\n",
+    "from os import path\n",
+    "train_and_evaluate.distribution = @subprocess.getoutput\n",
+    "from ranking.training import result\n"
+    "train_and_evaluate.distribution = @result.subprocess.getoutput\n",
+    "train_and_evaluate.source = @open()\n",
+    "train_and_evaluate.source = @singleton()\n",
+  ],
+)
+def test_a_file_of_somebody_else_can_call_nothing_outside_this_package(
+  tmp_path: Path, text: str
+) -> None:
+  with pytest.raises(ConfigError, match=r"is no module of ranking|can be configured"):
+    settings_of(config=written(tmp_path, text + SMALL))
 
 
-OWN = """from __gin__ import dynamic_registration
-from ranking.data.sources import table
-from ranking.training import loop
-loop.train_and_evaluate.source = @table.Table()
-"""
+def test_a_file_includes_those_beside_it_and_those_of_the_package(tmp_path: Path) -> None:
+  written(tmp_path, "train_and_evaluate.seed = 7\n", "inner.gin")
+  outer = written(tmp_path, f"{SMALL}include 'inner.gin'\n")
+  assert settings_of(config=outer).training.seed == 7
+
+
+OWN = (
+  "from ranking.data.sources import table\nloop.train_and_evaluate.source = @table.Table()\n"
+  "Table.time = 'when'\nTable.binary = ['bought']\nTable.categorical = ['user']\n"
+)
 
 
 def test_the_learning_rate_of_ones_own_log_holds_at_every_scale(tmp_path: Path) -> None:
-  own = tmp_path / "mylog.gin"
-  own.write_text(OWN + "loop.train_and_evaluate.learning_rate = 0.01\n")
+  own = written(tmp_path, OWN + "loop.train_and_evaluate.learning_rate = 0.01\n")
   for scale, width in (("paper", 1.0), ("proxy", 0.125)):
-    configure("small_clippy", str(own), scale, None, ["train_and_evaluate.batch_size=8"])
-    assert bound("train_and_evaluate.learning_rate") == 0.01
-    assert bound("Model.width_scale") == width
+    made = settings_of("train_and_evaluate.batch_size=8", data=own, scale=scale)
+    assert made.training.learning_rate == 0.01
+    assert made.training.model.width_scale == width
 
 
 def test_a_log_that_leaves_out_what_has_no_default_is_refused_in_one_line(tmp_path: Path) -> None:
-  own = tmp_path / "mylog.gin"
-  own.write_text(OWN)
-  with pytest.raises(ConfigError, match=r"^nothing sets train_and_evaluate.learning_rate; bind it"):
-    configure("small_clippy", str(own), "proxy", None, [])
+  with pytest.raises(ConfigError, match=r"^nothing sets train_and_evaluate.learning_rate; bind"):
+    settings_of(data=written(tmp_path, OWN))
 
 
 def test_raw_goes_to_the_source_that_is_configured_whatever_its_file_is_called(
   tmp_path: Path,
 ) -> None:
-  copy = tmp_path / "again.gin"
-  shutil.copy(CONFIGS / "data" / "kuairand.gin", copy)
-  for data in ("kuairand.gin", str(copy), str(CONFIGS / "data" / "kuairand.gin")):
-    configure("small_clippy", data, "proxy", "some where", [])
-    assert bound("KuaiRand.raw") == "some where"
-  (tmp_path / "mylog.gin").write_text(OWN + "loop.train_and_evaluate.learning_rate = 0.01\n")
-  configure("small_clippy", str(tmp_path / "mylog.gin"), "proxy", "a", [])
-  assert bound("Table.raw") == "a"
+  copy = str(shutil.copy(CONFIGS / "data" / "kuairand.gin", tmp_path / "again.gin"))
+  for data in ("kuairand.gin", copy, str(CONFIGS / "data" / "kuairand.gin")):
+    source = settings_of(data=data, raw="some where").log.source
+    assert isinstance(source, KuaiRand)
+    assert source.raw == "some where"
+  own = written(tmp_path, OWN + "loop.train_and_evaluate.learning_rate = 0.01\n")
+  source = settings_of(data=own, raw="a").log.source
+  assert isinstance(source, Table)
+  assert source.raw == "a"
+  source = settings_of(data="movielens", raw="b").log.source
+  assert isinstance(source, MovieLens)
+  assert source.raw == "b"
+  with pytest.raises(ConfigError, match="DATA 'synthetic' reads no raw folder; leave RAW out"):
+    settings_of(raw="c")
 
 
-def test_raw_goes_to_the_source_that_data_names() -> None:
-  configure("small_clippy", "movielens", "proxy", "some where", [])
-  assert bound("MovieLens.raw") == "some where"
-  configure("small_clippy", "kuairand", "proxy", "else", [])
-  assert bound("KuaiRand.raw") == "else"
+@pytest.mark.parametrize(
+  "binding",
+  ["Adam.beta_1=0.8", "KuaiRand.keep_duplicates=True", "mine/Clippy.absolute_threshold=1"],
+)
+def test_a_binding_that_nothing_reads_is_refused(binding: str) -> None:
+  with pytest.raises(ConfigError, match="has no effect: this run does not use"):
+    settings_of(binding)
+
+
+def test_the_operative_configuration_makes_the_same_settings_whatever_log_and_scale_are_given(
+  tmp_path: Path,
+) -> None:
+  made = settings_of(
+    "train_and_evaluate.schedule=@LinearWarmUp",
+    "LinearWarmUp.warmup_steps=9",
+    "Synthetic.days=5",
+    config="large_dcn_agc",
+  )
+  again = read(config=written(tmp_path, configuration.operative()), data="kuairand")
+  assert again.identity() == made.identity()
+  assert again.progress == made.progress

@@ -57,4 +57,5 @@ def test_a_reader_who_leaves_ends_no_process_but_is_noticed() -> None:
   process.stdin.close()
   assert process.stderr is not None
   assert process.stderr.read().strip() == "True"
+  process.stderr.close()
   assert process.wait() == 0

@@ -586,15 +586,6 @@ def test_without_the_optional_files_the_log_is_read_and_says_so(tmp_path: Path) 
   assert set(left_out) <= {*with_all.categorical, *with_all.dense}
 
 
-def test_captions_may_be_left_out(tmp_path: Path) -> None:
-  source = KuaiRec(raw=str(two_days(tmp_path)), use_captions=False)
-  (tmp_path / "data" / CAPTIONS).write_bytes(b"\xff not read at all")
-  log = read_whole(source)
-  assert "first_level_category" not in log.categorical
-  assert CAPTIONS not in source.identity()["files"]
-  assert not [what for what in log.cleaning if "caption" in what]
-
-
 def test_the_log_is_the_same_however_the_files_are_cut_into_chunks(
   tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -675,7 +666,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_matrix_that_is_not_published_is_refused(tmp_path: Path) -> None:
   matrix: Any = "medium"
-  with pytest.raises(DataError, match=r"^KuaiRec has no matrix 'medium'; take big or small$"):
+  with pytest.raises(DataError, match=r"^KuaiRec.matrix is 'medium'; make it 'big' or 'small'$"):
     read_whole(KuaiRec(raw=str(two_days(tmp_path)), matrix=matrix))
 
 

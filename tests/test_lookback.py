@@ -119,15 +119,37 @@ def test_a_log_that_cannot_have_a_history_is_refused(
     pack("tiny", dataclasses.replace(tiny_log, **lacking), Lookback(history=2))
 
 
+@pytest.mark.parametrize("lacking", [{"entities": ()}, {"rated_tasks": ()}])
+def test_a_delay_that_would_change_nothing_is_refused(
+  tiny_log: Log, lacking: dict[str, Any]
+) -> None:
+  message = (
+    r"^Lookback.feedback_delay_hours is 2.0, but .*; only the past labels of an entity can be"
+  )
+  with pytest.raises(DataError, match=message):
+    pack("tiny", dataclasses.replace(tiny_log, **lacking), Lookback(2.0))
+
+
 @pytest.mark.parametrize(
   ("setting", "message"),
   [
-    ({"feedback_delay_hours": -1.0}, "feedback_delay_hours is -1.0; make it a number, 0"),
-    ({"feedback_delay_hours": math.inf}, "feedback_delay_hours is inf; make it a number, 0"),
-    ({"feedback_delay_hours": "2h"}, "feedback_delay_hours is '2h'; make it a number, 0"),
-    ({"history": "3"}, "history is '3'; make it a whole number, 0 or more"),
-    ({"history": 1.5}, "history is 1.5; make it a whole number, 0 or more"),
-    ({"history": -1}, "history is -1; make it a whole number, 0 or more"),
+    (
+      {"feedback_delay_hours": -1.0},
+      "feedback_delay_hours is -1.0; make it a number from 0 to 1,000,000$",
+    ),
+    (
+      {"feedback_delay_hours": math.inf},
+      "feedback_delay_hours is inf; make it a number from 0 to 1,000,000$",
+    ),
+    (
+      {"feedback_delay_hours": "2h"},
+      "feedback_delay_hours is '2h'; make it a number from 0 to 1,000,000$",
+    ),
+    ({"history": "3"}, "history is '3'; make it a whole number from 0 to 1,000$"),
+    ({"history": 1.5}, "history is 1.5; make it a whole number from 0 to 1,000$"),
+    ({"history": True}, "history is True; make it a whole number from 0 to 1,000$"),
+    ({"history": 10**9}, "history is 1000000000; make it a whole number from 0 to 1,000$"),
+    ({"history": -1}, "history is -1; make it a whole number from 0 to 1,000$"),
   ],
 )
 def test_an_impossible_lookback_is_refused(setting: dict[str, Any], message: str) -> None:

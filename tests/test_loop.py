@@ -1,4 +1,5 @@
-"""The loop's own arithmetic, and that replicas change nothing."""
+"""The loop's own story: what is done when, what a step's measurements become, and that replicas
+change nothing."""
 
 import contextlib
 import dataclasses
@@ -7,134 +8,192 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
-from ranking.array import Array
+from ranking.settings import ProgressSettings
+from ranking.stability import health
+from ranking.stability.divergence import DivergenceMonitor
 from ranking.training import loop
-from ranking.training.loop import FREE_ON_RESUME, SettingError, Speed, _check_same_run
-from ranking.training.pace import Pace
+from ranking.training.record import record
+from ranking.training.state import State
+from ranking.training.step import Taken
 from tests.conftest import FEW_FEATURES
 
-
-def calls(speed: Speed, *observing: bool) -> None:
-  """Of 1,000 examples each."""
-  for each in observing:
-    with speed.of(1000, each):
-      pass
+ROWS = 4  # of a batch
 
 
-def test_speed_leaves_out_the_call_that_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
-  clock = iter([0.0, 100.0, 100.0, 102.0, 102.0, 104.0])
-  monkeypatch.setattr("time.monotonic", lambda: next(clock))
-  speed = Speed()
-  assert speed.examples_per_second == 0.0
-  calls(speed, False)
-  assert speed.examples_per_second == 10.0
-  calls(speed, False, False)
-  assert speed.examples_per_second == 500.0
+def fake_run(last_step: int, **progress: Any) -> Any:
+  """A run without a model: batches of ROWS rows, the last of half of them; two tasks."""
+  return SimpleNamespace(
+    settings=SimpleNamespace(progress=ProgressSettings(**progress), shadows={}),
+    console=Mock(is_closed=False, progress=lambda *_: contextlib.nullcontext(Mock())),
+    store=SimpleNamespace(
+      schema=SimpleNamespace(tasks=[SimpleNamespace(name="click"), SimpleNamespace(name="stars")]),
+      eval_day=SimpleNamespace(name="2026-01-18"),
+    ),
+    batches=SimpleNamespace(
+      batch_size=ROWS,
+      rows=lambda step: ROWS if step + 1 < last_step else ROWS // 2,
+      day=lambda step: f"day {step}",
+      failures=[],
+    ),
+    last_step=last_step,
+    replicas=None,
+    network=SimpleNamespace(trainable_variables=["kernel"], short_name=str),
+    optimizer=SimpleNamespace(is_clipped=lambda variable: True),
+    evaluator=Mock(**{"figures.return_value": {}, "figures_by.return_value": {}}),
+    directory=Path("runs/x"),
+    data=lambda first: iter(()),
+  )
 
 
-def test_speed_leaves_out_the_first_call_that_observes_as_it_compiles_anew(
-  monkeypatch: pytest.MonkeyPatch,
-) -> None:
-  clock = iter([0.0, 100.0, 100.0, 102.0, 102.0, 302.0, 302.0, 306.0])
-  monkeypatch.setattr("time.monotonic", lambda: next(clock))
-  speed = Speed()
-  calls(speed, False, False, True, True)
-  assert speed.examples_per_second == 2000 / 6
+def taken(*losses: float, constant: float = 1.0, skipped: float = 0.0) -> Taken:
+  """What a call over so many steps measured."""
+  row = dict.fromkeys(health.names(["click", "stars"]), 0.5)
+  rows = [
+    {**row, "loss": loss, "constant_loss": constant, "output_spread": 1.0, "skipped": skipped}
+    for loss in losses
+  ]
+  values = np.array([list(each.values()) for each in rows], np.float32)
+  return Taken(Tensor(values), Tensor(np.array([0.25], np.float32)), True, [])
 
 
-def test_speed_goes_on_over_a_resume_without_the_call_that_compiles_again(
-  monkeypatch: pytest.MonkeyPatch,
-) -> None:
-  clock = iter([0.0, 100.0, 100.0, 102.0, 200.0, 300.0, 300.0, 304.0])
-  monkeypatch.setattr("time.monotonic", lambda: next(clock))
-  before = Speed()
-  calls(before, False, False)
-  after = Speed(**json.loads(json.dumps(dataclasses.asdict(before))))
-  assert after.examples_per_second == 500.0  # of a run that is stopped at its last step as well
-  calls(after, False, False)
-  assert after.examples_per_second == 2000 / 6
+@dataclasses.dataclass
+class Tensor:
+  """As much of one as the loop looks at."""
+
+  values: Any
+
+  def numpy(self) -> Any:
+    return self.values
 
 
-def test_only_settings_that_do_not_change_the_weights_may_change_on_resume() -> None:
-  assert FREE_ON_RESUME.search("loop.train_and_evaluate.max_steps = 5")
-  for name in (
-    *("seed", "batch_size", "learning_rate", "window_hours", "learning_rate_multiplier"),
-    "shadows",
-  ):
-    assert not FREE_ON_RESUME.search(f"loop.train_and_evaluate.{name} = 5")
+@pytest.fixture
+def steps_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+  """Steps that lose 0.5 each, in no time."""
+  monkeypatch.setattr(
+    loop, "compile_steps", lambda *_: lambda data, count, seen: taken(*[0.5] * int(count))
+  )
 
 
-def test_a_long_path_that_gin_breaks_over_lines_may_change_on_resume_and_a_seed_not() -> None:
-  text = "# Parameters:\nloop.train_and_evaluate.run_directory = \\\n    '{}'\nx.seed = {}\n"
-  _check_same_run(Path("r"), text.format("a" * 90, 1), text.format("b" * 90, 1))
-  _check_same_run(Path("r"), text.format("a" * 90, 1), "x.seed = \\\n    1\n# Parameters:\n")
-  with pytest.raises(SettingError, match=r"another configuration \(x.seed = 1 differs\)"):
-    _check_same_run(Path("r"), text.format("a", 1), text.format("a", 2))
+def ask_to_stop(monkeypatch: pytest.MonkeyPatch, when: Callable[[], bool]) -> None:
+  @contextlib.contextmanager
+  def signals() -> Iterator[Callable[[], bool]]:
+    yield when
+
+  monkeypatch.setattr(loop, "signals", signals)
 
 
 def test_a_signal_at_an_evaluation_step_loses_no_evaluation(
-  monkeypatch: pytest.MonkeyPatch,
+  monkeypatch: pytest.MonkeyPatch, steps_of_nothing: None
 ) -> None:
-  done: list[int] = []
-  run = object.__new__(loop._Run)
-  run.step, run.speed, run.console = 0, Speed(), Mock()
-  run.console.progress.return_value = contextlib.nullcontext(Mock())
-  run.batches, run.replicas = Mock(batch_size=4, failures=[]), Mock()
-  run.replicas.distribute_datasets_from_function.return_value = []
-  run.network = run.rule = run.store = Mock()
-  run.monitor, run.directory = Mock(status="ok"), Path("x")
+  run, state, log = fake_run(100, eval_every=50), State(DivergenceMonitor(), 0.0), Mock()
   stopped: list[int] = []
-
-  def record(count: Array, *_: object) -> float:
-    run.step += int(count)
-    return 0.0
-
-  @contextlib.contextmanager
-  def signals() -> Iterator[Callable[[], bool]]:
-    yield lambda: run.step == 50 and not stopped
-
-  monkeypatch.setattr(run, "_record", record)
-  monkeypatch.setattr(run, "evaluate", lambda: done.append(run.step))
-  monkeypatch.setattr(run, "save", lambda: stopped.append(run.step))
-  monkeypatch.setattr(loop, "signals", signals)
-  monkeypatch.setattr(loop, "compile_steps", lambda *_: lambda data, count, seen: (count, True, []))
-  pace = Pace(last_step=100, steps_per_call=10, eval_every=50)
+  ask_to_stop(monkeypatch, lambda: state.step == 50 and not stopped)
+  monkeypatch.setattr(loop, "save", lambda *_: stopped.append(state.step))
   with pytest.raises(loop.Stopped, match="stopped by a signal after step 50; the same command"):
-    run.train(pace, {}, "stop")
-  run.train(pace, {}, "stop")
+    loop.train(run, state, log)
+  loop.train(run, state, log)
   assert stopped == [50]
-  assert done == [50, 100]
+  assert [call.args[0] for call in log.evaluation.call_args_list] == [50, 100]
+
+
+def test_a_run_whose_output_nobody_reads_finishes_its_step_saves_and_says_so(
+  monkeypatch: pytest.MonkeyPatch, steps_of_nothing: None
+) -> None:
+  run, state = fake_run(100), State(DivergenceMonitor(), 0.0)
+  run.console.is_closed = True
+  saved: list[int] = []
+  monkeypatch.setattr(loop, "save", lambda *_: saved.append(state.step))
+  with pytest.raises(loop.Stopped, match=r"as nobody reads its output after step 10; the same"):
+    loop.train(run, state, Mock())
+  assert saved == [10]
+
+
+def test_checkpoints_are_written_when_they_are_due_and_not_at_the_last_step(
+  monkeypatch: pytest.MonkeyPatch, steps_of_nothing: None
+) -> None:
+  run, state = fake_run(40, checkpoint_every=20), State(DivergenceMonitor(), 0.0)
+  saved: list[int] = []
+  monkeypatch.setattr(loop, "save", lambda *_: saved.append(state.step))
+  loop.train(run, state, Mock())
+  assert saved == [20]
+  assert state.step == 40
+
+
+@pytest.mark.parametrize(("on_divergence", "last"), [("stop", 70), ("continue", 200)])
+def test_a_diverged_run_stops_unless_it_is_asked_to_go_on(
+  monkeypatch: pytest.MonkeyPatch, on_divergence: str, last: int
+) -> None:
+  def lost_from_step_16_on(data: Any, count: Any, seen: bool) -> Taken:
+    return taken(*[0.5 if state.step < 15 else 1.5] * int(count))
+
+  run, state = fake_run(200, on_divergence=on_divergence), State(DivergenceMonitor(), 0.0)
+  monkeypatch.setattr(loop, "compile_steps", lambda *_: lost_from_step_16_on)
+  monkeypatch.setattr(loop, "save", Mock())
+  loop.train(run, state, Mock())
+  assert state.monitor.status == "diverged"
+  assert state.step == pytest.approx(last, abs=20)
 
 
 def test_a_run_that_fails_in_its_last_evaluation_has_its_last_checkpoint(
   monkeypatch: pytest.MonkeyPatch,
 ) -> None:
   done: list[str] = []
-  run = object.__new__(loop._Run)
-  run.monitor = Mock()
-
-  def evaluate() -> None:
-    done.append("evaluate")
-    raise OSError("no space left")
-
-  monkeypatch.setattr(run, "save", lambda: done.append("save"))
-  monkeypatch.setattr(run, "evaluate", evaluate)
+  run, state = fake_run(10), State(DivergenceMonitor(), 0.0)
+  run.evaluator.predictions.side_effect = OSError("no space left")
+  monkeypatch.setattr(loop, "save", lambda *_: done.append("save"))
   with pytest.raises(OSError, match="no space left"):
-    run.finish()
-  assert done == ["save", "evaluate"]
+    loop.finish(run, state, Mock())
+  assert done == ["save"]
+
+
+def test_a_partial_batch_is_written_down_and_not_judged() -> None:
+  run, state, log = fake_run(last_step=2), State(DivergenceMonitor(), 0.0), Mock()
+  assert record(run, state, log, taken(0.5, 7.0)) == 7.0
+  assert state.monitor.steps == 1
+  assert state.monitor.latest == [0.5]
+  (rows,) = log.steps.call_args.args
+  assert [(row["step"], row["day"], row["loss"]) for row in rows] == [
+    (1, "day 0", 0.5),
+    (2, "day 1", 7.0),
+  ]
+  log.health.assert_called_once_with(2, {"kernel": 0.25}, {})
+
+
+def test_a_step_that_was_skipped_counts_as_skipped_and_nothing_else() -> None:
+  run, state = fake_run(last_step=9), State(DivergenceMonitor(), 0.0)
+  record(run, state, Mock(), taken(float("nan"), skipped=1.0))
+  assert (state.monitor.skipped_steps, state.monitor.steps) == (1, 0)
+  run.console.say.assert_called_once_with(
+    "step 1 changed nothing: its loss or gradients are not finite"
+  )
+
+
+def test_a_weight_that_is_not_finite_is_a_divergence_whatever_the_loss_says() -> None:
+  run, state = fake_run(last_step=9), State(DivergenceMonitor(), 0.0)
+  record(run, state, Mock(), taken(0.5)._replace(finite=False))
+  assert state.monitor.diverged_at_step == 1
 
 
 def run(directory: Path, *settings: str) -> list[dict[str, float]]:
-  """A whole run in a process of its own, because TensorFlow starts its devices once."""
+  """Trains in a process of its own, because TensorFlow starts its devices once."""
   log = "Synthetic.days=3 Synthetic.rows_per_day=300 Synthetic.num_users=60 Synthetic.num_videos=90"
   loop = f"batch_size=64 store_directory='{directory.parent / 'stores'}'"
   loop = " ".join(f"train_and_evaluate.{setting}" for setting in loop.split())
-  line = [sys.executable, "-m", "ranking.main", "--config=large_dcn_clippy.gin", "--scale=proxy"]
+  line = [
+    sys.executable,
+    "-m",
+    "ranking",
+    "train",
+    "--config=large_dcn_clippy.gin",
+    "--scale=proxy",
+  ]
   line += [f"--run={directory}", f"--set={' '.join([log, loop, FEW_FEATURES, *settings])}"]
   subprocess.run(line, check=True, capture_output=True, cwd=directory.parent)
   return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]

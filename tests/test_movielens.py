@@ -346,7 +346,7 @@ def test_identity_names_every_file_by_its_content(tmp_path: Path, generated: Tab
   folder = write_dat(tmp_path, generated, "1m")
   names = ["ratings.dat", "movies.dat", "users.dat"]
   files = {name: sha256(folder / name) for name in names}
-  expected = {"name": "movielens", "reader": 1, "slices": 7, "files": files}
+  expected = {"slices": 7, "files": files}
   assert MovieLens(raw=str(folder), slices=7).identity() == expected
 
 
@@ -406,8 +406,6 @@ def test_tfds_identity_holds_the_name_and_version_of_the_dataset(
 
   monkeypatch.setattr(movielens, "_tfds_builder", lambda version: Builder())
   assert MovieLens(version="25m").identity() == {
-    "name": "movielens",
-    "reader": 1,
     "slices": 14,
     "tfds": "movielens/25m-ratings",
     "tfds_version": "0.1.1",
@@ -555,10 +553,10 @@ def test_a_folder_of_something_else_is_refused_with_what_it_holds(tmp_path: Path
 
 def test_options_that_cannot_work_are_refused(tmp_path: Path) -> None:
   with pytest.raises(
-    DataError, match=r"version is '10m'; choose one of latest-small, 100k, 1m, 20m"
+    DataError, match=r"version is '10m'; make it 'latest-small', '100k', '1m', '20m' or '25m'"
   ):
     MovieLens(version="10m")
-  with pytest.raises(DataError, match=r"slices is 1; make it a whole number, 2 or more"):
+  with pytest.raises(DataError, match=r"slices is 1; make it a whole number from 2 to 10,000"):
     MovieLens(slices=1)
   rows = [(1, 1, 3, 0), (1, 2, 3, 0), (1, 3, 3, 5)]
   with pytest.raises(

@@ -28,7 +28,7 @@ def test_native_lines_are_shown_when_the_body_fails(capfd: pytest.CaptureFixture
 
 
 def test_help_prints_nothing_but_help() -> None:
-  line = [sys.executable, "-m", "ranking.main", "--help"]
+  line = [sys.executable, "-m", "ranking", "train", "--help"]
   done = subprocess.run(line, capture_output=True, text=True, check=False)
   assert done.stderr == ""
   assert "Exit codes: 0 finished" in done.stdout

@@ -2,13 +2,24 @@
 
 import json
 import math
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
 
 from ranking.data.schema import DataError
-from ranking.files import atomically, plain, surroundings, write_atomically
-from ranking.training.run_log import RunLog
+from ranking.files import atomically, plain, write_atomically
+from ranking.settings import SettingError
+from ranking.training.result import surroundings
+from ranking.training.run_log import RunLog, open_run_log
+
+
+def events(file: Path) -> Iterator[Event]:
+  for written in RawEventFileLoader(str(file)).Load():
+    yield Event.FromString(written)
 
 
 def lines(directory: Path, series: str) -> list[dict[str, object]]:
@@ -95,8 +106,8 @@ def test_a_damaged_line_is_named_and_nothing_is_cut(tmp_path: Path) -> None:
 
 
 def test_one_process_at_a_time_writes_in_a_run_directory(tmp_path: Path) -> None:
-  with RunLog(tmp_path), pytest.raises(BlockingIOError):
-    RunLog(tmp_path)
+  with RunLog(tmp_path), pytest.raises(SettingError, match="another process trains in"):
+    open_run_log(tmp_path)
   with RunLog(tmp_path):
     pass
 
@@ -155,7 +166,7 @@ def test_surroundings_say_what_made_a_result() -> None:
   found = surroundings()
   assert found["peak_memory_mb"] > 50
   assert set(found["versions"]) >= {"python", "tensorflow", "tf-keras", "numpy"}
-  assert found["command"].startswith("python -m ranking.main")
+  assert found["command"].startswith("python -m ranking ")
 
 
 def test_two_processes_that_write_one_file_leave_a_whole_one(
@@ -170,3 +181,57 @@ def test_two_processes_that_write_one_file_leave_a_whole_one(
     assert path.read_text() == "theirs, whole"
   assert path.read_text() == "ours, whole"
   assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+  def full(_text: str) -> int:
+    raise OSError(28, "No space left on device")
+
+  with RunLog(tmp_path) as log, monkeypatch.context() as patched:
+    patched.setattr(log._files["metrics"], "write", full, raising=False)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/metrics.jsonl'"):
+      log.steps([{"step": 1, "loss": 1.0}])
+
+
+def test_tensorboard_has_the_series(tmp_path: Path) -> None:
+  figures = {"click": {"kind": "binary", "auc": 0.75, "logloss": None, "calibration": 1.5}}
+  with RunLog(tmp_path) as log:
+    log.steps([{"step": 1, "day": "2026-01-05", "loss": 9.0}, {"step": 2, "loss": 0.5}])
+    log.health(2, {"hidden_1/kernel": 0.25}, {})
+    log.evaluation(2, "2026-01-18", figures)
+  (file,) = (tmp_path / "tensorboard").iterdir()
+  seen = {
+    (event.step, value.tag): value.simple_value
+    for event in events(file)
+    for value in event.summary.value
+  }
+  assert seen == {
+    (2, "train/loss"): 0.5,
+    (2, "clipping_factor/hidden_1/kernel"): 0.25,
+    (2, "day_n/click/auc"): 0.75,
+    (2, "day_n/click/calibration"): 1.5,
+  }
+
+
+def test_logging_keeps_no_memory(tmp_path: Path) -> None:
+  """What it writes of a step is gone when it is written: nothing is left behind in the process."""
+  row = {"step": 1, "loss": 0.5, **{f"task_{k}/loss": 0.1 for k in range(6)}}
+  factors = {f"layer_{k}": 0.5 for k in range(20)}
+  with RunLog(tmp_path) as log:
+
+    def write(times: int) -> None:
+      for _ in range(times):
+        log.steps([row])
+        log.health(1, factors, {})
+      log.flush()
+
+    write(50)
+    tracemalloc.start()
+    try:
+      write(50)
+      before, _ = tracemalloc.get_traced_memory()
+      write(400)
+      after, _ = tracemalloc.get_traced_memory()
+    finally:
+      tracemalloc.stop()
+  assert after - before < 20_000  # bytes; a constant for each value took 11 kB a call

@@ -3,12 +3,13 @@
 import contextlib
 import dataclasses
 import errno
-import inspect
+import hashlib
 import json
 import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ import pandas as pd
 import pytest
 
 from ranking.array import Array
-from ranking.data import card, draft, features, lookback, merge, rows, schema, store
+from ranking.data import draft, merge, pack, seen, store
+from ranking.data.lookback import Lookback
 from ranking.data.prepare import Silence, prepare
 from ranking.data.schema import DataError, Log, Schema
 from ranking.data.store import ARRAYS, DayStore, DayWriter
@@ -156,22 +158,42 @@ def test_the_order_of_an_identity_does_not_matter(tiny_log: Log, tmp_path: Path)
   )
 
 
-MODULES = (card, draft, features, lookback, merge, rows, schema, store)
-
-
-@pytest.mark.parametrize("changed", [*(module.__name__ for module in MODULES), "the source"])
-def test_changed_code_is_another_store(
-  tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+@pytest.mark.parametrize("stage", [draft, merge, seen, pack, store])
+def test_a_raised_version_of_a_stage_is_another_store(
+  tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: ModuleType
 ) -> None:
   before = prepare(tiny_source, tmp_path).directory
-  name = TinySource.__module__ if changed == "the source" else changed
-  original = inspect.getsource
-
-  def getsource(module: Any) -> str:
-    return original(module) + ("# changed" if module.__name__ == name else "")
-
-  monkeypatch.setattr("inspect.getsource", getsource)
+  monkeypatch.setattr(stage, "VERSION", stage.VERSION + 1)
   assert prepare(tiny_source, tmp_path).directory != before
+
+
+def test_a_raised_version_of_a_source_is_another_store(tiny_log: Log, tmp_path: Path) -> None:
+  one, other = TinySource(tiny_log), TinySource(tiny_log, log_version=2)
+  assert prepare(one, tmp_path).directory != prepare(other, tmp_path).directory
+
+
+def test_a_store_is_named_after_versions_and_options_alone(
+  tiny_log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  class Edited(TinySource):
+    """Another text in another module, as after an edit of a docstring."""
+
+  source = Edited(tiny_log, {"files": {"a": "1"}})
+  lookback = Lookback(2.0, 3)
+  made = prepare(source, tmp_path, lookback=lookback)
+  stages = {"draft": draft, "merge": merge, "look back": seen, "pack": pack, "store": store}
+  identity = {
+    "source": {"files": {"a": "1"}},
+    "lookback": {"feedback_delay_hours": 2.0, "history": 3},
+    "versions": {"read": 1, **{name: stage.VERSION for name, stage in stages.items()}},
+  }
+  assert made.card["made_from"] == identity
+  digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+  assert made.directory.name == digest[:16]
+  monkeypatch.setattr("inspect.getsource", lambda _: "edited")
+  again = TinySource(tiny_log, {"files": {"a": "1"}})
+  assert prepare(again, tmp_path, lookback=lookback).directory == made.directory
+  assert again.reads == 0
 
 
 def test_days_are_opened_when_they_are_asked_for(tiny_store: DayStore) -> None:

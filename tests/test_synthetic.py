@@ -91,34 +91,40 @@ def test_another_seed_gives_another_log():
 def test_identity_names_every_option_and_is_json():
   identity = json.loads(json.dumps(Synthetic(seed=3).identity()))
   options = {field.name for field in dataclasses.fields(Synthetic)}
-  assert set(identity) == options | {"generator_version"}
+  assert set(identity) == options
   assert identity["seed"] == 3
 
 
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"days": 0}, "Synthetic.days is 0; set it to 1 or more"),
-    ({"seed": -1}, "Synthetic.seed is -1; set it to 0 or more"),
-    ({"daily_drift": 1.5}, "Synthetic.daily_drift is 1.5; set it between 0 and 1"),
-    ({"daily_drift": np.nan}, "Synthetic.daily_drift is nan; set it between 0 and 1"),
-    ({"rows_per_day": 2.5}, "Synthetic.rows_per_day is 2.5; set it to a whole number from 1"),
-    ({"shift_on_day": 5, "shift_size": -1}, "Synthetic.shift_size is -1; set it between 0 and 1"),
-    ({"shift_size": 0.5}, "Synthetic.shift_size is 0.5 on no day; set shift_on_day as well"),
+    ({"days": 0}, "Synthetic.days is 0; make it a whole number from 1 to 10,000"),
+    ({"days": 10**9}, "Synthetic.days is 1000000000; make it a whole number from 1 to 10,000"),
+    ({"rows_per_day": 2.5}, "Synthetic.rows_per_day is 2.5; make it a whole number from 1 to"),
     (
-      {"shift_on_day": 15},
-      "Synthetic.shift_on_day is 15 of 14 days; set it to 2 or more and to the last day at most",
+      {"days": 10_000, "rows_per_day": 100_001},
+      "Synthetic.days × rows_per_day is 10,000 × 100,001 rows; make it 1,000,000,000 rows at most",
     ),
-    ({"shift_on_day": 1}, "Synthetic.shift_on_day is 1 of 14 days; set it to 2 or more"),
-    ({"shift_on_day": 2.5}, "Synthetic.shift_on_day is 2.5 of 14 days; set it to 2 or more"),
-    ({"new_videos_share": 1.1}, "Synthetic.new_videos_share is 1.1; set it between 0 and 1"),
-    ({"tail": 0}, "Synthetic.tail is 0; set it above 0 and to 4 at most"),
-    ({"tail": 5.0}, "Synthetic.tail is 5.0; set it above 0 and to 4 at most"),
-    ({"label_noise": 0.6}, "Synthetic.label_noise is 0.6; set it between 0 and 0.5"),
-    ({"label_noise": "0.1"}, "Synthetic.label_noise is 0.1; set it between 0 and 0.5"),
-    ({"bad_batches": -0.1}, "Synthetic.bad_batches is -0.1; set it between 0 and 1"),
-    ({"num_noise_features": -1}, "Synthetic.num_noise_features is -1; set it to 0 or more"),
-    ({"num_extra_tasks": 1.5}, "Synthetic.num_extra_tasks is 1.5; set it to a whole number from 0"),
+    ({"seed": -1}, "Synthetic.seed is -1; make it a whole number, 0 or more"),
+    ({"daily_drift": 1.5}, "Synthetic.daily_drift is 1.5; make it a number from 0 to 1"),
+    ({"daily_drift": np.nan}, "Synthetic.daily_drift is nan; make it a number from 0 to 1"),
+    ({"shift_on_day": 5, "shift_size": -1}, "Synthetic.shift_size is -1; make it a number from 0"),
+    ({"shift_size": 0.5}, "Synthetic.shift_size is 0.5; set shift_on_day as well"),
+    ({"shift_on_day": 8}, "Synthetic.shift_on_day is 8; set shift_size as well"),
+    *(
+      (
+        {"shift_on_day": day, "shift_size": 1.0},
+        f"Synthetic.shift_on_day is {day}; make it a whole number from 2 to 14",
+      )
+      for day in (15, 1, 2.5)
+    ),
+    ({"new_videos_share": 1.1}, "Synthetic.new_videos_share is 1.1; make it a number from 0 to 1"),
+    ({"tail": 0}, "Synthetic.tail is 0; make it a number from 0.01 to 4"),
+    ({"label_noise": 0.6}, "Synthetic.label_noise is 0.6; make it a number from 0 to 0.5"),
+    ({"label_noise": "0.1"}, "Synthetic.label_noise is '0.1'; make it a number from 0 to 0.5"),
+    ({"bad_batches": -0.1}, "Synthetic.bad_batches is -0.1; make it a number from 0 to 1"),
+    ({"num_noise_features": -1}, "Synthetic.num_noise_features is -1; make it a whole number from"),
+    ({"num_extra_tasks": 1.5}, "Synthetic.num_extra_tasks is 1.5; make it a whole number from 0"),
   ],
 )
 def test_an_impossible_option_is_an_error_that_names_it(options, message):

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from absl import flags
 
-from ranking import main
+from ranking.cli import main
 from ranking.data.prepare import prepare
 from ranking.data.rows import read_whole
 from ranking.data.schema import DataError, Log
@@ -67,6 +66,12 @@ def test_rows_are_read_as_they_are_described(shop: Path) -> None:
     log.labels.stars, [5, np.nan, 4, np.nan, 3, np.nan, 2, 5, np.nan, 4]
   )
   assert log.rated_tasks == ("bought",)
+
+
+def test_tasks_of_any_kind_are_named_with_their_kind(shop: Path) -> None:
+  named = read(shop, binary=(), regression=(), tasks={"bought": "binary", "stars": "regression"})
+  pd.testing.assert_frame_equal(named.labels, read(shop).labels)
+  assert (named.tasks, named.rated_tasks) == (read(shop).tasks, ("bought",))
 
 
 def test_parquet_with_numbers_for_times_and_lists_for_bags_is_the_same_log(
@@ -291,13 +296,28 @@ def test_a_label_that_is_neither_0_nor_1_is_refused_when_packed(shop: Path, tmp_
   ("changes", "message"),
   [
     ({"categorical": ()}, "needs at least one column in categorical"),
-    ({"binary": (), "regression": ()}, "and one in binary or regression"),
+    ({"binary": (), "regression": ()}, "and one in binary, regression or tasks"),
     ({"dense": ("price",)}, "names column price twice; give it one role"),
-    ({"time_unit": "h"}, "time_unit is 'h'; make it s, ms, us, ns or None"),
+    ({"time_unit": "h"}, "time_unit is 'h'; make it 's', 'ms', 'us', 'ns' or None"),
     ({"time_zone": "Europe/Berln"}, "time_zone is 'Europe/Berln'; make it a name such as"),
     ({"entities": ("tags",)}, "Table.entities names tags, which is none of customer, article"),
     ({"rated_tasks": ("click",)}, "Table.rated_tasks names click, which is none of bought, stars"),
     ({"report_by": "price"}, "Table.report_by names price"),
+    ({"name": "../up"}, r"^Table\.name is '../up'; make it a name of letters, digits, _ and -$"),
+    ({"categorical": "user"}, r"^Table\.categorical is 'user'; make it a list of columns, each in"),
+    ({"bags": ["tags", 5]}, r"^Table\.bags is \['tags', 5\]; make it a list of columns, each in"),
+    ({"entities": ["customer"] * 2}, r"^Table\.entities is .*; name customer once$"),
+    ({"time_zone": ""}, r"^Table\.time_zone is ''; make it a name such as Europe/Berlin$"),
+    (
+      {"entities": (), "rated_tasks": ("stars",)},
+      "^Table.rated_tasks names stars, but entities names no column whose past it could tell",
+    ),
+    ({"tasks": {"bought": "binary"}}, "names column bought twice; give it one role"),
+    ({"tasks": ["bought"]}, r"^Table.tasks is \['bought'\]; make it a dict such as"),
+    (
+      {"binary": (), "tasks": {"bought": "binery"}},
+      "^Table.tasks: task bought is of kind 'binery', which there is not; the nearest is 'binary'$",
+    ),
   ],
 )
 def test_a_description_that_contradicts_itself_is_refused(
@@ -343,9 +363,7 @@ def test_the_documented_steps_train_on_the_ten_lines(
   line = next(line for line in PAGE.splitlines() if line.startswith("make train"))
   given = dict(word.split("=") for word in line.split()[2:])
   words = [f"--{name.lower()}={value}" for name, value in given.items()]
-  flags.FLAGS.unparse_flags()
-  flags.FLAGS(["main", *words])
-  assert main.main(["main"]) == 0
+  assert main(["train", *words]) == 0
   result = json.loads((tmp_path / "runs/shop/result.json").read_text())
   assert (result["status"], result["dataset"], result["eval_day"]) == ("ok", "shop", "2026-03-03")
   assert result["metrics"]["bought"]["rows"] == 3

@@ -19,7 +19,7 @@ def auc_over_time(settings: Mapping[str, Mapping[str, Sequence[pd.DataFrame]]]) 
   the steps.
 
   Args:
-    settings: by title; of each, by method, `series.auc` of every seed.
+    settings: by title; of each, by method, `series.headline` of every seed.
   """
   figure, axes = style.stacked(len(settings), 1.35, sharex=True)
   drawn = {}

@@ -23,7 +23,7 @@ MEASUREMENTS = {  # by the method whose factor each decides
 
 
 class Curve(NamedTuple):
-  """A run as Figures 1 and 4a show it: `series.steps` and `series.auc`."""
+  """A run as Figures 1 and 4a show it: `series.steps` and `series.headline`."""
 
   steps: pd.DataFrame
   auc: pd.DataFrame

@@ -1,8 +1,8 @@
 """What was judged before, so that a machine without the runs keeps their verdicts.
 
-docs/findings.json has, by log and finding, the rule in its words and what it said of the runs. Runs
-that are here are judged anew; a finding whose runs are not here keeps its judgement for as long as
-its rule reads the same.
+experiments/findings.json has, by log and finding, the rule in its words and what it said of the
+runs. Runs that are here are judged anew; a finding whose runs are not here keeps its judgement for
+as long as its rule reads the same.
 """
 
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from experiments.findings.log import Log, NotRun
 from experiments.findings.rule import Judgement, Rule, judge
+from ranking.errors import InputError
 from ranking.files import write_atomically
 
 FIELDS = ("rule", "verdict", "evidence")
@@ -18,7 +19,7 @@ FIELDS = ("rule", "verdict", "evidence")
 class Archive:
   """The judgements in a file, which need not be there yet.
 
-  Raises ValueError if the file is damaged.
+  Raises InputError if the file is damaged.
   """
 
   def __init__(self, path: Path):
@@ -31,7 +32,7 @@ class Archive:
           for log, of_log in json.loads(path.read_text()).items()
         }
       except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no archive of findings; restore or remove it") from error
+        raise InputError(f"{path} is no archive of findings; restore or remove it") from error
 
   def judge(self, rule: Rule, log: Log) -> tuple[Judgement, bool]:
     """The rule's judgement, and whether it is an earlier one, kept because its runs are gone."""
@@ -48,6 +49,10 @@ class Archive:
       return Judgement(entry["verdict"], entry["evidence"]), True  # type: ignore[arg-type]
     of_log[rule.name] = {"rule": rule.rule, **judgement._asdict()}
     return judgement, False
+
+  def of_rule(self, name: str) -> dict[str, dict[str, str]]:
+    """What is archived of a finding, by log: its FIELDS."""
+    return {log: entries[name] for log, entries in self._entries.items() if name in entries}
 
   def save(self) -> None:
     """Writes the file, whole or not at all."""

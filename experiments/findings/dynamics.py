@@ -7,14 +7,14 @@ import numpy as np
 
 from experiments.figures import dynamics, moments, quadratic
 from experiments.findings.log import SEEDS, Log
-from experiments.findings.rule import METHODS, Judgement, Rule, Verdict
+from experiments.findings.rule import FIGURES_COMMAND, Found, Rule, Verdict
 from ranking.sweeps import series
 from ranking.sweeps.series import SeriesError
 
 MUCH_LOWER = 0.1  # of a clipping factor: an order of magnitude
 
 
-def _clippys_factor_is_lowest(log: Log) -> Judgement:
+def _clippys_factor_is_lowest(log: Log) -> Found:
   ratios, seeds = [], set()
   runs = log.runs("dynamics")
   diverged = runs[runs.status == "diverged"]
@@ -31,92 +31,96 @@ def _clippys_factor_is_lowest(log: Log) -> Judgement:
     if math.isfinite(ratio):  # none of its observations is from a to c
       ratios.append(ratio)
       seeds.add(seed)
-  if len(seeds) < SEEDS:
-    return Judgement(
-      "undecided", f"{len(ratios)} runs of {len(seeds)} seeds learned before they diverged"
-    )
   lower = sum(ratio <= MUCH_LOWER for ratio in ratios)
   verdict: Verdict = "undecided"
-  if lower == len(ratios):
+  if len(seeds) >= SEEDS and lower == len(ratios):
     verdict = "reproduced"
-  elif lower == 0:
+  elif len(seeds) >= SEEDS and lower == 0:
     verdict = "not reproduced"
-  listed = ", ".join(f"{ratio:.2g}" for ratio in sorted(ratios))
-  return Judgement(
-    verdict,
-    "lowest factor of Clippy from step a, the last healthy one, to step c, where the run is lost, "
-    f"÷ the lowest of GC and AGC, top hidden layer, of {len(ratios)} runs: {listed}",
+  return Found(
+    verdict, {"ratios": sorted(ratios), "seeds": len(seeds), "enough": len(seeds) >= SEEDS}
   )
 
 
 F9 = Rule(
-  "F9",
-  "When divergence begins, Clippy's factor is orders of magnitude below GC's and AGC's",
-  "The lowest factors from step a to step c of naive runs that learned before they diverged, "
+  name="F9",
+  finding="When divergence begins, Clippy's factor is orders of magnitude below GC's and AGC's",
+  rule="The lowest factors from step a to step c of naive runs that learned before they diverged, "
   "top hidden layer. Reproduced if Clippy's is at most a tenth of both in every run; not "
   "reproduced if in none.",
-  _clippys_factor_is_lowest,
-  METHODS,
-  "What the clips would have done in runs that none of them steered. Adagrad divides a gradient by "
-  "the root of what has accumulated, itself included: however it explodes, no coordinate of the "
-  "direction is beyond 1, so Clippy's factor cannot fall below its absolute threshold ÷ η. GC's "
-  "and AGC's follow the gradient.",
+  find=_clippys_factor_is_lowest,
+  evidence="{% if enough %}"
+  "lowest factor of Clippy from step a, the last healthy one, to step c, where the run is lost, "
+  "÷ the lowest of GC and AGC, top hidden layer, of {{ ratios | length }} runs: "
+  "{% for ratio in ratios %}{{ '%.2g' | format(ratio) }}{{ ', ' if not loop.last }}{% endfor %}"
+  "{% else %}{{ ratios | length }} runs of {{ seeds }} seeds learned before they diverged"
+  "{% endif %}",
+  written="21 November 2026 (f030c61), before its runs; its words were not changed since. After "
+  "its first verdict two seeds were asked for in place of two runs (277570b), and a run without an "
+  "observation from a to c was left out (635545e), both on 27 November.",
+  command=FIGURES_COMMAND,
+  caveat="What the clips would have done in runs that none of them steered. Adagrad divides a "
+  "gradient by the root of what has accumulated, itself included: however it explodes, no "
+  "coordinate of the direction is beyond 1, so Clippy's factor cannot fall below its absolute "
+  "threshold ÷ η. GC's and AGC's follow the gradient.",
 )
 
 
-def _lower_layers_are_clipped_more(log: Log) -> Judgement:
-  told, lower = [], []
+def _lower_layers_are_clipped_more(log: Log) -> Found:
+  bottoms: list[float] = []
+  tops: list[float] = []
   chosen = log.runs("methods", method="clippy", model="large_dcn", learning_rate_multiplier=2.0)
   for run in map(Path, chosen.run):
     factors = series.clipping_factors(run)
     layers = dynamics.representative_layers(factors.variable, series.evaluations(run))
-    means = {
-      name: float(np.exp(np.log(factors.factor[factors.variable == variable]).mean()))
-      for name, variable in layers.items()
-    }
-    lower.append(means["bottom hidden layer"] < means["top hidden layer"])
-    told.append(f"{means['bottom hidden layer']:.3f} and {means['top hidden layer']:.3f}")
+    for name, means in (("bottom hidden layer", bottoms), ("top hidden layer", tops)):
+      of_layer = factors.factor[factors.variable == layers[name]]
+      means.append(float(np.exp(np.log(of_layer).mean())))
+  lower = [bottom < top for bottom, top in zip(bottoms, tops, strict=True)]
   verdict: Verdict = "undecided"
-  if len(lower) >= SEEDS and len(set(lower)) == 1:
-    verdict = "reproduced" if lower[0] else "not reproduced"
-  return Judgement(
-    verdict,
-    f"geometric mean of Clippy's factor in the bottom and the top hidden layer: {'; '.join(told)}",
-  )
+  if len(lower) >= SEEDS and all(lower):
+    verdict = "reproduced"
+  elif len(lower) >= SEEDS and not any(lower):
+    verdict = "not reproduced"
+  return Found(verdict, {"means": list(zip(bottoms, tops, strict=True))})
 
 
 F10 = Rule(
-  "F10",
-  "Clippy clips lower layers more",
-  "Reproduced if with every seed the geometric mean of its factor is lower in the bottom than"
+  name="F10",
+  finding="Clippy clips lower layers more",
+  rule="Reproduced if with every seed the geometric mean of its factor is lower in the bottom than"
   " in the top hidden layer of Large+DCN at 2x; not reproduced if with none.",
-  _lower_layers_are_clipped_more,
-  METHODS,
-  "Two layers of four; Figure 6 shows the others. On another machine, which rounds otherwise, one "
-  "seed of three had it the other way round, by 0.005.",
+  find=_lower_layers_are_clipped_more,
+  evidence="geometric mean of Clippy's factor in the bottom and the top hidden layer: "
+  "{% for bottom, top in means %}{{ '%.3f' | format(bottom) }} and {{ '%.3f' | format(top) }}"
+  "{{ '; ' if not loop.last }}{% endfor %}",
+  written="21 November 2026 (f030c61), before its runs; not changed since.",
+  command=FIGURES_COMMAND,
+  caveat="Two layers of four; Figure 6 shows the others. On another machine, which rounds "
+  "otherwise, one seed of three had it the other way round, by 0.005.",
 )
 
 
-def _the_quadratic_diverges(log: Log) -> Judgement:
+def _the_quadratic_diverges(log: Log) -> Found:
   del log
   ends = {
-    name: quadratic.loss(positions[-1]) / quadratic.loss(positions[0])
+    name: float(quadratic.loss(positions[-1]) / quadratic.loss(positions[0]))
     for name, positions in quadratic.descents()["gradient descent"].items()
   }
   below, _, above = ends.values()
-  told = ", ".join(f"{name} {end:.2g}" for name, end in ends.items())
-  return Judgement(
-    "reproduced" if below < 1 < above else "not reproduced",
-    f"loss after {quadratic.STEPS} steps of gradient descent ÷ loss at the start: {told}; "
-    f"2/λ_max = {quadratic.LIMIT:g}",
-  )
+  verdict: Verdict = "reproduced" if below < 1 < above else "not reproduced"
+  return Found(verdict, {"ends": ends, "steps": quadratic.STEPS, "limit": quadratic.LIMIT})
 
 
 F12 = Rule(
-  "F12",
-  "The quadratic diverges beyond 2/λ_max",
-  "Reproduced if the loss shrinks at 0.9 of it and grows at 1.1.",
-  _the_quadratic_diverges,
-  METHODS,
-  "Computed; it is a theorem.",
+  name="F12",
+  finding="The quadratic diverges beyond 2/λ_max",
+  rule="Reproduced if the loss shrinks at 0.9 of it and grows at 1.1.",
+  find=_the_quadratic_diverges,
+  evidence="loss after {{ steps }} steps of gradient descent ÷ loss at the start: "
+  "{% for name, end in ends.items() %}{{ name }} {{ '%.2g' | format(end) }}"
+  "{{ ', ' if not loop.last }}{% endfor %}; 2/λ_max = {{ '%g' | format(limit) }}",
+  written="21 November 2026 (f030c61), of what can be computed beforehand; not changed since.",
+  command=FIGURES_COMMAND,
+  caveat="Computed; it is a theorem.",
 )

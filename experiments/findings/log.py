@@ -10,9 +10,7 @@ import pandas as pd
 from ranking.measures.differences import Difference
 from ranking.measures.ratios import Ratio, divergence_ratio
 from ranking.sweeps import paired, results
-from ranking.sweeps.figures import style
-from ranking.sweeps.search import FINISHED
-from ranking.sweeps.tables.outcomes import Count
+from ranking.sweeps.results import FINISHED, Count
 
 SEEDS = 2  # at least, of an experiment and on either side of a comparison
 Trials = Callable[[str], Collection[str]]
@@ -29,7 +27,7 @@ class Log:
     name: of the log, as experiments are named: experiments/<what>_<name>.gin.
     root: the folder of all runs.
     trials: of an experiment, by name, as it is described today.
-    published: the folder of what finished experiments left, docs/results.
+    published: the folder of what finished experiments left, experiments/results.
   """
 
   def __init__(self, name: str, root: Path, trials: Trials, published: Path):
@@ -113,17 +111,4 @@ def difference(first: pd.DataFrame, second: pd.DataFrame) -> Difference | None:
     return None
   return paired.over_seeds(
     [(Path(pair.run), Path(pair.run_of_second)) for pair in pairs.itertuples()], pairs.task.iloc[0]
-  )
-
-
-def in_points(difference: Difference) -> str:
-  """A difference of AUCs with half its 95 % interval, in percent."""
-  low, high = difference.ci95
-  return f"{100 * difference.value:+.2f} ± {50 * (high - low):.2f}"
-
-
-def by_model(ratios: dict[str, Ratio]) -> str:
-  """Such as "Small 0 of 6, Large+DCN 6 of 6"."""
-  return ", ".join(
-    f"{style.MODELS[model]} {ratio.diverged} of {ratio.runs}" for model, ratio in ratios.items()
   )

@@ -1,45 +1,46 @@
 """What lowers the divergence ratio beside a clip, and whether Clippy does for Adam as well."""
 
 from experiments.findings.log import Log, NotRun, lost
-from experiments.findings.rule import MODELS, Judgement, Rule, Verdict
+from experiments.findings.rule import MODELS, Found, Rule, Verdict
 from ranking.measures.ratios import fisher_test
 from ranking.measures.significance import LEVEL, holm
-from ranking.sweeps.figures import style
 
 
-def _each_simplification_helps(log: Log) -> Judgement:
+def _each_simplification_helps(log: Log) -> Found:
   rows = log.file("table3", "table3.csv")
   if rows.ratio.isna().any():
     raise NotRun(f"table3_{log.name}")
-  told = ", ".join(
-    f"{row['ablation'].replace('_', ' ')} {row['diverged']} of {row['runs']}"
-    for row in rows.to_dict("records")
-  )
   unchanged, changes = rows.iloc[0], rows.iloc[1:]
-  helps = (changes.p_holm <= LEVEL) & (changes.ratio < unchanged.ratio)
+  sure = changes.p_holm <= LEVEL
+  helps = sure & (changes.ratio < unchanged.ratio)
+  verdict: Verdict = "undecided"
   if helps.all():
-    verdict: Verdict = "reproduced"
-  elif ((changes.p_holm <= LEVEL) & (changes.ratio > unchanged.ratio)).any():
+    verdict = "reproduced"
+  elif (sure & (changes.ratio > unchanged.ratio)).any():
     verdict = "not reproduced"
-  else:
-    verdict = "undecided"
-  sure = ", ".join(changes.ablation[helps].str.replace("_", " ")) or "none"
-  return Judgement(verdict, f"diverged: {told}; told apart from chance after Holm: {sure}")
+  return Found(verdict, {"rows": rows.to_dict("records"), "helping": list(changes.ablation[helps])})
 
 
 F11 = Rule(
-  "F11",
-  "A smaller model, no DCN, fewer features, fewer tasks each lower the divergence ratio",
-  "Reproduced if each does after Holm's correction; not reproduced if one raises it after that.",
-  _each_simplification_helps,
-  "make table3 DATA={log}",
-  "Ten runs a change: only large differences can be told from chance. Until this was seen, the "
-  "rule called not reproduced what left the count as it was.",
+  name="F11",
+  finding="A smaller model, no DCN, fewer features, fewer tasks each lower the divergence ratio",
+  rule="Reproduced if each does after Holm's correction; not reproduced if one raises it after "
+  "that.",
+  find=_each_simplification_helps,
+  evidence="diverged: {% for row in rows %}{{ row.ablation | replace('_', ' ') }} {{ row.diverged "
+  "}} of {{ row.runs }}{{ ', ' if not loop.last }}{% endfor %}; told apart from chance after Holm: "
+  "{% for name in helping %}{{ name | replace('_', ' ') }}{{ ', ' if not loop.last }}"
+  "{% else %}none{% endfor %}",
+  written="21 November 2026 (f030c61), before its runs. Changed on 27 November (0d90677), after "
+  "Table 3 had been seen: until then what left the count as it was made it not reproduced; a few "
+  "runs that look alike are no longer taken for proof.",
+  command="make table3 DATA={log}",
+  caveat="Ten runs a change: only large differences can be told from chance.",
 )
 
 
-def _windows_and_warm_up_help_small_models(log: Log) -> Judgement:
-  told, saved = [], {}
+def _windows_and_warm_up_help_small_models(log: Log) -> Found:
+  models, saved = [], {}
   for model in MODELS:
     runs = log.runs(f"mitigations_{model}")
     changes = list(dict.fromkeys(runs.ablation))
@@ -50,68 +51,69 @@ def _windows_and_warm_up_help_small_models(log: Log) -> Judgement:
       p <= LEVEL and ratio.value < unchanged.value
       for p, ratio in zip(holm(tests), ratios.values(), strict=True)
     )
-    listed = ", ".join(f"{name.replace('_', ' ')} {r.diverged}" for name, r in ratios.items())
-    rate = runs.learning_rate.iloc[0]
-    told.append(
-      f"{style.MODELS[model]} at {rate:g}, diverged of {unchanged.runs} runs: with a day's window "
-      f"and a constant rate {unchanged.diverged}, {listed}"
-    )
+    models.append((model, float(runs.learning_rate.iloc[0]), unchanged, ratios))
+  verdict: Verdict = "undecided"
   if saved["small"] and saved["large"] and not saved["large_dcn"]:
-    verdict: Verdict = "reproduced"
+    verdict = "reproduced"
   elif saved["large_dcn"]:
     verdict = "not reproduced"
-  else:
-    verdict = "undecided"
-  return Judgement(verdict, "; ".join(told))
+  return Found(verdict, {"models": models})
 
 
 F13 = Rule(
-  "F13",
-  "A wider window and a slower warm-up help, and stop helping as the model grows",
-  "Reproduced if some of them saves runs of Small and of Large, after Holm's correction, and "
+  name="F13",
+  finding="A wider window and a slower warm-up help, and stop helping as the model grows",
+  rule="Reproduced if some of them saves runs of Small and of Large, after Holm's correction, and "
   "none of Large+DCN; not reproduced if one saves Large+DCN.",
-  _windows_and_warm_up_help_small_models,
-  "make sweep SWEEP=experiments/mitigations_small_{log}.gin, and likewise large and large_dcn",
-  "Each model at the lowest of the rates tried at which all its runs are lost without them, which "
-  "is not equally far beyond the last that all survive: on kuairand 2.7 times it for Small, 3 "
-  "times it for Large, 1.5 times it for Large+DCN.",
+  find=_windows_and_warm_up_help_small_models,
+  evidence="{% for model, rate, unchanged, ratios in models %}"
+  "{{ model | model }} at {{ '%g' | format(rate) }}, diverged of {{ unchanged.runs }} runs: with a "
+  "day's window and a constant rate {{ unchanged.diverged }}"
+  "{% for name, ratio in ratios.items() %}, {{ name | replace('_', ' ') }} {{ ratio.diverged }}"
+  "{% endfor %}{{ '; ' if not loop.last }}{% endfor %}",
+  written="21 November 2026 (f030c61), before its runs. Changed on 27 November (0d90677), after "
+  "five seeds of its runs had been seen, and published with ten: until then it was not reproduced "
+  "either where nothing saved Small or Large; a few runs that look alike are no longer taken for "
+  "proof.",
+  command="make sweep SWEEP=experiments/mitigations_small_{log}.gin, and likewise large and "
+  "large_dcn",
+  caveat="Each model at the lowest of the rates tried at which all its runs are lost without them, "
+  "which is not equally far beyond the last that all survive: on kuairand 2.7 times it for Small, "
+  "3 times it for Large, 1.5 times it for Large+DCN.",
 )
 
 
-def _clippy_helps_adam(log: Log) -> Judgement:
+def _clippy_helps_adam(log: Log) -> Found:
   runs = log.runs("adam")
-  rates = sorted(set(runs.learning_rate))
-  pairs = [
-    tuple(lost(of_rate[of_rate.method == name]) for name in ("naive", "clippy"))
-    for of_rate in (runs[runs.learning_rate == rate] for rate in rates)
-  ]
-  adjusted = holm([fisher_test(naive, clippy) for naive, clippy in pairs])
-  told = [
-    f"{rate:g}: plain {naive.diverged} of {naive.runs}, with Clippy {clippy.diverged} of "
-    f"{clippy.runs} (p {p:.3f} after Holm)"
-    for rate, (naive, clippy), p in zip(rates, pairs, adjusted, strict=True)
-  ]
-  saved = [
-    p <= LEVEL and clippy.value < naive.value
-    for (naive, clippy), p in zip(pairs, adjusted, strict=True)
-  ]
-  harmed = [clippy.diverged > naive.diverged for naive, clippy in pairs]
-  verdict: Verdict = "undecided"
-  if any(saved) and not any(harmed):
-    verdict = "reproduced"
-  elif any(harmed):
-    verdict = "not reproduced"
-  return Judgement(
-    verdict, f"Adam on Large+DCN, runs that diverged by learning rate: {'; '.join(told)}"
+  naive, clippy = (
+    [lost(of_rate) for _, of_rate in runs[runs.method == method].groupby("learning_rate")]
+    for method in ("naive", "clippy")
   )
+  rates = sorted(set(runs.learning_rate))
+  adjusted = holm([fisher_test(*pair) for pair in zip(naive, clippy, strict=True)])
+  rows = list(zip(rates, naive, clippy, adjusted, strict=True))
+  saved = any(p <= LEVEL and ours.value < plain.value for _, plain, ours, p in rows)
+  harmed = any(ours.diverged > plain.diverged for _, plain, ours, _ in rows)
+  verdict: Verdict = "undecided"
+  if harmed:
+    verdict = "not reproduced"
+  elif saved:
+    verdict = "reproduced"
+  return Found(verdict, {"rows": rows})
 
 
 F15 = Rule(
-  "F15",
-  "Clippy helps Adam as well",
-  "Reproduced if at some rate fewer runs diverge with Clippy, by Fisher's test after Holm's "
+  name="F15",
+  finding="Clippy helps Adam as well",
+  rule="Reproduced if at some rate fewer runs diverge with Clippy, by Fisher's test after Holm's "
   "correction, and at none more; not reproduced if at one more do.",
-  _clippy_helps_adam,
-  "make sweep SWEEP=experiments/adam_{log}.gin",
-  "The best rate of Adam here is one at which it needs no help.",
+  find=_clippy_helps_adam,
+  evidence="Adam on Large+DCN, runs that diverged by learning rate: "
+  "{% for rate, plain, ours, p in rows %}{{ '%g' | format(rate) }}: plain {{ plain.diverged }} of "
+  "{{ plain.runs }}, with Clippy {{ ours.diverged }} of {{ ours.runs }} (p {{ '%.3f' | format(p) "
+  "}} after Holm){{ '; ' if not loop.last }}{% endfor %}",
+  written="21 November 2026 (f030c61), before its runs. Changed on 27 November (277570b), after "
+  "its first verdict: with Holm's correction, and not reproduced if more runs diverge at one rate.",
+  command="make sweep SWEEP=experiments/adam_{log}.gin",
+  caveat="The best rate of Adam here is one at which it needs no help.",
 )

@@ -1,25 +1,33 @@
 """What a rule is: it says of the runs of a log whether they reproduce a finding of the paper.
 
-A rule sees the finished runs of one log and says "reproduced", "not reproduced" or "undecided"; it
-was written before its runs were looked at. No verdict rests on one seed, and none on an experiment
-that is not finished as a whole.
+A rule sees the finished runs of one log and says "reproduced", "not reproduced" or "undecided". No
+verdict rests on one seed, and none on an experiment that is not finished as a whole. Whether a rule
+was written before its runs were looked at is said of each, in `Rule.written`.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
+from experiments import templating
 from experiments.findings.log import Log, NotRun
 
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
 MODELS = ("small", "large", "large_dcn")
 # By the paper's own words a gain of 0.001 is very significant (5.2); what is surely less is none.
 NEGLIGIBLE = 0.001
-METHODS = "make figures DATA={log}"
+FIGURES_COMMAND = "make figures DATA={log}"
+
+
+class Found(NamedTuple):
+  """A verdict, and the figures that the rule's evidence is written with."""
+
+  verdict: Verdict
+  figures: Mapping[str, Any]
 
 
 class Judgement(NamedTuple):
-  """What a rule says of a log, and the figures that it says so by."""
+  """What a rule says of a log, and the figures that it says so by, in words."""
 
   verdict: Verdict
   evidence: str
@@ -27,13 +35,15 @@ class Judgement(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """A finding of the paper.
+  """A finding of the paper, when a log reproduces it, and all the words that a page has of it.
 
   Attributes:
     name: F1 to F15.
     finding: what the paper says.
     rule: when a log reproduces it, and when it does not; else it is undecided.
-    judge: the rule. Raises NotRun.
+    find: the rule as a function of the runs. Raises NotRun.
+    evidence: a template of plain text over the figures that `find` returns.
+    written: when the rule was written and last changed, and what of its runs had been seen by then.
     command: what makes its runs, with {log} for the log.
     caveat: what the verdict does not show.
   """
@@ -41,9 +51,16 @@ class Rule:
   name: str
   finding: str
   rule: str
-  judge: Callable[[Log], Judgement]
+  find: Callable[[Log], Found]
+  evidence: str
+  written: str
   command: str
   caveat: str
+
+  def judge(self, log: Log) -> Judgement:
+    """Says what the runs of a log show. Raises NotRun where they are not there."""
+    verdict, figures = self.find(log)
+    return Judgement(verdict, templating.sentence(self.evidence, **figures))
 
 
 def judge(rule: Rule, log: Log) -> Judgement:

@@ -1,44 +1,30 @@
 """One page of all that the experiments found: tables, pictures, findings, and every run.
 
-The page is made of what there is below runs/, and of what was published below docs/results/ where
-this machine has no runs of it; what is missing is named with the command that makes it. It holds
-its pictures and its style, so that it works from disk, and its links are relative.
+The page is made of what there is below runs/, and of what was published below experiments/results/
+where this machine has no runs of it; what is missing is named with the command that makes it. It
+holds its pictures and its style, so that it works from disk, and its links are relative.
 """
 
+import base64
 import dataclasses
-import html
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from string import Template
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
 
 import pandas as pd
 
-from experiments.report import fragments
-from experiments.report.fragments import ReportError
-from experiments.report.verdict import Line, Verdict, enumeration, verdict
-from ranking.sweeps.tables import rendering
+from experiments import templating
+from experiments.findings.archive import Archive
+from experiments.findings.rules import RULES
+from experiments.report import tables
+from experiments.report.verdict import Verdict, verdict
+from ranking.errors import InputError
 
-TEMPLATE = Path(__file__).with_name("page.html")
-TITLE = "Which method keeps training stable?"
-LEAD = (
-  "Large ranking models can diverge in training: the loss jumps, and the model is lost. Which "
-  "methods prevent that, and at what quality?"
-)
-SECTIONS = {  # id → heading and what it holds
-  "findings": ("Findings", ""),
-  "table2": (
-    "Table 2",
-    "Every method at its best setting on every model, judged on day N, the day after the last one "
-    "that was trained on. AUC is how well a model ranks, RMSE how far its estimates are off.",
-  ),
-  "survival": ("Survival map", "Which method survives which learning rate, and how well."),
-  "table3": ("Table 3", "What makes training diverge less often, without any method."),
-  "figures": ("Figures", "The paper's figures, drawn from runs of this project."),
-  "statistics": ("Statistics", "How much better is one method, and could it be chance?"),
-  "beyond": ("Other experiments", "Sweeps beyond the paper's tables and figures."),
-}
-DOCUMENTS = {  # of an experiment, by file name → section
+HOMES = {  # section of a document, by its file name
   "table2": "table2",
   "table3": "table3",
   "comparison": "statistics",
@@ -46,7 +32,12 @@ DOCUMENTS = {  # of an experiment, by file name → section
 }
 SAME_AS_DRAWN = ("dynamics_", "methods_")  # sweeps that figures are drawn of
 DATA = ("kuairand", "synthetic", "movielens")
-ELSEWHERE = "as published, of other runs than those of this machine"
+PICTURES = ("survival_map", "survival_curves", "map")  # those of a sweep, in their order
+WIDE = 320  # pt of an SVG; a column of the paper has 238
+
+
+class ReportError(InputError):
+  """There is nothing to report, or a file cannot be read; the message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +48,7 @@ class Sources:
     runs: a folder per experiment, with its documents, pictures and run directories.
     published: likewise, without run directories, what the repository holds of earlier runs.
     figures: a folder per log, with figure_*.svg.
-    findings: a Markdown file.
+    findings: the archive of judgements, a JSON file.
     experiments: the *.gin files that describe the experiments.
     data: whose Table 2 comes first; the next one that is finished if it is not.
     out: where the page will be, which its links start from.
@@ -71,6 +62,33 @@ class Sources:
   data: str
   out: Path
 
+  def link(self, path: Path) -> str:
+    """A URL from the page to a file or folder."""
+    relative = quote(os.path.relpath(path, self.out.parent).replace(os.sep, "/"))
+    return f"{relative}/" if path.is_dir() else relative
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """What there is of an experiment: its CSVs by name, and its pictures.
+
+  Attributes:
+    name: of its folder.
+    documents: of its runs here, and published ones that these lack.
+    pictures: SVG files.
+    mixed: whether some of the documents are of other runs than those of this machine.
+  """
+
+  name: str
+  documents: dict[str, Path]
+  pictures: Sequence[Path]
+  mixed: bool
+
+  def home(self, stem: str) -> str:
+    """The section of a document: the survival map has one of its own."""
+    is_survival = stem == "summary" and self.name.startswith("survival_")
+    return "survival" if is_survival else HOMES[stem]
+
 
 def page(sources: Sources) -> str:
   """The report as one HTML page; the same files give the same one.
@@ -78,169 +96,165 @@ def page(sources: Sources) -> str:
   Raises:
     ReportError: when there is nothing to report, or a table is not what it should be.
   """
-  styles = [rendering.CSS]
-  sections = {name: list(parts(name, sources, styles)) for name in SECTIONS}
-  runs = run_lists(sources)
-  if not runs and not any(sections.values()):
+  found = experiments(sources)
+  runs, figures = run_lists(sources), drawn_figures(sources)
+  if not (found or runs or figures or sources.findings.is_file()):
     raise ReportError(
       f"nothing to report below {sources.runs}; run: make table2 DATA={sources.data}"
     )
-  absent = missing(sources)
-  shown = {name: (*SECTIONS[name], parts) for name, parts in sections.items() if parts}
-  if absent:
-    shown["missing"] = ("Missing", "Not made yet, and the command that makes it.", [_lines(absent)])
-  if runs:
-    hint = (
-      "Every run directory, by experiment, and how the run ended. Its curves: "
-      f"<code>.venv/bin/tensorboard --logdir={html.escape(str(sources.runs))}</code>"
-    )
-    shown["runs"] = ("Runs", hint, runs)
-  return Template(TEMPLATE.read_text()).substitute(
-    title=html.escape(TITLE),
-    styles="\n".join(styles),
-    verdict=_first_screen(headline(sources), sources),
-    contents="\n".join(f'<a href="#{name}">{heading}</a>' for name, (heading, *_) in shown.items()),
-    sections="\n".join(_section(name, *content) for name, content in shown.items()),
+  return templating.render(
+    "report.html",
+    data=sources.data,
+    runs_folder=sources.runs,
+    verdict=headline(found, sources),
+    findings=judgements(sources),
+    articles=articles(found, sources),
+    figures=figures,
+    missing=missing(found, sources),
+    runs=runs,
   )
 
 
-def folders(sources: Sources) -> dict[str, Path]:
-  """Of each experiment that has a document or a picture: its folder here, or the published one."""
-  found: dict[str, Path] = {}
-  for root in (sources.published, sources.runs):
-    for folder in sorted(root.glob("*/")):
-      if any(fragments.find(folder, stem) for stem in DOCUMENTS) or any(folder.glob("*.svg")):
-        found[folder.name] = folder
-  return found
+def experiments(sources: Sources) -> list[Experiment]:
+  """Every experiment that has a document or a picture, those of the wanted log first."""
+  found = {}
+  for name in {folder.name for root in _roots(sources) for folder in root.glob("*/")}:
+    folders = [root / name for root in _roots(sources)]
+    documents = {
+      stem: path
+      for stem in HOMES
+      for folder in reversed(folders)
+      if (path := folder / f"{stem}.csv").is_file()
+    }
+    drawn = next((drawn for folder in folders if (drawn := sorted(folder.glob("*.svg")))), [])
+    if documents or drawn:
+      places = {path.parent for path in (*documents.values(), *drawn[:1])}
+      drawn.sort(key=lambda path: PICTURES.index(path.stem) if path.stem in PICTURES else 99)
+      found[name] = Experiment(name, documents, drawn, mixed=len(places) > 1)
+  order = [f"{kind}_{data}" for kind in ("table2", "table3") for data in (sources.data, *DATA)]
+  return sorted(
+    found.values(), key=lambda x: (order.index(x.name) if x.name in order else 99, x.name)
+  )
 
 
-def documents(sources: Sources, name: str) -> dict[str, Path]:
-  """By DOCUMENTS, those of an experiment: of its runs here, and published ones that these lack."""
-  places = (sources.runs / name, sources.published / name)
-  found = {
-    stem: path
-    for stem in DOCUMENTS
-    for folder in reversed(places)
-    if (path := fragments.find(folder, stem))
-  }
-  return found
+def _roots(sources: Sources) -> tuple[Path, Path]:
+  return sources.runs, sources.published
 
 
-def headline(sources: Sources) -> tuple[str, Verdict] | None:
-  """The experiment that the first screen is about, and its verdict. Raises ReportError."""
-  first = [f"table2_{data}" for data in dict.fromkeys((sources.data, *DATA))]
-  known = folders(sources)
-  for name in dict.fromkeys((*first, *known)):
-    if name not in known:
+def headline(found: Sequence[Experiment], sources: Sources) -> Verdict | None:
+  """The verdict of the first Table 2 that has a figure. Raises ReportError."""
+  pairs = [
+    read(each.documents["comparison"], tables.COLUMNS["comparison"])
+    for each in found
+    if "comparison" in each.documents
+  ]
+  for each in found:
+    if "table2" not in each.documents:
       continue
-    folder = known[name]
-    figures = _read(folder / "table2.csv", ("model", "column", "task", "measure", "outcome"))
-    runs = _read(folder / "table.parquet", ("trial", "status", "task", "ci95_low", "ci95_high"))
-    if figures is None or runs is None:
-      continue
-    found = verdict(figures, runs, comparison(name, sources))
-    if found is not None:
-      return name, found
+    path = each.documents["table2"]
+    runs = read(
+      path.with_name("table.parquet"), "trial status task eval_day rows ci95_low ci95_high"
+    )
+    mine = [table[table.experiment == each.name] for table in pairs if table is not None]
+    figures = read(path, tables.COLUMNS["table2"])
+    if figures is not None and runs is not None:
+      said = verdict(figures, runs, pd.concat(mine) if mine else None)
+      if said is not None:
+        return said
   return None
 
 
-def comparison(name: str, sources: Sources) -> pd.DataFrame | None:
-  """The paired differences of an experiment's own runs. Raises ReportError."""
-  tables = [
-    _read(
-      folder / "comparison.csv",
-      ("experiment", "model", "reference", "method", "task", "difference", "detectable"),
-    )
-    for folder in folders(sources).values()
-  ]
-  mine = [table[table.experiment == name] for table in tables if table is not None]
-  found = pd.concat(mine) if mine else None
-  return None if found is None or found.empty else found
+def articles(found: Sequence[Experiment], sources: Sources) -> dict[str, list[dict[str, Any]]]:
+  """By section, the documents and pictures that stand in it. Raises ReportError."""
+  sections: dict[str, list[dict[str, Any]]] = {}
+  for each in found:
+    pictures = [picture(path, sources) for path in each.pictures]
+    for stem, path in each.documents.items():
+      table = read(path, tables.COLUMNS[stem])
+      article = {
+        "name": each.name,
+        "stem": stem,
+        "table": None if table is None or table.empty else tables.shaped(stem, table),
+        "pictures": pictures,
+        "folder": sources.link(path.parent),
+        "files": {
+          file.name: sources.link(file)
+          for file in (path, path.with_suffix(".md"))
+          if file.is_file()
+        },
+        "elsewhere": each.mixed and path.parent.parent == sources.published,
+      }
+      sections.setdefault(each.home(stem), []).append(article)
+      pictures = []  # they stand once, in the first document of their experiment
+    if pictures:
+      article = {"name": each.name, "stem": "pictures", "pictures": pictures}
+      sections.setdefault(each.home("summary"), []).append(article)
+  return sections
 
 
-def parts(section: str, sources: Sources, styles: list[str]) -> Iterator[str]:
-  """The documents and pictures of a section; their styles are moved to `styles`."""
-  start = sources.out.parent
-  if section == "findings" and sources.findings.is_file():
-    yield f'<div class="findings">{fragments.page_of(sources.findings, start)}</div>'
-  if section == "figures":
-    for folder in sorted(sources.figures.glob("*"), key=lambda x: (x.name != sources.data, x)):
-      if pictures := sorted(folder.glob("figure_*.svg")):
-        name = html.escape(folder.name)
-        yield f"<article><h3>{name}</h3>{fragments.pictures(pictures, start)}</article>"
-  order = [f"{kind}_{data}" for kind in ("table2", "table3") for data in (sources.data, *DATA)]
-  for name, folder in sorted(
-    folders(sources).items(), key=lambda x: (order.index(x[0]) if x[0] in order else 99, x)
-  ):
-    homes = {
-      stem: (_home(name, DOCUMENTS[stem]), path) for stem, path in documents(sources, name).items()
-    }
-    pictures = sorted(folder.glob("*.svg"), key=_picture_order)
-    mine = []
-    for stem, (home, path) in homes.items():
-      if home == section:
-        # Pictures stand once, in the first document of their experiment.
-        drawn = pictures if stem == next(iter(homes)) else ()
-        remark = ELSEWHERE if path.parent != folder else ""
-        mine.append(fragments.document(path, start, styles, drawn, remark))
-    if pictures and not homes and _home(name, "beyond") == section:
-      mine = [f"<h3>{html.escape(name)}</h3>{fragments.pictures(pictures, start)}"]
-    if mine:
-      yield f"<article>{''.join(mine)}</article>"
+def drawn_figures(sources: Sources) -> dict[str, list[dict[str, Any]]]:
+  """The paper's figures by log, those of the wanted one first."""
+  folders = sorted(sources.figures.glob("*/"), key=lambda x: (x.name != sources.data, x))
+  drawn = {folder.name: sorted(folder.glob("figure_*.svg")) for folder in folders}
+  return {log: [picture(path, sources) for path in paths] for log, paths in drawn.items() if paths}
 
 
-def missing(sources: Sources) -> list[tuple[str, str]]:
-  """What is not there, and the command that makes it."""
+def picture(path: Path, sources: Sources) -> dict[str, Any]:
+  """An SVG file as an image that the page holds, so that inner names cannot clash."""
+  _, root = next(ElementTree.iterparse(path, ["start"]))
+  return {
+    "stem": path.stem,
+    "wide": float(root.get("width", "0").removesuffix("pt")) > WIDE,
+    "data": base64.b64encode(path.read_bytes()).decode(),
+    "link": sources.link(path),
+  }
+
+
+def judgements(sources: Sources) -> list[tuple[Any, dict[str, dict[str, str]]]]:
+  """Each rule with what is archived of it, by log; none without an archive.
+
+  Raises InputError if it is damaged.
+  """
+  archive = Archive(sources.findings)
+  found = [(rule, archive.of_rule(rule.name)) for rule in RULES]
+  return [(rule, by_log) for rule, by_log in found if by_log]
+
+
+def missing(found: Sequence[Experiment], sources: Sources) -> list[tuple[str, str, str]]:
+  """What is not there: its kind, which one, and the command that makes it."""
   data = sources.data
-  core = [f"table2_{data}", f"table3_{data}", f"survival_{data}", f"dynamics_{data}"]
+  core = [f"{kind}_{data}" for kind in ("table2", "table3", "survival", "dynamics")]
   described = sorted(path.stem for path in sources.experiments.glob("*.gin"))
-  absent: dict[str, str] = {}
-  known = folders(sources)
-  there = {(name, stem) for name in known for stem in documents(sources, name)}
+  there = {each.name: each.documents for each in found}
+  absent = []
   for name in dict.fromkeys((*core, *described)):
-    kind, _, of = name.partition("_")
-    if kind in ("table2", "table3"):
-      if (name, kind) not in there:
-        absent[f"{kind.capitalize()[:-1]} {kind[-1]} of {of}"] = f"make {kind} DATA={of}"
-    elif name.startswith(SAME_AS_DRAWN):
-      if not any((sources.figures / of).glob("figure_*.svg")):
-        absent[f"Figures of {of}"] = f"make figures DATA={of}"
-    elif kind == "days":
-      if (name, "comparison") not in there:
-        absent[name] = f"make compare SWEEP=experiments/{name}.gin"
-    elif not any((name, stem) in there for stem in DOCUMENTS):
-      what = f"Survival map of {of}" if kind == "survival" else name
-      absent[what] = f"make sweep SWEEP=experiments/{name}.gin"
-  if not any(stem == "comparison" for _, stem in there):
-    absent["Statistics: methods compared in pairs"] = f"make compare DATA={data}"
+    kind, _, log = name.partition("_")
+    documents = there.get(name, {})
+    if kind in ("table2", "table3") and kind not in documents:
+      absent.append((kind, log, f"make {kind} DATA={log}"))
+    elif name.startswith(SAME_AS_DRAWN) and not any((sources.figures / log).glob("figure_*.svg")):
+      absent.append(("figures", log, f"make figures DATA={log}"))
+    elif kind == "days" and "comparison" not in documents:
+      absent.append(("sweep", name, f"make compare SWEEP=experiments/{name}.gin"))
+    elif not documents and not name.startswith(SAME_AS_DRAWN) and kind != "days":
+      what, which = ("survival", log) if kind == "survival" else ("sweep", name)
+      absent.append((what, which, f"make sweep SWEEP=experiments/{name}.gin"))
+  if not any("comparison" in documents for documents in there.values()):
+    absent.append(("statistics", "", f"make compare DATA={data}"))
   if not sources.findings.is_file():
-    absent["Findings"] = "make findings"
-  return list(absent.items())
+    absent.append(("findings", "", "make findings"))
+  return list(dict.fromkeys(absent))
 
 
-def run_lists(sources: Sources) -> list[str]:
-  """A folded list of run directories for each experiment."""
-  groups: dict[str, list[tuple[Path, str]]] = {}
+def run_lists(sources: Sources) -> dict[str, list[tuple[str, str, str]]]:
+  """Run directories by experiment, "" for single runs: name, link, and how the run ended."""
+  groups: dict[str, list[tuple[str, str, str]]] = {}
   for directory in sorted([*sources.runs.glob("*/"), *sources.runs.glob("*/*/")]):
     if status := _status(directory):
       parent = directory.parent
-      group = "Single runs" if parent == sources.runs else str(parent.relative_to(sources.runs))
-      groups.setdefault(group, []).append((directory, status))
-  lists = []
-  for group, runs in sorted(groups.items()):
-    statuses = [status for _, status in runs]
-    counts = enumeration([f"{statuses.count(x)} {x}" for x in dict.fromkeys(sorted(statuses))])
-    rows = "".join(
-      f"<tr><td>{fragments.link(directory, sources.out.parent, directory.name)}</td>"
-      f"<td>{html.escape(status)}</td></tr>"
-      for directory, status in runs
-    )
-    lists.append(
-      f"<details><summary>{html.escape(group)}: {html.escape(counts).replace('_', '-')}</summary>"
-      '<div class="scroll"><table><thead><tr><th scope="col">run directory</th>'
-      f'<th scope="col">status</th></tr></thead><tbody>{rows}</tbody></table></div></details>'
-    )
-  return lists
+      group = "" if parent == sources.runs else str(parent.relative_to(sources.runs))
+      groups.setdefault(group, []).append((directory.name, sources.link(directory), status))
+  return dict(sorted(groups.items()))
 
 
 def _status(directory: Path) -> str | None:
@@ -257,19 +271,11 @@ def _status(directory: Path) -> str | None:
   return None
 
 
-def _home(experiment: str, section: str) -> str:
-  """The section of a document: the survival map has one of its own."""
-  return "survival" if section == "beyond" and experiment.startswith("survival_") else section
+def read(path: Path, columns: str) -> pd.DataFrame | None:
+  """A table of an experiment; None if it is missing or has no row yet.
 
-
-def _picture_order(path: Path) -> tuple[int, str]:
-  """Known ones first, as they are listed."""
-  known = list(fragments.PICTURES)
-  return (known.index(path.stem) if path.stem in known else len(known), path.name)
-
-
-def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
-  """A table of an experiment; None if it is missing or has no row yet. Raises ReportError."""
+  Raises ReportError if it cannot be read or lacks one of the columns, names with spaces between.
+  """
   if not path.is_file():
     return None
   try:
@@ -282,54 +288,6 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame | None:
     return None
   except (OSError, ValueError) as error:
     raise ReportError(f"{path} cannot be read ({type(error).__name__}); make it again") from error
-  if absent := [name for name in columns if name not in table]:
+  if absent := [name for name in columns.split() if name not in table]:
     raise ReportError(f"{path} has no column {absent[0]!r}; make it again")
   return table
-
-
-def _section(name: str, heading: str, intro: str, content: Sequence[str]) -> str:
-  about = f"<p>{intro}</p>" if intro else ""
-  return f'<section id="{name}"><h2>{heading}</h2>{about}\n' + "\n".join(content) + "\n</section>"
-
-
-def _lines(absent: Sequence[tuple[str, str]]) -> str:
-  rows = [f"<li>{html.escape(x)}: <code>{html.escape(y)}</code></li>" for x, y in absent]
-  return f"<ul>{''.join(rows)}</ul>"
-
-
-def _first_screen(found: tuple[str, Verdict] | None, sources: Sources) -> str:
-  lead = f'<p class="lead">{LEAD}</p>'
-  if found is None:
-    command = f"make table2 DATA={sources.data}"
-    return (
-      f"{lead}\n<p>There is no verdict yet, because no Table 2 is finished: "
-      f"<code>{html.escape(command)}</code></p>"
-    )
-  _, said = found
-  facts = [
-    ("What was compared", said.compared),
-    ("What survived", said.survived),
-    ("What won", said.won),
-    ("How sure that is", said.sure),
-  ]
-  models = [
-    f'<div class="model {each.state}">'
-    f"<h3>{html.escape(each.model)}</h3><strong>{html.escape(each.heading)}</strong>"
-    f"<dl>{''.join(map(_line, each.lines))}</dl></div>"
-    for each in said.models
-  ]
-  listed = "".join(f"<div><dt>{x}</dt><dd>{_prose(y)}</dd></div>" for x, y in facts)
-  return (
-    f'{lead}\n<dl class="facts">{listed}</dl>\n<div class="models">{"".join(models)}</div>\n'
-    '<details class="reading"><summary>How to read this</summary>'
-    f"<p>{_prose(said.reading)}</p></details>"
-  )
-
-
-def _line(line: Line) -> str:
-  return f"<div><dt>{html.escape(line.figure)}</dt><dd>{_prose(line.text)}</dd></div>"
-
-
-def _prose(text: str) -> str:
-  """With ± on the line of its number."""
-  return html.escape(text).replace("± ", "±&nbsp;").replace(" %", "&nbsp;%")

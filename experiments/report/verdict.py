@@ -1,68 +1,170 @@
-"""What a Table 2 says, in a few sentences for a person who has never seen the project.
+"""What a Table 2 shows, as figures; templates/verdict.html has the words.
 
-Pure: every word follows from the figures. A method leads another only where the gap between their
-means is more than the standard deviations of both together and, if they were compared in pairs, the
-interval of their difference is above zero and p is below 5 % after Holm's correction. All else is a
-tie, or undecided where a single run each says nothing of chance.
+A method leads another only where the gap between their means is more than the standard deviations
+of both together and, if they were compared in pairs, the interval of their difference is above zero
+and p is below 5 % after Holm's correction. All else is a tie, or undecided where a single run each
+says nothing of chance.
 """
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
 from ranking.measures.significance import LEVEL
-from ranking.sweeps.figures.style import MODELS
-from ranking.sweeps.search import FINISHED
-from ranking.tasks import MEASURES
+from ranking.sweeps.results import FINISHED
 
 REFERENCE = "Clippy"
-NAMED = 2  # of the methods that are tied beside the runner-up, so that a card stays short
-SCALES = {
-  "proxy": "proxy scale (1/8 of the paper's widths)",
-  "paper": "the paper's widths",
-}
 Cell = Mapping[str, Any]  # a row of table2.csv
 State = Literal["leads", "tied", "undecided"]
 
 
-class Line(NamedTuple):
-  """A figure, the AUC of the leader or how far another is behind, and what to think of it."""
+class Pair(NamedTuple):
+  """A paired difference of two methods, with its 95 % interval, as fractions of AUC."""
 
-  figure: str
-  text: str
+  value: float
+  low: float
+  high: float
+  p_holm: float
+
+
+class Rival(NamedTuple):
+  """Another method than the leader of a model.
+
+  Attributes:
+    column: its name in the table.
+    gap: how far the leader's mean is above it, a fraction of AUC.
+    state: whether the leader leads it.
+    overlap: whether the gap is within both standard deviations; None where one of them is unknown.
+    pair: leader minus this one; None if they were not compared.
+  """
+
+  column: str
+  gap: float
+  state: State
+  overlap: bool | None
+  pair: Pair | None
 
 
 @dataclasses.dataclass(frozen=True)
 class OfModel:
-  """What won on one model: who, a heading of a few words, and the figures below it."""
+  """What became of all methods on one model.
+
+  Attributes:
+    model: its name in the table.
+    leader: the cell with the highest mean; None if no method has one.
+    rivals: the others that have a mean, best first.
+    state: "undecided" while methods wait for runs.
+    waiting: how many do.
+    reference: the cell of Clippy.
+  """
 
   model: str
-  leader: str | None
+  leader: Cell | None
+  rivals: Sequence[Rival]
   state: State
-  heading: str
-  lines: Sequence[Line]
+  waiting: int
+  reference: Cell | None
+
+  @property
+  def tied(self) -> list[Rival]:
+    """The rivals that the leader does not lead."""
+    return [rival for rival in self.rivals if rival.state == "tied"]
+
+  @property
+  def shown(self) -> list[Rival]:
+    """The runner-up, and Clippy."""
+    return [rival for rival in self.rivals if rival is self.rivals[0] or rival.column == REFERENCE]
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-  """What was compared, what survived, what won on each model, how sure that is, how to read it."""
+  """The figures of the first screen, all by the first AUC of the table.
 
-  compared: str
-  survived: str
-  won: str
-  sure: str
-  reading: str
+  Attributes:
+    task: whose AUC.
+    cells: of the table, of that task.
+    models: what became of each.
+    run: a row of the table of runs, of day N.
+    runs: how many finished runs are of that day.
+    searched: how many finished ones are of an earlier one.
+    trained: rows that the longest run saw.
+    evaluated: rows of day N.
+    half_width: median of half the 95 % interval of one run's AUC; NaN if there is none.
+    detectable: differences that the paired comparisons could have shown.
+    pairs: these comparisons.
+  """
+
+  task: str
+  cells: Sequence[Cell]
   models: Sequence[OfModel]
+  run: Mapping[str, Any]
+  runs: int
+  searched: int
+  trained: int
+  evaluated: int
+  half_width: float
+  pairs: Sequence[Mapping[str, Any]]
+
+  @property
+  def columns(self) -> list[str]:
+    """The methods, in the order of the table."""
+    return list(dict.fromkeys(cell["column"] for cell in self.cells))
+
+  @property
+  def survivors(self) -> list[str]:
+    """The methods that have a figure on every model."""
+    lost = {cell["column"] for cell in self.cells if cell["outcome"] != "ok"}
+    return [column for column in self.columns if column not in lost]
+
+  def ended(self, outcome: str) -> dict[tuple[tuple[str, int, int], ...], list[str]]:
+    """Methods by where they ended so: models with how many of how many runs diverged."""
+    groups: dict[tuple[tuple[str, int, int], ...], list[str]] = {}
+    for column in self.columns:
+      where = tuple(
+        (cell["model"], cell["diverged"], cell["runs"])
+        for cell in self.cells
+        if cell["column"] == column and cell["outcome"] == outcome
+      )
+      if where:
+        groups.setdefault(where, []).append(column)
+    return groups
+
+  @property
+  def leaders(self) -> dict[str, list[str]]:
+    """Models by the method that has the highest mean on them."""
+    found: dict[str, list[str]] = {}
+    for each in self.models:
+      if each.leader is not None:
+        found.setdefault(each.leader["column"], []).append(each.model)
+    return found
+
+  def models_that(self, state: State) -> list[str]:
+    """The models whose leader is in a state."""
+    return [each.model for each in self.models if each.leader and each.state == state]
+
+  @property
+  def deviations(self) -> list[float]:
+    """Standard deviations over seeds, of the cells that have one."""
+    return [cell["deviation"] for cell in self.cells if not math.isnan(cell["deviation"])]
+
+  @property
+  def seeds(self) -> int:
+    """How many runs a standard deviation is of, at most."""
+    return max(cell["runs"] for cell in self.cells if not math.isnan(cell["deviation"]))
+
+  @property
+  def tested(self) -> list[Mapping[str, Any]]:
+    """The comparisons that could have shown something."""
+    return [pair for pair in self.pairs if math.isfinite(pair["detectable"])]
 
 
 def verdict(
   figures: pd.DataFrame, runs: pd.DataFrame, comparison: pd.DataFrame | None = None
 ) -> Verdict | None:
-  """The verdict by the first AUC of a Table 2; None before any of its runs is finished.
+  """The verdict by the first AUC of a Table 2; None before any of its cells has a run.
 
   Args:
     figures: of the table, a row per model, column and task (table2.csv).
@@ -71,104 +173,37 @@ def verdict(
   """
   each = runs.drop_duplicates("trial")
   finished = each[each.status.isin(FINISHED)]
-  if figures.empty or finished.empty:
-    return None
-  if figures.outcome.astype(str).str.match(r"\d+ of \d+ runs of the search$|0 of \d+ runs$").all():
-    return None  # no figure yet: what is finished is of the search alone
-  # The search may have had an earlier day N, which no figure is of.
-  judged = runs[runs.eval_day == finished.eval_day.max()]
   aucs = figures[figures.measure == "auc"]
-  if aucs.empty:
+  begun = (figures.stage == "repeats") & (figures.finished > 0)
+  if finished.empty or aucs.empty or not begun.any():
     return None
   task = str(aucs.task.iloc[0])
   cells = aucs[aucs.task == task].to_dict("records")
   pairs = [] if comparison is None else comparison[comparison.task == task].to_dict("records")
-  by_model = {
-    model: [cell for cell in cells if cell["model"] == model]
-    for model in dict.fromkeys(cell["model"] for cell in cells)
-  }
-  models = [_of_model(model, mine, pairs) for model, mine in by_model.items()]
+  # The search may have had an earlier day N, which no figure is of.
+  last = finished.eval_day.max()
+  judged = runs[(runs.eval_day == last) & (runs.task == task)]
+  ended = judged[judged.status.isin(FINISHED)]
+  if ended.empty:
+    return None
   return Verdict(
-    compared=_compared(cells, finished, judged[judged.task == task], task),
-    survived=_survived(cells),
-    won=_won(models, task),
-    sure=_sure(cells, pairs, finished.eval_day.nunique() > 1),
-    reading=_reading(judged[judged.task == task]),
-    models=models,
+    task=task,
+    cells=cells,
+    models=[
+      _of_model(model, [cell for cell in cells if cell["model"] == model], pairs)
+      for model in dict.fromkeys(cell["model"] for cell in cells)
+    ],
+    run=judged.iloc[0].to_dict(),
+    runs=int((finished.eval_day == last).sum()),
+    searched=int((finished.eval_day < last).sum()),
+    trained=int(judged.steps.max() * judged.batch_size.max()),
+    evaluated=int(judged.rows.max()),
+    half_width=float((ended.ci95_high - ended.ci95_low).median() / 2),
+    pairs=pairs,
   )
 
 
-def title(model: str) -> str:
-  """Of a model, as the paper calls it."""
-  return MODELS.get(model, model)
-
-
-def enumeration(names: Sequence[str]) -> str:
-  """Such as "a", "a and b" or "a, b and c"."""
-  return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-
-
-def _name(cell: Cell) -> str:
-  """Of a column; without a comma, so that it can stand in an enumeration."""
-  head, comma, rest = str(cell["column"]).partition(", ")
-  return f"{head} ({rest})" if comma else head
-
-
-def _points(difference: float) -> str:
-  """An AUC's difference, in percent."""
-  return f"{100 * abs(difference):.2f}"
-
-
-def _signed(difference: float) -> str:
-  text = _points(difference)
-  return text if float(text) == 0 else f"{'−' if difference < 0 else '+'}{text}"
-
-
-def _compared(
-  cells: Sequence[Cell], finished: pd.DataFrame, of_task: pd.DataFrame, task: str
-) -> str:
-  columns = list(dict.fromkeys(map(_name, cells)))
-  models = [title(model) for model in dict.fromkeys(cell["model"] for cell in cells)]
-  run, earlier = of_task.iloc[0], finished[finished.eval_day < of_task.eval_day.iloc[0]]
-  search = f", after a search of {_count(len(earlier), 'shorter run')}" if len(earlier) else ""
-  rows = float(f"{of_task.steps.max() * of_task.batch_size.max():.3g}")
-  return (
-    f"{_count(len(columns), 'method')} on {_count(len(models), 'model')} ({', '.join(models)}): "
-    f"{_count(len(finished) - len(earlier), 'run')} of about {rows:,.0f} rows of {run.dataset}"
-    f"{search}, at "
-    f"{SCALES.get(run.scale, f'{run.scale} scale')}. Judged by the AUC of {task} in percent (50 is "
-    f"chance) on the {of_task.rows.max():,.0f} rows of day N, {run.eval_day}, the day after."
-  )
-
-
-def _survived(cells: Sequence[Cell]) -> str:
-  columns = list(dict.fromkeys(map(_name, cells)))
-  worse = [x for x in columns if any(c["outcome"] != "ok" for c in cells if _name(c) == x)]
-  well = [column for column in columns if column not in worse]
-  sentences = [f"{enumeration(well) or 'No method'} survived on every model."]
-  for start, verb in (("diverged", "diverged"), ("not finite", "ended without a finite AUC")):
-    by_place: dict[str, list[str]] = {}
-    for column in worse:
-      lost = [c for c in cells if _name(c) == column and c["outcome"].startswith(start)]
-      where = [
-        f"{title(c['model'])}{c['outcome'].removeprefix(start).replace(')', ' runs)')}"
-        for c in lost
-      ]
-      by_place.setdefault(enumeration(where), []).append(column)
-    by_place.pop("", None)
-    sentences += [f"{enumeration(x)} {verb} on {where}." for where, x in by_place.items()]
-  waiting = [f"{_name(c)} on {title(c['model'])}" for c in cells if _waits(c)]
-  if waiting:
-    sentences.append(f"Not finished: {enumeration(waiting)}.")
-  return " ".join(sentences)
-
-
-def _waits(cell: Cell) -> bool:
-  """Whether a cell has no outcome before more of its runs are finished."""
-  return bool(re.match(r"\d+ of \d+ runs", cell["outcome"]))
-
-
-def _of_model(model: str, cells: Sequence[Cell], pairs: Sequence[Cell]) -> OfModel:
+def _of_model(model: str, cells: Sequence[Cell], pairs: Sequence[Mapping[str, Any]]) -> OfModel:
   # Columns may have chosen the same setting, whose runs are then the same: one competitor.
   settings: dict[tuple[Any, ...], Cell] = {}
   for cell in cells:
@@ -176,72 +211,39 @@ def _of_model(model: str, cells: Sequence[Cell], pairs: Sequence[Cell]) -> OfMod
       key = (cell["method"], str(cell["thresholds"]), cell["learning_rate_multiplier"])
       settings.setdefault(key, cell)
   ranked = sorted(settings.values(), key=lambda cell: -cell["mean"])
+  waiting = sum(cell["outcome"] == "waiting" for cell in cells)
+  reference = next((cell for cell in cells if cell["column"] == REFERENCE), None)
   if not ranked:
-    heading = "Not finished" if any(map(_waits, cells)) else "Nothing survived"
-    return OfModel(title(model), None, "undecided", heading, [])
+    return OfModel(model, None, [], "undecided", waiting, reference)
   leader, *others = ranked
-  name, judged = _name(leader), [(other, *_judge(leader, other, pairs)) for other in others]
-  tied = [_name(other) for other, state, _ in judged if state == "tied"]
-  # One that is as good as the leader is enough, even if it is not the runner-up.
-  states = {state for _, state, _ in judged} or {"undecided"}
-  state: State = "tied" if tied else "undecided" if "undecided" in states else "leads"
-  unfinished = sum(map(_waits, cells))
-  if unfinished:
+  rivals = [_rival(leader, other, pairs) for other in others]
+  states = {rival.state for rival in rivals}
+  state: State = "leads"
+  if waiting or not rivals:
     state = "undecided"
-  too_few = f"{name} is highest, too few runs to tell" if others else f"{name} alone is left"
-  headings = {
-    "leads": f"{name} leads",
-    "tied": f"Tied: {name} and {tied[0] if len(tied) == 1 else f'{len(tied)} others'}",
-    "undecided": f"{name} is highest so far, {unfinished} not finished" if unfinished else too_few,
-  }
-  deviation = leader["deviation"]
-  about = ", of one run" if math.isnan(deviation) else f", ± {_points(deviation)} over seeds"
-  lines = [Line(MEASURES["auc"].text(leader["mean"]), f"{name}{about}")]
-  for other, _, reason in judged:
-    is_next, is_reference = other is others[0], other["column"] == REFERENCE
-    if is_next or is_reference:
-      behind = _signed(other["mean"] - leader["mean"])
-      lines.append(Line(behind, f"{'runner-up ' * is_next}{_name(other)}: {reason}"))
-  lines += [
-    Line("–", f"{REFERENCE}: {cell['outcome']}")
-    for cell in cells
-    if cell["column"] == REFERENCE and cell["outcome"] != "ok"
-  ]
-  shown = {_name(other) for other in others if other is others[0] or other["column"] == REFERENCE}
-  also = [other for other in tied if other not in shown]
-  if also and len(tied) > 1:  # one alone is in the heading
-    more = [f"{len(also) - NAMED} more"] if len(also) > NAMED else []
-    others_tied = enumeration([*also[:NAMED], *more])
-    lines.append(Line("≈", f"{'Tied' if shown.isdisjoint(tied) else 'Also tied'}: {others_tied}"))
-  return OfModel(title(model), name, state, headings[state], lines)
+  elif "tied" in states:  # one that is as good is enough, even if it is not the runner-up
+    state = "tied"
+  elif "undecided" in states:
+    state = "undecided"
+  return OfModel(model, leader, rivals, state, waiting, reference)
 
 
-def _judge(leader: Cell, other: Cell, pairs: Sequence[Cell]) -> tuple[State, str]:
-  """Whether the leader's gap to another method is a lead, and why."""
+def _rival(leader: Cell, other: Cell, pairs: Sequence[Mapping[str, Any]]) -> Rival:
+  """Whether the leader's gap to another method is a lead, and by what."""
   gap = leader["mean"] - other["mean"]
-  overlap = gap <= leader["deviation"] + other["deviation"]  # not if there is none
-  of_pair = _intervals(leader, other, pairs)
-  if not of_pair:
-    if math.isnan(leader["deviation"] + other["deviation"]):
-      return "undecided", "one run each says nothing of chance"
-    if overlap:
-      return "tied", "tied, ± overlap"
-    return "leads", "behind, ± apart"
-  worst = min(of_pair, key=lambda each: each["low"])
-  value = "" if _points(worst["value"]) == _points(gap) else f" {_signed(worst['value'])},"
-  interval = f"paired{value} {_signed(worst['low'])} … {_signed(worst['high'])}"
-  adjusted = max(each["p_holm"] for each in of_pair)
-  if worst["low"] <= 0:
-    return "tied", f"tied, {interval}"
-  if adjusted > LEVEL:
-    return "tied", f"tied, {interval}, but p = {adjusted:.2f} after Holm's correction"
-  if overlap:
-    return "tied", f"tied, {interval}, but ± overlap"
-  return "leads", f"behind, {interval}"
+  deviations = leader["deviation"] + other["deviation"]
+  overlap = None if math.isnan(deviations) else gap <= deviations
+  pair = _pair(leader, other, pairs)
+  state: State = "leads"
+  if pair is None and overlap is None:
+    state = "undecided"
+  elif overlap or (pair is not None and (pair.low <= 0 or pair.p_holm > LEVEL)):
+    state = "tied"
+  return Rival(other["column"], gap, state, overlap, pair)
 
 
-def _intervals(leader: Cell, other: Cell, pairs: Sequence[Cell]) -> list[dict[str, Any]]:
-  """The comparisons of two methods that have an interval, turned to be leader minus other."""
+def _pair(leader: Cell, other: Cell, pairs: Sequence[Mapping[str, Any]]) -> Pair | None:
+  """The least favourable comparison of two methods that has an interval, as leader minus other."""
 
   def says(text: str, cell: Cell) -> bool:
     return text.lower() in (str(cell["column"]).lower(), str(cell["method"]).lower())
@@ -255,90 +257,8 @@ def _intervals(leader: Cell, other: Cell, pairs: Sequence[Cell]) -> list[dict[st
     sign = 1 if forwards else -1
     low, high = sorted((sign * pair["ci95_low"], sign * pair["ci95_high"]))
     if math.isfinite(low) and math.isfinite(high):
-      found.append({**pair, "value": sign * pair["difference"], "low": low, "high": high})
-  return found
-
-
-def _won(models: Sequence[OfModel], task: str) -> str:
-  leaders = list(dict.fromkeys(each.leader for each in models if each.leader))
-  if not leaders:
-    return f"No method has a figure of {task} yet."
-
-  def where(chosen: Sequence[OfModel]) -> str:
-    return "on every model" if len(chosen) == len(models) > 1 else f"on {_models(chosen)}"
-
-  highest = [f"{x} {where([each for each in models if each.leader == x])}" for x in leaders]
-  sentences = [f"Highest AUC of {task}: {'; '.join(highest)}."]
-  for state, text in (
-    ("leads", "It is a lead over all others {}."),
-    ("tied", "It is a tie {}: no method won."),
-    ("undecided", "There is too little to tell {}."),
-  ):
-    if chosen := [each for each in models if each.leader and each.state == state]:
-      sentences.append(text.format(where(chosen)))
-  return " ".join(sentences)
-
-
-def _models(chosen: Sequence[OfModel]) -> str:
-  return enumeration([each.model for each in chosen])
-
-
-def _sure(cells: Sequence[Cell], pairs: Sequence[Cell], chosen_before: bool) -> str:
-  deviations = [c["deviation"] for c in cells if not math.isnan(c["deviation"])]
-  if deviations:
-    # A cell that is still searched counts runs of the search.
-    seeds = f"{max(c['runs'] for c in cells if not math.isnan(c['deviation']))} seeds"
-    sentences = [f"Over {seeds}, an AUC varies by {_range(deviations)} points (±)."]
-  else:
-    sentences = ["Each AUC is of one run: how much it varies over seeds is not known."]
-  tested = [pair for pair in pairs if math.isfinite(pair["detectable"])]
-  if tested:
-    detectable = [pair["detectable"] for pair in tested]
-    over = enumeration(list(dict.fromkeys(map(_units, tested))))
-    sentences.append(
-      f"Paired differences (95 % intervals over {over}) would show {_range(detectable)} "
-      "points 4 times in 5; smaller ones may be there unseen."
-    )
-  elif not pairs:
-    sentences.append(
-      "Methods were not compared in pairs: a lead is a gap wider than both ± and no more than that."
-    )
-  sentences.append(
-    "Settings were chosen by an earlier day, not by these rows."
-    if chosen_before
-    else "Settings were chosen by these same rows, which flatters what was searched most."
-  )
-  return " ".join(sentences)
-
-
-def _reading(of_task: pd.DataFrame) -> str:
-  widths = (of_task.ci95_high - of_task.ci95_low)[of_task.status.isin(FINISHED)].dropna() / 2
-  alone = (
-    f" One AUC by itself is uncertain by ± {_points(widths.median())} points (95 %), because day N "
-    "has only so many rows; methods share them, so their differences are known better than that."
-    if len(widths)
-    else ""
-  )
-  return (
-    "Differences are points of AUC in percent. A method leads if its gap to every other one is "
-    "more than their two standard deviations over seeds together (±), and if, where a paired "
-    "difference is given, its 95 % interval is above 0 and p is below 5 % after Holm's correction "
-    "for many comparisons. Anything less is called a tie, which does not say that two methods are "
-    f"equal.{alone} A method diverged on a model if any of its repeated runs did."
-  )
-
-
-def _range(differences: Sequence[float]) -> str:
-  """Of the least to the most, in points."""
-  least, most = _points(min(differences)), _points(max(differences))
-  return least if least == most else f"{least} to {most}"
-
-
-def _units(pair: Cell) -> str:
-  # "users and seeds" are so many users; the seeds are counted beside them.
-  name = str(pair["unit_name"]).replace("and seeds", f"and {pair.get('seeds', '')} seeds")
-  return f"{pair['units']:,.0f} {name}"
-
-
-def _count(number: int, noun: str) -> str:
-  return f"{number:,} {noun}{'s' * (number != 1)}"
+      found.append(Pair(sign * pair["difference"], low, high, pair["p_holm"]))
+  if not found:
+    return None
+  worst = min(found, key=lambda pair: pair.low)
+  return worst._replace(p_holm=max(pair.p_holm for pair in found))

@@ -40,9 +40,14 @@ def curve(last: float, task: str = "click") -> dynamics.Curve:
 def observations() -> pd.DataFrame:
   rows = [
     {
-      **{"step": step, "variable": variable, "gradient_norm": 0.1 * step, "weight_norm": 4.0},
-      **{"largest_ratio": math.inf if step == 3 else 2.0 * step},
-      **{"gc": 1 / step, "agc": 0.5, "clippy": 1e-3},
+      "step": step,
+      "variable": variable,
+      "gradient_norm": 0.1 * step,
+      "weight_norm": 4.0,
+      "largest_ratio": math.inf if step == 3 else 2.0 * step,
+      "gc": 1 / step,
+      "agc": 0.5,
+      "clippy": 1e-3,
     }
     for step in range(1, 41)
     for variable in LAYERS.values()

@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import make_findings
+from experiments.__main__ import main
 from experiments.figures import dynamics, moments
-from experiments.findings import page, quality
+from experiments.findings import command, quality
 from experiments.findings.archive import Archive
+from experiments.findings.command import Judged
 from experiments.findings.log import Log, NotRun, difference, lost
-from experiments.findings.rule import MODELS, Judgement, Rule, judge
+from experiments.findings.rule import MODELS, Found, Judgement, Rule, judge
 from experiments.findings.rules import RULES
 from ranking.measures.differences import Difference
 from ranking.measures.significance import students_t
@@ -216,12 +217,23 @@ def compared(
   for (model, method), gain in gains.items():
     for measure, sign in (("auc", 1), ("rmse", -1)):
       value, p, outcome = (np.nan, np.nan, gain) if isinstance(gain, str) else (*gain, "")
+      whose = "reference" if outcome == "Clippy diverged" else "method"
+      outcome = outcome.removeprefix("Clippy ")
       value *= sign
       rows.append(
         {
-          **{"model": model, "method": method, "measure": measure, "outcome": outcome},
-          **{"reference": "Clippy", "difference": value, "p": p, "seeds": 3, **more},
-          **{"ci95_low": value - 0.002, "ci95_high": value + 0.002},
+          "model": model,
+          "method": method,
+          "measure": measure,
+          "outcome": outcome,
+          "whose": whose,
+          "reference": "Clippy",
+          "difference": value,
+          "p": p,
+          "seeds": 3,
+          "ci95_low": value - 0.002,
+          "ci95_high": value + 0.002,
+          **more,
         }
       )
   return pd.DataFrame(rows)
@@ -229,7 +241,7 @@ def compared(
 
 def test_clippy_is_best_only_if_none_is_better_and_all_are_worse_on_the_largest():
   same: dict[tuple[str, str], Any] = {(model, "GC"): (0.001, UNSURE) for model in MODELS}
-  lost_naive = {("large_dcn", "Naive"): "diverged (3 of 3)"}
+  lost_naive = {("large_dcn", "Naive"): "diverged"}
   worse = {("large_dcn", "GC"): (-0.01, SURE)}
   for gains, expected in (
     ({**same, **lost_naive}, "undecided"),
@@ -238,9 +250,8 @@ def test_clippy_is_best_only_if_none_is_better_and_all_are_worse_on_the_largest(
     ({**same, ("small", "GC"): (0.01, SURE)}, "not reproduced"),
     # Sure for one model and figure, and not for three models and two figures.
     ({**same, ("small", "GC"): (0.01, 0.02)}, "undecided"),
-    ({**same, **worse, ("small", "GC"): "Clippy: diverged (1 of 3)"}, "not reproduced"),
-    ({**same, **worse, ("small", "GC"): "2 of 3 runs"}, "undecided"),
-    ({**same, **worse, ("small", "GC"): "0 of 6 runs of the search"}, "undecided"),
+    ({**same, **worse, ("small", "GC"): "Clippy diverged"}, "not reproduced"),
+    ({**same, **worse, ("small", "GC"): "waiting"}, "undecided"),
   ):
     assert verdict("F3", FakeLog({}, {"table2": compared(gains)})) == expected
   against_lamb = compared({**same, **worse, **lost_naive}, reference="LAMB")
@@ -252,9 +263,9 @@ def test_clippy_is_best_only_if_none_is_better_and_all_are_worse_on_the_largest(
 
 
 def test_clippy_is_judged_where_nothing_can_be_tested_and_not_by_one_seed():
-  lost = {(model, "GC"): "diverged (3 of 3)" for model in MODELS}
+  lost = {(model, "GC"): "diverged" for model in MODELS}
   assert verdict("F3", FakeLog({}, {"table2": compared(lost)})) == "reproduced"
-  lost_clippy = {(model, "GC"): "Clippy: diverged (3 of 3)" for model in MODELS}
+  lost_clippy = {(model, "GC"): "Clippy diverged" for model in MODELS}
   told = judge(ALL["F3"], FakeLog({}, {"table2": compared(lost_clippy)}))
   assert told.verdict == "not reproduced"
   assert "nan" not in told.evidence
@@ -445,16 +456,38 @@ def test_only_finished_runs_count_as_lost():
   assert (lost(runs).diverged, lost(runs).runs) == (1, 2)
 
 
+def rule_of(name: str, finding: str, evidence: str) -> Rule:
+  return Rule(
+    name,
+    finding,
+    "Always.",
+    lambda log: Found("reproduced", {"name": log.name}),
+    evidence,
+    "Before.",
+    "{log} `x`",
+    "None.",
+  )
+
+
 def test_the_page_counts_verdicts_and_has_a_section_for_each(tmp_path: Path):
-  rule = Rule("F1", "Fish swim", "Always.", lambda log: Judgement("reproduced", log.name), "x", "y")
-  other = Rule("F2", "Pigs fly", "Never.", lambda log: Judgement("undecided", "z"), "{log}", "w")
+  rules = [rule_of("F1", "Fish swim", "in {{ name }}"), rule_of("F2", "Pigs fly", "z")]
   logs = [Log(name, tmp_path, lambda _: [], tmp_path) for name in ("sea", "land")]
-  judgements = {each: [judge(each, log) for log in logs] for each in (rule, other)}
-  text = page.markdown(["sea", "land"], judgements)
-  assert "On sea, of 2 findings 1 reproduced, 0 not reproduced, 1 undecided." in text
-  assert "| [F1](#f1) | Fish swim | reproduced | reproduced |" in text
-  assert "- **land: undecided.** z. `land`" in text
+  judged = [Judged(rule, {log.name: judge(rule, log) for log in logs}) for rule in rules]
+  text = command.page(["sea", "land"], judged)
+  assert "On sea, of 2 findings 2 reproduced, 0 not reproduced, 0 undecided." in text
+  assert "| [F1](#f1) | Fish swim | reproduced | reproduced |\n| [F2]" in text
+  assert "- **land: reproduced.** in land. `` land `x` ``" in text
+  assert "- **Written.** Before.\n" in text
   assert text.count("\n## F") == 2
+
+
+def test_a_tag_in_a_finding_or_its_evidence_is_no_tag_on_the_page():
+  rule = rule_of("F1", "a<script>b|c", "<b>{{ name }}</b>")
+  said = {"<i>": Judgement("reproduced", "<script>")}
+  text = command.page(["<i>"], [Judged(rule, said)])
+  assert text.count("<") == 1
+  assert "`` <i> `x` ``" in text  # in code it is shown as it is
+  assert "a&lt;script>b\\|c" in text
 
 
 def test_a_finding_keeps_its_judgement_without_its_runs_until_its_rule_changes(tmp_path: Path):
@@ -479,15 +512,15 @@ def test_a_damaged_archive_is_named_and_left_as_it_is(
 ):
   out = tmp_path / "findings.md"
   out.with_suffix(".json").write_text(text)
-  assert make_findings.main([f"--runs={tmp_path}", f"--out={out}"]) == 2
+  assert main(["findings", f"--runs={tmp_path}", f"--out={out}"]) == 2
   assert "findings.json is no archive of findings" in capsys.readouterr().err
   assert out.with_suffix(".json").read_text() == text
   assert not out.exists()
 
 
 def test_the_archive_of_the_repository_says_what_its_page_says():
-  docs = Path(__file__).parents[1] / "docs"
-  archive, page_text = Archive(docs / "findings.json"), (docs / "findings.md").read_text()
+  folder = Path(__file__).parents[1]
+  archive, page_text = Archive(folder / "findings.json"), (folder / "findings.md").read_text()
   for rule in RULES:
     judgement, _ = archive.judge(
       rule, Log("kuairand", Path("no runs here"), lambda _: [], Path("nor here"))
@@ -496,13 +529,13 @@ def test_the_archive_of_the_repository_says_what_its_page_says():
 
 
 def test_the_command_knows_the_trials_of_tables_and_of_sweeps():
-  assert "small-naive-times=1-seed=0" in make_findings.trials("table2_kuairand")
-  assert len(make_findings.trials("table3_kuairand")) == 60
+  assert "small-naive-times=1-seed=0" in command.trials("table2_kuairand")
+  assert len(command.trials("table3_kuairand")) == 60
 
 
 def test_the_command_writes_the_page_without_any_runs(tmp_path: Path):
   out = tmp_path / "findings.md"
-  assert make_findings.main([f"--runs={tmp_path}", f"--out={out}"]) == 0
+  assert main(["findings", f"--runs={tmp_path}", f"--out={out}"]) == 0
   assert "On kuairand, of 15 findings 1 reproduced, 0 not reproduced, 14 undecided." in (
     out.read_text()
   )

@@ -2,26 +2,29 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments import make_figures
-from ranking.sweeps import command as sweep_command
-from ranking.sweeps import runner
+from experiments.__main__ import main
+from experiments.figures import command
+from ranking.sweeps import execution, files, runner
 from ranking.sweeps.sweep import Sweep, Trial
 from tests.fake_trainer import result
 
-pytestmark = pytest.mark.usefixtures("own_folder")
+pytestmark = pytest.mark.usefixtures("own_folder", "fake_trainer")
 
-ROOT = Path(__file__).parent.parent
-FAKE = (sys.executable, str(ROOT / "tests" / "fake_trainer.py"), "ok")
+ROOT = Path(__file__).parents[2]
 HEADER = "from __gin__ import dynamic_registration\nfrom ranking.sweeps import sweep\n"
 NAMES = ["1", "3", "4a", "4b", "5a", "5b", "6", "8"]
 KERNELS = [
-  *("cross_1/dense/kernel", "hidden_1/kernel", "hidden_4/kernel"),
-  *("click_logit/kernel", "seconds_logit/kernel"),
+  "cross_1/dense/kernel",
+  "hidden_1/kernel",
+  "hidden_4/kernel",
+  "click_logit/kernel",
+  "seconds_logit/kernel",
 ]
 SWEEPS = {
   "dynamics": """
@@ -35,6 +38,18 @@ sweep.Sweep.methods = ["gc", "clippy", "naive"]
 sweep.Sweep.learning_rate_multipliers = [1.0, 2.0]
 """,
 }
+
+
+@pytest.fixture
+def fake_trainer(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+  """Puts a program that only seems to train in the place of `ranking`; says how its runs end."""
+
+  def put(behaviour: str) -> None:
+    program = str(ROOT / "tests" / "fake_trainer.py")
+    monkeypatch.setattr(execution, "RANKING", (sys.executable, program, behaviour))
+
+  put("ok")
+  return put
 
 
 def losses(status: str) -> list[float]:
@@ -57,8 +72,12 @@ def finish(trial: Trial, status: str) -> Path:
   (run / "result.json").write_text(json.dumps(result(0.7, status, **figures, **more)))
   (run / "trial.json").write_text(json.dumps({**runner.describe(trial), "command": "x"}))
   observation = {
-    **{"gradient_norm": 1.0, "weight_norm": 2.0, "direction_norm": 3.0, "largest_ratio": "inf"},
-    **{"factor": 1.0, "coordinate": [-1, -1]},
+    "gradient_norm": 1.0,
+    "weight_norm": 2.0,
+    "direction_norm": 3.0,
+    "largest_ratio": "inf",
+    "factor": 1.0,
+    "coordinate": [-1, -1],
     "shadow_factors": {"gc": 0.1, "agc": 1.0, "clippy": 1e-3},
   }
   steps, evals, health = [], [], []
@@ -86,7 +105,7 @@ def finished_sweeps(dynamics: tuple[str, ...] = ("micro_diverged", "diverged", "
   for kind, text in SWEEPS.items():
     file = Path("experiments", f"{kind}_toy.gin")
     file.write_text(HEADER + text)
-    for trial in sweep_command.read(str(file), Sweep).trials():
+    for trial in files.read(str(file), Sweep).trials():
       method, seed = trial.coordinates["method"], trial.coordinates["seed"]
       status = dynamics[seed] if kind == "dynamics" else "diverged" if method == "naive" else "ok"
       runs.append(finish(trial, status))
@@ -94,13 +113,13 @@ def finished_sweeps(dynamics: tuple[str, ...] = ("micro_diverged", "diverged", "
 
 
 def draw(*arguments: str) -> int:
-  return make_figures.main(["--data=toy", *arguments], FAKE)
+  return main(["figures", "--data=toy", *arguments])
 
 
 @pytest.mark.parametrize("log", ["synthetic", "kuairand"])
 @pytest.mark.parametrize("kind", ["dynamics", "methods"])
 def test_the_sweeps_of_the_figures_have_what_the_figures_need(kind: str, log: str):
-  sweep = sweep_command.read(str(ROOT / "experiments" / f"{kind}_{log}.gin"), Sweep)
+  sweep = files.read(str(ROOT / "experiments" / f"{kind}_{log}.gin"), Sweep)
   bindings = dict(binding.split("=", 1) for binding in sweep.bindings)
   assert int(bindings["train_and_evaluate.eval_every"]) <= 25
   assert bindings["train_and_evaluate.on_divergence"] == "'continue'"
@@ -128,8 +147,8 @@ def test_every_figure_is_drawn_and_no_finished_run_is_started_again(
 
 def test_without_a_micro_diverged_run_figure_1_says_so(capfd: pytest.CaptureFixture[str]):
   finished_sweeps(("ok", "diverged", "ok"))
-  runs = make_figures.read_runs(Path("experiments/dynamics_toy.gin"))
-  name, figure = next(make_figures.figures_of_dynamics(runs))
+  runs = command.read_runs(Path("experiments/dynamics_toy.gin"))
+  name, figure = next(command.figures_of_dynamics(runs))
   assert name == "figure_1"
   assert figure.legends == []
   assert "no run micro-diverged" in capfd.readouterr().out
@@ -143,8 +162,8 @@ def test_the_run_that_was_healthy_longest_is_shown_if_it_was_seen_out(lost_steps
   late = [*rows[:90], *rows[50:90], *rows[100 : 100 + lost_steps]]  # forty healthy steps more
   late = [{**row, "step": step} for step, row in enumerate(late, 1)]
   path.write_text("".join(json.dumps(row) + "\n" for row in late))
-  table = make_figures.read_runs(Path("experiments/dynamics_toy.gin"))
-  run, marked = make_figures.latest_to_diverge(table)
+  table = command.read_runs(Path("experiments/dynamics_toy.gin"))
+  run, marked = command.latest_to_diverge(table)
   assert run == runs[shown]
   assert marked.b == (131 if shown else 101)
 
@@ -178,18 +197,21 @@ def test_dynamics_without_a_divergence_are_one_line(capfd: pytest.CaptureFixture
 
 def test_a_log_without_sweeps_names_the_nearest(capfd: pytest.CaptureFixture[str]):
   finished_sweeps()
-  assert make_figures.main(["--data=tony"], FAKE) == 2
+  assert draw("--data=tony") == 2
   (line,) = capfd.readouterr().err.splitlines()
   assert line.startswith("error: no ")
   assert line.endswith("the nearest is 'experiments/dynamics_toy.gin'")
 
 
-def test_a_run_that_fails_ends_the_command_as_it_ends_a_sweep(capfd: pytest.CaptureFixture[str]):
+def test_a_run_that_fails_ends_the_command_as_it_ends_a_sweep(
+  fake_trainer: Callable[[str], None], capfd: pytest.CaptureFixture[str]
+):
+  fake_trainer("fails:naive")
   run = finished_sweeps()[0]
   (run / "result.json").unlink()
-  assert make_figures.main(["--data=toy", "--jobs=1"], (*FAKE[:2], "fails:naive")) == 1
+  assert draw("--jobs=1") == 1
   assert "failed twice" in capfd.readouterr().err
-  assert not Path("docs").exists()
+  assert not Path("experiments", "results").exists()
 
 
 def test_arguments_of_the_sweep_are_passed_on(capfd: pytest.CaptureFixture[str]):

@@ -13,8 +13,12 @@ def steps_of(relative_loss: list[float]) -> pd.DataFrame:
   loss = np.array(relative_loss)
   return pd.DataFrame(
     {
-      **{"step": 1 + np.arange(len(loss)), "loss": loss, "constant_loss": 1.0},
-      **{"output_spread": 1.0, "skipped": 0.0, "relative_loss": loss},
+      "step": 1 + np.arange(len(loss)),
+      "loss": loss,
+      "constant_loss": 1.0,
+      "output_spread": 1.0,
+      "skipped": 0.0,
+      "relative_loss": loss,
     }
   )
 

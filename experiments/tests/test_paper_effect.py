@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from absl import flags
 
-from ranking import main
+from ranking import cli
 
 RAW = Path(os.environ.get("RANKING_RAW_DATA", "nowhere")) / "KuaiRand-Pure"
 pytestmark = pytest.mark.skipif(not RAW.is_dir(), reason="no KuaiRand-Pure: RANKING_RAW_DATA")
@@ -23,11 +22,9 @@ def train(config: str, stores: Path, run: Path, more: str = "") -> tuple[int, di
   settings = (
     f"{more} train_and_evaluate.store_directory='{stores}' train_and_evaluate.eval_every=None"
   )
-  flags.FLAGS.unparse_flags()
-  words = ["main", f"--config={config}", "--data=kuairand", "--scale=proxy", f"--raw={RAW}"]
+  words = ["train", f"--config={config}.gin", "--data=kuairand", "--scale=proxy", f"--raw={RAW}"]
   words += [f"--run={run}", f"--set={settings} train_and_evaluate.checkpoint_every=None"]
-  flags.FLAGS(words)
-  code = main.main(["main"])
+  code = cli.main(words)
   return code, json.loads((run / "result.json").read_text())
 
 

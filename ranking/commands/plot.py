@@ -15,7 +15,7 @@ import pandas as pd
 
 from ranking.sweeps import series
 from ranking.sweeps.figures import style
-from ranking.tasks import KINDS
+from ranking.tasks import KINDS, headline
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -54,8 +54,8 @@ def _draw(
   smoothed = series.running_median(steps.relative_loss)
   panels[0].plot(steps.step, steps.relative_loss, color=colour, alpha=0.25, linewidth=0.8)
   panels[0].plot(steps.step, smoothed, color=colour, label=name)
-  task, measure = evaluations.task.iloc[0], KINDS[evaluations.kind.iloc[0]].measure
+  task = headline(dict(zip(evaluations.task, evaluations.kind, strict=True)))
   known = evaluations[evaluations.task == task].dropna(subset="value")
   panels[1].plot(known.step, known.value, color=colour, marker="o", markersize=3)
-  panels[1].set_title(f"{task} {measure.title} on day N")
+  panels[1].set_title(f"{task} {KINDS[known.kind.iloc[0]].measure.title} on day N")
   panels[2].plot(steps.step, steps.clipping_factor, color=colour, linewidth=0.8)

@@ -10,7 +10,7 @@ import pandas as pd
 from ranking.array import Array
 from ranking.data.draft import Draft
 from ranking.data.schema import Schema
-from ranking.tasks import KINDS, evaluate
+from ranking.tasks import KINDS, evaluate_truth
 
 
 def describe(
@@ -52,15 +52,11 @@ def describe(
       for k, feature in enumerate(schema.of_kind("categorical"))
     },
     "cleaning": dict(cleaned),
-    "best_possible_on_day_n": None if truth is None else _best_possible(schema, *truth),
+    "best_possible_on_day_n": None
+    if truth is None
+    else evaluate_truth(schema.tasks, schema.label_statistics, *truth),
     "made_from": identity,
   }
-
-
-def _best_possible(schema: Schema, labels: Array, truth: Array) -> dict[str, Any]:
-  """What the true probabilities and means score."""
-  outputs = [task.rules.outputs_of(truth[:, k]) for k, task in enumerate(schema.tasks)]
-  return evaluate(schema.tasks, schema.label_statistics, labels, np.stack(outputs, axis=1))
 
 
 def to_markdown(card: dict[str, Any]) -> str:
@@ -87,13 +83,13 @@ def to_markdown(card: dict[str, Any]) -> str:
     "\n".join(f"- {what}: {count:,}" for what, count in card["cleaning"].items()) or "- nothing",
   ]
   if card["best_possible_on_day_n"]:
-    best = [
-      (task, entry["kind"], entry[KINDS[entry["kind"]].measure.name])
-      for task, entry in card["best_possible_on_day_n"].items()
-    ]
+    best = []
+    for task, entry in card["best_possible_on_day_n"].items():
+      measure = KINDS[entry["kind"]].measure
+      best.append((task, measure.title, entry[measure.name]))
     parts += [
       "## What the true probabilities score on day N",
-      _table(pd.DataFrame(best, columns=["task", "kind", "AUC or RMSE"])),
+      _table(pd.DataFrame(best, columns=["task", "measure", "value"])),
     ]
   parts += ["## Features", _table(features)]
   return "\n\n".join(parts) + "\n"

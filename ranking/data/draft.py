@@ -9,7 +9,7 @@ import pickle
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,14 @@ import pandas as pd
 from ranking.array import Array
 from ranking.data import features, lookback
 from ranking.data.features import Moments, Values
+from ranking.data.lookback import Lookback
 from ranking.data.rows import without_duplicates
 from ranking.data.schema import Bag, DataError, Log, Source
 from ranking.tasks import Task
 
 BLOCK_ROWS = 1 << 17  # about so many rows of a day are in memory at a time
 DRAFT = "draft.pickle"
+VERSION: Final = 1  # raised when a draft changes: its rows and their order, codes, counts or sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Draft:
     labels: moments of [n, T].
     dense: moments of [n, D].
     positives: int64 [T], rows whose label is above 0.
+    levels: rows per value of a label, of tasks whose kind asks for it.
     terms: per entity float64 [v, 2R], the sums of the rows' `lookback.terms`.
     terms_of_all: float64 [1, 2R].
     latest: int64 [users, K], codes of each user's latest items with positive feedback; or None.
@@ -85,6 +88,7 @@ class Draft:
   labels: Moments
   dense: Moments
   positives: Array
+  levels: Mapping[str, Counter[float]]
   terms: Mapping[str, Array]
   terms_of_all: Array
   latest: Array | None
@@ -150,7 +154,7 @@ class Block:
 
 
 def block_path(folder: Path, number: int) -> Path:
-  """Of a day's block."""
+  """The file of a day's block."""
   return folder / f"block-{number:05d}.npz"
 
 
@@ -161,14 +165,16 @@ def load(folder: Path) -> Draft:
   return draft
 
 
-def draft_day(source: Source, tables: Any, rows: pd.DataFrame, history: int, folder: Path) -> None:
+def draft_day(
+  source: Source, tables: Any, rows: pd.DataFrame, seen: Lookback, folder: Path
+) -> None:
   """Describes the rows of one day and writes its blocks and its draft into a folder.
 
   Args:
     source: what describes them.
     tables: of the source.
     rows: of the day, in order of time.
-    history: K, how many items of a user are remembered; 0 = none.
+    seen: what a row sees of the past.
     folder: where to.
 
   Raises DataError on bad input.
@@ -184,7 +190,7 @@ def draft_day(source: Source, tables: Any, rows: pd.DataFrame, history: int, fol
     cleaning.update(log.cleaning)
     block, lengths = _encode(log, values)
     block.save(block_path(folder, number))
-    parts.append(_summarise(block, log, lengths, history, {k: len(v) for k, v in values.items()}))
+    parts.append(_summarise(block, log, lengths, seen, {k: len(v) for k, v in values.items()}))
   draft = dataclasses.replace(
     _joined(parts),
     cleaning=dict(cleaning),
@@ -195,7 +201,7 @@ def draft_day(source: Source, tables: Any, rows: pd.DataFrame, history: int, fol
 
 
 def _blocks(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
-  """About BLOCK_ROWS rows each, cut where time changes."""
+  """Cuts a day into blocks of about BLOCK_ROWS rows, where time changes."""
   time = rows.time.to_numpy()
   start = 0
   while start < len(rows):
@@ -251,24 +257,20 @@ def _codes_of_lists(bag: Bag, values: Values) -> Array:
 
 
 def _summarise(
-  block: Block, log: Log, lengths: Mapping[str, int], history: int, sizes: Mapping[str, int]
+  block: Block, log: Log, lengths: Mapping[str, int], seen: Lookback, sizes: Mapping[str, int]
 ) -> Draft:
   """The draft of a day that has this block alone, but for cleaning and values."""
   layout = Layout.of(log)
-  if history and (len(layout.entities) < 2 or not layout.rated_tasks):
-    raise DataError(
-      f"Lookback.history is {history}, but the log has entities {list(layout.entities)} and "
-      f"rated tasks {list(layout.rated_tasks)}; a history needs a user, an item and a rated task"
-    )
+  _check_lookback(seen, layout)
   counts = {name: _counts(codes, sizes[name]) for name, codes in block.codes.items()}
   for name, table in block.lists.items():
     rows = np.bincount(block.list_of_row[name], minlength=len(table))
     counts[name] = _counts(table.ravel(), sizes[name], np.repeat(rows, table.shape[1]))
   terms = lookback.terms(block.rated(layout))
   recent = None
-  if history:
+  if seen.history:
     user, _, item = block.positive(layout)
-    recent = lookback.latest(user, item, sizes[layout.entities[0]], history)
+    recent = lookback.latest(user, item, sizes[layout.entities[0]], seen.history)
   return Draft(
     name=log.day_names[0],
     layout=layout,
@@ -282,6 +284,7 @@ def _summarise(
     labels=Moments.of(block.labels),
     dense=Moments.of(block.dense),
     positives=(block.labels > 0).sum(axis=0),
+    levels=features.levels(layout.tasks, block.labels),
     terms={
       entity: lookback.sums_by(block.codes[entity], terms, sizes[entity])
       for entity in layout.entities
@@ -289,6 +292,21 @@ def _summarise(
     terms_of_all=terms.sum(axis=0, keepdims=True),
     latest=recent,
   )
+
+
+def _check_lookback(seen: Lookback, layout: Layout) -> None:
+  """Raises DataError where a log lacks what a setting of the look back is about."""
+  has = f"the log has entities {list(layout.entities)} and rated tasks {list(layout.rated_tasks)}"
+  if seen.history and (len(layout.entities) < 2 or not layout.rated_tasks):
+    raise DataError(
+      f"Lookback.history is {seen.history}, but {has}; a history needs a user, an item and a rated "
+      "task"
+    )
+  if seen.feedback_delay_hours and not (layout.entities and layout.rated_tasks):
+    raise DataError(
+      f"Lookback.feedback_delay_hours is {seen.feedback_delay_hours}, but {has}; only the past "
+      "labels of an entity can be late: leave it 0"
+    )
 
 
 def _counts(codes: Array, size: int, weights: Array | None = None) -> Array:
@@ -299,7 +317,7 @@ def _counts(codes: Array, size: int, weights: Array | None = None) -> Array:
 
 
 def _joined(parts: Sequence[Draft]) -> Draft:
-  """Of consecutive blocks of a day; codes keep their meaning, so that arrays only get longer."""
+  """Joins drafts of consecutive blocks; codes keep their meaning, so arrays only get longer."""
   whole = parts[0]
   for part in parts[1:]:
     if (part.name, part.layout) != (whole.name, whole.layout):
@@ -316,6 +334,7 @@ def _joined(parts: Sequence[Draft]) -> Draft:
       labels=whole.labels + part.labels,
       dense=whole.dense + part.dense,
       positives=whole.positives + part.positives,
+      levels={k: whole.levels[k] + v for k, v in part.levels.items()},
       terms={k: _padded(whole.terms[k], len(v), 0) + v for k, v in part.terms.items()},
       terms_of_all=whole.terms_of_all + part.terms_of_all,
       latest=recent,
@@ -324,6 +343,6 @@ def _joined(parts: Sequence[Draft]) -> Draft:
 
 
 def _padded(array: Array, length: int, fill: int) -> Array:
-  """As long as `length`."""
+  """Pads an array with `fill` up to `length` rows."""
   rest = np.full((length - len(array), *array.shape[1:]), fill, array.dtype)
   return np.concatenate([array, rest])

@@ -1,10 +1,12 @@
-"""From values to packed columns: vocabularies of ids, and the scale of dense features.
+"""Vocabularies of ids, and the scale of dense features: what turns values into packed columns.
 
 Whatever is estimated (vocabularies, means, deviations) comes from days 1..N-1 only, a day or a
 block of rows at a time, so that no more than that is ever in memory.
 """
 
 import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,7 +75,7 @@ def names_of_ids(values: Array, ids: Array) -> tuple[str, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-  """Of k columns without their NaN: float64 [k] rows, means, and sums of squared deviations."""
+  """Sums over k columns without their NaN: float64 [k] rows, means, squared deviations."""
 
   rows: Array
   mean: Array
@@ -81,7 +83,7 @@ class Moments:
 
   @classmethod
   def of(cls, columns: Array) -> "Moments":
-    """Of [n, k] numbers."""
+    """Takes the moments of [n, k] numbers."""
     values = np.asfortranarray(columns, np.float64)  # so that NumPy sums in pairs
     known = ~np.isnan(values)
     rows = known.sum(axis=0).astype(np.float64)
@@ -90,7 +92,7 @@ class Moments:
     return cls(rows, mean, squares)
 
   def __add__(self, other: "Moments") -> "Moments":
-    """Of both sets of rows together (Chan, Golub and LeVeque, 1983)."""
+    """Joins the moments of two sets of rows (Chan, Golub and LeVeque, 1983)."""
     rows = self.rows + other.rows
     share = other.rows / np.maximum(rows, 1.0)
     step = other.mean - self.mean
@@ -117,12 +119,27 @@ def standardise(columns: Array, moments: Moments) -> Array:
   return np.clip(np.nan_to_num(scaled), -DENSE_LIMIT, DENSE_LIMIT).astype(np.float32)
 
 
-def label_statistics(moments: Moments) -> tuple[LabelStatistics, ...]:
-  """Per task, from the moments of its labels in the training days."""
-  return tuple(
-    LabelStatistics(rows=int(rows), mean=float(mean), variance=float(variance))
-    for rows, mean, variance in zip(moments.rows, moments.mean, moments.variance, strict=True)
-  )
+def levels(tasks: Sequence[Task], labels: Array) -> dict[str, Counter[float]]:
+  """How many of the rows [n, T] have each value of a label, of tasks whose kind asks for it."""
+  counts = {}
+  for task, column in zip(tasks, labels.T, strict=True):
+    if task.rules.counts_levels:
+      values, rows = np.unique(column[~np.isnan(column)], return_counts=True)
+      counts[task.name] = Counter(dict(zip(values.tolist(), rows.tolist(), strict=True)))
+  return counts
+
+
+def label_statistics(
+  tasks: Sequence[Task], moments: Moments, counts: Mapping[str, Counter[float]]
+) -> tuple[LabelStatistics, ...]:
+  """Per task, from the moments and the `levels` of its labels in the training days."""
+  statistics = []
+  for k, task in enumerate(tasks):
+    of_levels = tuple(sorted(counts.get(task.name, {}).items()))
+    check_labels(task, np.array([value for value, _ in of_levels]))  # of all days together
+    rows, mean, variance = int(moments.rows[k]), moments.mean[k], moments.variance[k]
+    statistics.append(LabelStatistics(rows, float(mean), float(variance), of_levels))
+  return tuple(statistics)
 
 
 def check_dense(name: str, column: Array) -> None:
@@ -133,10 +150,7 @@ def check_dense(name: str, column: Array) -> None:
 
 def check_labels(task: Task, column: Array) -> None:
   """Raises DataError where a label cannot be trained on."""
-  present = column[~np.isnan(column)]
-  if np.isinf(present).any():
-    raise DataError(f"label {task.name} holds an infinite value; drop or clip such rows")
   try:
-    task.rules.check(present)
+    task.rules.check(column[~np.isnan(column)])
   except ValueError as error:
     raise DataError(f"label {task.name} {error}") from None

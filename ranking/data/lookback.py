@@ -6,16 +6,18 @@ blocks of rows; what is carried from one to the next are sums per entity, not ro
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from ranking.array import Array
+from ranking.checks import Checks
 from ranking.data.schema import DataError
 
 PRIOR_ROWS = 20.0  # an entity's rate starts at the running rate of all rows, with this weight
 MS_PER_HOUR = 3_600_000
+LONGEST_DELAY = 1_000_000  # hours, more than a century
+LONGEST_HISTORY = 1_000  # items: each takes 4 bytes of every row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +35,9 @@ class Lookback:
   history: int = 0
 
   def __post_init__(self) -> None:
-    hours = self.feedback_delay_hours
-    if not isinstance(hours, (int, float)) or not 0 <= hours < math.inf:
-      raise DataError(f"Lookback.feedback_delay_hours is {hours!r}; make it a number, 0 or more")
-    if not isinstance(self.history, int) or self.history < 0:
-      raise DataError(f"Lookback.history is {self.history!r}; make it a whole number, 0 or more")
+    check = Checks("Lookback", DataError)
+    check.number("feedback_delay_hours", self.feedback_delay_hours, 0, LONGEST_DELAY)
+    check.whole("history", self.history, 0, LONGEST_HISTORY)
 
   @property
   def delay(self) -> int:

@@ -5,9 +5,10 @@ Days are merged one after the other, in order; what grows is a number per distin
 
 import dataclasses
 import pickle
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from ranking.data.features import Moments, Values
 from ranking.data.lookback import Lookback, put_before
 from ranking.data.schema import DataError, Feature
 from ranking.tasks import LabelStatistics
+
+VERSION: Final = 1  # raised when vocabularies, statistics or what was known of the past change
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +83,7 @@ def merge(days: Sequence[Path], lookback: Lookback, folder: Path) -> Merged:
   past = _Past(layout, lookback)
   lengths = dict.fromkeys(layout.bags, 1)
   labels, dense, end = [], [], None
+  levels = {name: Counter[float]() for name in first.levels}
   for place, path in enumerate(days):
     day = draft.load(path)
     if day.layout != layout:
@@ -98,6 +102,8 @@ def merge(days: Sequence[Path], lookback: Lookback, folder: Path) -> Merged:
         counts[name] = _grown(counts[name], len(values[name]))
         counts[name][of_day[name]] += day.counts[name]
       labels.append(day.labels)
+      for name, rows in day.levels.items():
+        levels[name].update(rows)
       dense.append(day.dense)
   ids = {
     name: np.append(features.vocabulary(_grown(counts[name], len(values[name]))), np.int32(0))
@@ -129,13 +135,13 @@ def merge(days: Sequence[Path], lookback: Lookback, folder: Path) -> Merged:
     )
     if layout.report_by
     else (),
-    label_statistics=features.label_statistics(_total(labels)),
+    label_statistics=features.label_statistics(layout.tasks, _total(labels), levels),
     dense=_total(dense),
   )
 
 
 def context_of(folder: Path, place: int) -> Context:
-  """Of a day; they are counted from 0."""
+  """Reads what was known when a day began; days are counted from 0."""
   context: Context = _load(folder, "context", place)
   return context
 
@@ -208,7 +214,7 @@ class _Past:
 
 
 def _grown(array: Array, length: int, fill: int = 0) -> Array:
-  """At least so long; twice as long as before when it must grow, so that growing is rare."""
+  """Lengthens an array to `length` or more: to twice as long at least, so that growing is rare."""
   if len(array) >= length:
     return array
   rest = np.full((max(length, 2 * len(array)) - len(array), *array.shape[1:]), fill, array.dtype)

@@ -1,10 +1,13 @@
-"""From a raw log to a day store, out of core: no more than a block of rows per process in memory.
+"""Makes a day store of a raw log, with no more than a block of rows per process in memory.
 
     read      each part of the raw log, its rows sorted into days           rows/<part>/<day>.pickle
     draft     each day: in order, without repeats, described, as codes      draft/<day>/
     merge     all days: vocabularies, and what was known when each began    merged/
     look back each day: as-of features and histories of its rows            seen/<day>/
     pack      each day: the arrays of the store                             store/<day name>/
+
+Each stage has a version, VERSION in its module or `log_version` of the source, which is raised by
+hand when it writes something else for the same log; tests/test_stored_features.py notices when.
 
 All of these lie in a folder beside the store to be, each under its name only when it is complete:
 a killed run is continued by the next one, which makes the same store byte for byte. Parts and days
@@ -16,7 +19,6 @@ import dataclasses
 import fcntl
 import functools
 import hashlib
-import inspect
 import json
 import os
 import pickle
@@ -32,13 +34,15 @@ import numpy as np
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ranking.array import Array
-from ranking.data import card, draft, features, merge, rows, schema, shared, sources, store
+from ranking.checks import Checks
+from ranking.data import card, draft, merge, pack, seen, shared, store
 from ranking.data.draft import Block
 from ranking.data.features import Moments
-from ranking.data.lookback import Latest, Lookback, Rates, terms
+from ranking.data.lookback import Lookback
 from ranking.data.rows import columns_of, in_order
-from ranking.data.schema import DataError, Feature, Schema, Source
-from ranking.data.store import DayStore, DayWriter
+from ranking.data.schema import DataError, Schema, Source
+from ranking.data.store import DayStore
+from ranking.data.work_folder import draft_folder, dump, load, load_all, seen_folder, whole
 
 ROWS_PER_PROCESS = 500_000  # a log of fewer rows a process is not worth its start
 BYTES_PER_PROCESS = 50_000_000  # nor are parts of fewer bytes
@@ -70,7 +74,7 @@ class Silence:
 
 def prepare(
   source: Source,
-  root: Path,
+  root: Path | str,
   console: Console | None = None,
   lookback: Lookback | None = None,
   without_last_days: int = 0,
@@ -90,16 +94,18 @@ def prepare(
   Raises:
     DataError: bad input; nothing is left behind then, and neither on an OSError.
   """
-  if type(without_last_days) is not int or without_last_days < 0:
-    raise DataError(f"without_last_days is {without_last_days!r}; make it a whole number from 0 on")
-  console, lookback = console or Silence(), lookback or Lookback()
-  identity: dict[str, Any] = {
-    "source": source.identity(),
-    "lookback": dataclasses.asdict(lookback),
-    "code": _code_digest(source),
-  }
-  if without_last_days:  # else the fingerprint is the whole log's
-    identity["without_last_days"] = without_last_days
+  console, lookback = console or Silence(), Lookback() if lookback is None else lookback
+  check = Checks("", DataError)
+  if isinstance(source, type) or not isinstance(source, Source):
+    check.refuse("source", source, "make it an object, such as @Synthetic()")
+  if not isinstance(lookback, Lookback):
+    check.refuse("lookback", lookback, "make it @Lookback() or None")
+  check.whole("without_last_days", without_last_days, least=0)
+  if processes is not None:
+    check.whole("processes", processes, least=1)
+  if not isinstance(root, Path):
+    root = Path(check.text("store_directory", root, "the path of a folder"))
+  identity = identity_of(source, lookback, without_last_days)
   fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
   directory = root / source.name / fingerprint
   work = directory.with_name(f"{fingerprint}.partial")
@@ -129,6 +135,29 @@ def prepare(
         ) from error
     shutil.rmtree(work)
   return DayStore(directory)
+
+
+def identity_of(source: Source, lookback: Lookback, without_last_days: int) -> dict[str, Any]:
+  """Everything a store depends on: files, options, and the versions of the stages.
+
+  Two preparations with the same identity make the same store byte for byte, and whatever else is
+  edited in the code, a killed one is continued and a finished one is opened.
+  """
+  identity: dict[str, Any] = {
+    "source": source.identity(),
+    "lookback": dataclasses.asdict(lookback),
+    "versions": {
+      "read": source.log_version,
+      "draft": draft.VERSION,
+      "merge": merge.VERSION,
+      "look back": seen.VERSION,
+      "pack": pack.VERSION,
+      "store": store.VERSION,
+    },
+  }
+  if without_last_days:  # else the fingerprint is the whole log's
+    identity["without_last_days"] = without_last_days
+  return identity
 
 
 @contextlib.contextmanager
@@ -177,14 +206,15 @@ class _Preparation:
     days = sorted(rows_of_day)[: max(0, len(rows_of_day) - left_out)]
     count = sum(rows_of_day[day] for day in days)
     if len(days) < 2:
+      unit = "day" if len(days) == 1 else "days"
       without = f" without the last {left_out}" if left_out else ""
       raise DataError(
-        f"{name} has {count:,} rows of {len(days)} day{'s'[: len(days) != 1]}{without} "
+        f"{name} has {count:,} rows of {len(days)} {unit}{without} "
         f"in {', '.join(parts)}; training and day N need at least two days"
       )
     processes = max(1, min(self._processes, count // ROWS_PER_PROCESS, len(days)))
     self._console.say(f"preparing {name}: {count:,} rows of {len(days)} days")
-    with _whole(self._work / "tables", self._work) as folder:
+    with whole(self._work / "tables", self._work) as folder:
       if folder:
         shared.save(self._source.tables(), folder)
     sizes = [rows_of_day[day] for day in days]
@@ -196,15 +226,15 @@ class _Preparation:
 
     files = [sorted((self._work / "rows").glob(f"*/{day}.pickle")) for day in days]
     each_day("sorting", functools.partial(_draft, self._work, self._source, files, self._lookback))
-    drafts = [_draft_folder(self._work, place) for place in range(len(days))]
-    with _whole(self._work / "merged", self._work) as folder:
+    drafts = [draft_folder(self._work, place) for place in range(len(days))]
+    with whole(self._work / "merged", self._work) as folder:
       if folder:
         merged = merge.merge(drafts, self._lookback, folder)
-        _dump(merged, folder / "merged.pickle")
-    merged = _load(self._work / "merged" / "merged.pickle")
-    each_day("looking back", functools.partial(_look_back, self._work, self._lookback))
+        dump(merged, folder / "merged.pickle")
+    merged = load(self._work / "merged" / "merged.pickle")
+    each_day("looking back", functools.partial(seen.look_back, self._work, self._lookback))
     moments = self._moments(merged, len(days))
-    each_day("packing", functools.partial(_pack, self._work, merged, moments))
+    each_day("packing", functools.partial(pack.pack_day, self._work, merged, moments))
     self._complete(merged, drafts, cleaning, identity)
 
   def _read(self, parts: Sequence[str]) -> tuple[Counter[str], Counter[int]]:
@@ -217,7 +247,7 @@ class _Preparation:
         _read_part, self._work, self._source, parts, advance if processes == 1 else None
       )
       for place in _shared_out(processes, work, range(len(parts))):
-        counts, of_day = _load(self._work / "rows" / f"{place:05d}" / "counts.pickle")
+        counts, of_day = load(self._work / "rows" / f"{place:05d}" / "counts.pickle")
         cleaning.update(counts)
         rows_of_day.update(of_day)
         if processes > 1:
@@ -225,9 +255,9 @@ class _Preparation:
     return cleaning, rows_of_day
 
   def _moments(self, merged: merge.Merged, days: int) -> Moments:
-    """Of the dense columns of the log and the as-of ones, in the training days."""
+    """The moments of the log's dense columns and the as-of ones in the training days."""
     seen: list[Moments] = [
-      _load(_seen_folder(self._work, place) / "moments.pickle") for place in range(days - 1)
+      load(seen_folder(self._work, place) / "moments.pickle") for place in range(days - 1)
     ]
     total = functools.reduce(Moments.__add__, seen)
     return Moments(
@@ -248,7 +278,7 @@ class _Preparation:
     drafts = [draft.load(folder) for folder in folders]
     made = Schema(
       dataset=self._source.name,
-      features=_features(merged),
+      features=pack.features_of(merged),
       tasks=merged.layout.tasks,
       day_names=tuple(day.name for day in drafts),
       label_statistics=merged.label_statistics,
@@ -271,7 +301,7 @@ def _read_part(
   place: int,
 ) -> int:
   """Sorts the rows of a part into files of one day each, a frame per piece. Returns its place."""
-  with _whole(work / "rows" / f"{place:05d}", work) as folder:
+  with whole(work / "rows" / f"{place:05d}", work) as folder:
     if folder:
       cleaning, rows_of_day = Counter[str](), Counter[int]()
       for piece, counts in source.read(parts[place]):
@@ -282,7 +312,7 @@ def _read_part(
             pickle.dump(columns_of(some), file)
         if advance:
           advance(len(piece))
-      _dump((cleaning, rows_of_day), folder / "counts.pickle")
+      dump((cleaning, rows_of_day), folder / "counts.pickle")
   return place
 
 
@@ -290,116 +320,12 @@ def _draft(
   work: Path, source: Source, files: Sequence[Sequence[Path]], lookback: Lookback, place: int
 ) -> int:
   """Drafts a day from its rows as read. Returns its place."""
-  with _whole(_draft_folder(work, place), work) as folder:
+  with whole(draft_folder(work, place), work) as folder:
     if folder:
       tables = shared.load(work / "tables")
-      day = in_order([piece for path in files[place] for piece in _load_all(path)])
-      draft.draft_day(source, tables, day, lookback.history, folder)
+      day = in_order([piece for path in files[place] for piece in load_all(path)])
+      draft.draft_day(source, tables, day, lookback, folder)
   return place
-
-
-def _look_back(work: Path, lookback: Lookback, place: int) -> int:
-  """What the rows of a day saw of the past: as-of features, histories, moments of the former."""
-  with _whole(_seen_folder(work, place), work) as folder:
-    if folder:
-      context = merge.context_of(work / "merged", place)
-      day = draft.load(_draft_folder(work, place))
-      layout, entities = day.layout, day.layout.entities
-      rates = Rates(
-        [context.counts[entity] for entity in entities],
-        [context.known[entity] for entity in entities],
-        context.known_of_all,
-        lookback.delay,
-      )
-      recent = None if context.latest is None else Latest(context.latest, lookback.delay)
-      item_numbers = np.append(context.numbers[entities[1]], -1) if recent else np.zeros(0)
-
-      for earlier in context.unknown:
-        numbers = merge.context_of(work / "merged", earlier).numbers
-        here = {e: _place_of(context.numbers[e], numbers[e]) for e in entities}
-        for block in _blocks(work, earlier, entities):
-          groups = [here[entity][block.codes[entity]] for entity in entities]
-          rates.add(groups, block.time, terms(block.rated(layout)))
-          if recent:
-            user, time, item = block.positive(layout)
-            recent.add(here[entities[0]][user], time, numbers[entities[1]][item])
-      total = None
-      for number, block in enumerate(_blocks(work, place, entities)):
-        groups = [block.codes[entity] for entity in entities]
-        arrays: dict[str, Any] = {
-          "dense": rates.before(groups, block.time, terms(block.rated(layout)))
-        }
-        if recent:
-          user, time, item = block.positive(layout)
-          recent.add(user, time, item_numbers[item])
-          arrays["recent"] = recent.before(groups[0], block.time)
-        np.savez(draft.block_path(folder, number), **arrays)
-        moments = Moments.of(arrays["dense"])
-        total = moments if total is None else total + moments
-      _dump(total, folder / "moments.pickle")
-  return place
-
-
-def _pack(work: Path, merged: merge.Merged, moments: Moments, place: int) -> int:
-  """Writes a day of the store. Returns its place."""
-  day = draft.load(_draft_folder(work, place))
-  layout = day.layout
-  widths = {
-    "ids": len(layout.categorical),
-    "bags": sum(feature.length for feature in merged.features if feature.kind == "bag"),
-    "dense": len(moments.mean),
-    "labels": len(layout.tasks),
-  }
-  with _whole(work / "store" / day.name, work) as folder:
-    if folder:
-      ids = merge.ids_of(work / "merged", place)
-      lengths = {feature.name: feature.length for feature in merged.features}
-      folder.rmdir()  # DayWriter makes its own
-      with DayWriter(folder, sum(day.rows), widths) as writer:
-        for number, block in enumerate(_blocks(work, place)):
-          seen_path = draft.block_path(_seen_folder(work, place), number)
-          with open(seen_path, "rb") as file, np.load(file) as seen:
-            dense, recent = seen["dense"], seen.get("recent")
-          bags = [
-            _bag(ids[name][block.lists[name]], lengths[name])[block.list_of_row[name]]
-            for name in layout.bags
-          ]
-          if recent is not None:
-            assert merged.ids_of_items is not None
-            bags.append(merged.ids_of_items[recent])
-          writer.write(
-            ids=np.stack([ids[name][block.codes[name]] for name in layout.categorical], axis=1),
-            bags=np.concatenate([np.zeros((len(block.time), 0), np.int32), *bags], axis=1),
-            dense=features.standardise(np.concatenate([block.dense, dense], axis=1), moments),
-            labels=block.labels,
-            time=block.time,
-          )
-  return place
-
-
-def _features(merged: merge.Merged) -> tuple[Feature, ...]:
-  """Of the schema, in the order of their columns."""
-  layout = merged.layout
-  as_of = [
-    Feature(name, "dense")
-    for entity in layout.entities
-    for name in (f"{entity}_count", *(f"{entity}_{task}_rate" for task in layout.rated_tasks))
-  ]
-  return (*merged.features, *as_of)
-
-
-def _bag(ids: Array, length: int) -> Array:
-  """[l, length] of [l, up to that]: padded with 0."""
-  return np.pad(ids, ((0, 0), (0, length - ids.shape[1])))
-
-
-def _place_of(numbers: Array, others: Array) -> Array:
-  """Where each of `others` is among `numbers`, [o + 1]; -1 if it is not, and at the end."""
-  order = np.argsort(numbers)
-  place = np.searchsorted(numbers[order], others)
-  place = np.append(order, -1)[np.minimum(place, len(numbers))]
-  found = (place >= 0) & (numbers[place] == others) if len(numbers) else np.zeros(len(others), bool)
-  return np.append(np.where(found, place, -1), -1)
 
 
 def _truth_of(folder: Path, day: draft.Draft) -> tuple[Array, Array] | None:
@@ -411,42 +337,6 @@ def _truth_of(folder: Path, day: draft.Draft) -> tuple[Array, Array] | None:
   return np.concatenate([block.labels for block in blocks]), np.concatenate(truths)
 
 
-def _blocks(work: Path, place: int, columns: Sequence[str] | None = None) -> Iterator[Block]:
-  """Of a drafted day; see Block.load."""
-  folder = _draft_folder(work, place)
-  for number in range(len(draft.load(folder).rows)):
-    yield Block.load(draft.block_path(folder, number), columns)
-
-
-def _draft_folder(work: Path, place: int) -> Path:
-  """Of a day; they are counted from 0."""
-  return work / "draft" / f"{place:05d}"
-
-
-def _seen_folder(work: Path, place: int) -> Path:
-  return work / "seen" / f"{place:05d}"
-
-
-@contextlib.contextmanager
-def _whole(folder: Path, work: Path) -> Iterator[Path | None]:
-  """Where to write what appears as `folder` once it is complete; None if it is there already."""
-  if folder.is_dir():
-    yield None
-    return
-  # A process that outlives a killed run may still write: each has a folder of its own.
-  name = "-".join([*folder.relative_to(work).parts, str(os.getpid())])
-  partial = work / "unfinished" / name
-  shutil.rmtree(partial, ignore_errors=True)
-  partial.mkdir(parents=True)
-  yield partial
-  folder.parent.mkdir(exist_ok=True)
-  try:
-    partial.rename(folder)
-  except OSError:
-    if not folder.is_dir():  # else such a process has just made the same
-      raise
-
-
 def _shared_out(processes: int, work: Callable[[int], int], places: Sequence[int]) -> Iterator[int]:
   """Calls `work` with each place, by several processes or by this one."""
   if processes == 1:
@@ -454,39 +344,3 @@ def _shared_out(processes: int, work: Callable[[int], int], places: Sequence[int
   run = joblib.Parallel(processes, return_as="generator_unordered", batch_size=1)
   done: Iterator[int] = run(joblib.delayed(work)(place) for place in places)
   return done
-
-
-def _dump(value: Any, path: Path) -> None:
-  with open(path, "wb") as file:
-    pickle.dump(value, file)
-
-
-def _load(path: Path) -> Any:
-  with open(path, "rb") as file:
-    return pickle.load(file)
-
-
-def _load_all(path: Path) -> Iterator[Any]:
-  """All pickles of a file."""
-  with open(path, "rb") as file:
-    while file.peek(1):
-      yield pickle.load(file)
-
-
-def _code_digest(source: Source) -> str:
-  """Of the modules that decide what a store holds: the source's, what it takes from its neighbours,
-  and this package's."""
-  own = inspect.getmodule(type(source))
-  used = map(inspect.getmodule, vars(own).values())
-  neighbours = {m.__name__: m for m in used if m and m.__name__.startswith(sources.__name__ + ".")}
-  digest = hashlib.sha256()
-  for module in (own, *map(neighbours.get, sorted(neighbours)), *MAKERS):
-    assert module is not None
-    digest.update(inspect.getsource(module).encode())
-  return digest.hexdigest()
-
-
-MAKERS = (
-  *(card, draft, features, merge, rows, schema, shared, store),
-  *map(inspect.getmodule, (Lookback, prepare)),
-)

@@ -297,7 +297,7 @@ def to_markdown(card: Mapping[str, Any], report: Report, pictures: Mapping[str, 
         "\n".join(f"- {line}" for line in found) or "- none",
         *(f"![{caption}]({name})" for caption, name in pictures.items()),
         "## Rows and labels",
-        "Positives of labelled rows for a binary task, the mean of labelled rows for a regression.",
+        "Positives of labelled rows where a label is 0 or 1, the mean of labelled rows elsewhere.",
         _table(_rows_and_labels(report)),
         "## Cleaning",
         "\n".join(f"- {what}: {count:,}" for what, count in card["cleaning"].items())

@@ -14,7 +14,7 @@ Columns = dict[str, "pd.Series[Any]"]
 
 
 def columns_of(piece: pd.DataFrame) -> Columns:
-  """Of a piece, each by itself, so that it can be dropped alone."""
+  """Splits a piece into its columns, so that each can be dropped alone."""
   return {str(name): column.reset_index(drop=True) for name, column in piece.items()}
 
 

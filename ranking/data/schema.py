@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -68,8 +68,9 @@ class Log:
   report_by: str | None = None
 
 
+@runtime_checkable
 class Source(Protocol):
-  """Where a log comes from. It is pickled: its days are described by several processes.
+  """A place that a log comes from. It is pickled: its days are described by several processes.
 
   A log that is larger than memory is read in parts, a part in pieces. Preparing sorts the rows of
   all pieces into days, the rows of a day by time, and has them described block by block.
@@ -77,7 +78,11 @@ class Source(Protocol):
 
   @property
   def name(self) -> str:
-    """Of the dataset; its stores are below a folder of this name."""
+    """The name of the dataset; its stores are below a folder of this name."""
+
+  @property
+  def log_version(self) -> int:
+    """Raised by hand when the same files and options become another log."""
 
   @property
   def keep_duplicates(self) -> bool | None:
@@ -187,7 +192,9 @@ class Schema:
       features=tuple(Feature(**feature) for feature in value["features"]),
       tasks=tuple(Task(**task) for task in value["tasks"]),
       day_names=tuple(value["day_names"]),
-      label_statistics=tuple(LabelStatistics(**entry) for entry in value["label_statistics"]),
+      label_statistics=tuple(
+        LabelStatistics.from_json(entry) for entry in value["label_statistics"]
+      ),
       entities=tuple(value["entities"]),
       report_by=value["report_by"],
       report_values=tuple(value["report_values"]),

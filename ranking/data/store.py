@@ -10,8 +10,9 @@ A CRC covers each byte of these files but summary.md, which is for people: a cha
 or missing file is named in a DataError when the store or its day is opened, or, for an array, when
 it is first asked for: training reads no byte that was not checked, and no day before its time.
 
-The fingerprint covers the source's files and options and the code that prepares them, so a changed
-recipe never reads a stale store. A store appears under its name only when it is complete.
+The fingerprint covers the source's files, all options, and the version of each stage that prepares
+them, so a changed recipe never reads a stale store. A store appears under its name only when it is
+complete.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from ranking.data.schema import DataError, Schema
 DTYPES = {"ids": "<i4", "bags": "<i4", "dense": "<f4", "labels": "<f4", "time": "<i8"}
 ARRAYS = tuple(DTYPES)
 CHECKSUMS = "crc32.txt"
+VERSION: Final = 1  # raised when files of a store, or the fields of its schema.json, change
 T = TypeVar("T")
 
 
@@ -219,6 +221,7 @@ def _checksum(crc: int, name: Path) -> str:
 
 
 def _cure(directory: Path) -> str:
+  """What to do about a damaged store, for the end of an error."""
   return f"remove {directory} and prepare it again"
 
 

@@ -4,8 +4,9 @@ A difference is first minus second: a better first method has a positive one of 
 one of RMSE. Its interval is about no other chance than that of the units that its function
 takes as independent:
 
-- the users of day N, for two runs judged on the same rows: `auc_difference`, `rmse_difference`;
-  with runs of several seeds each, the seeds as well, see `_over_seeds`;
+- the users of day N, for two runs judged on the same rows: `concordance_difference` (with two
+  labels `auc_difference`), `loss_difference` (of squared errors `rmse_difference`); with runs of
+  several seeds each, the seeds as well, see `_over_seeds`;
 - seeds or evaluation days, for two methods: `paired_difference`.
 
 All is float64. Predictions and figures that are not finite are refused and not left out: a
@@ -14,13 +15,15 @@ run that diverged has no AUC, and the survivors' average flatters the method tha
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from ranking.array import Array
-from ranking.measures.metrics import positive, twice_midranks
+from ranking.measures.concordance import half_pairs_won, positive
 from ranking.measures.significance import students_t
 
 
@@ -63,62 +66,79 @@ class Spread(NamedTuple):
 def auc_difference(
   labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike, users: npt.ArrayLike
 ) -> Difference:
-  """AUC of the first method minus that of the second on the same rows, ties being half a pair.
-
-  The test of DeLong, DeLong & Clarke-Pearson (1988) in O(n log n) (Sun & Xu 2014), with the
-  structural components summed by user before they are squared, as Obuchowski (1997) does for
-  clustered data. That standard error is the headline: rows of one user are right or wrong together,
-  and the plain one, which counts each as news, promises too much (simulated, 40 users of 15 rows:
-  its 95 % interval holds the truth 81 times in 100, the clustered one 95). It costs the same, and
-  with `users=np.arange(n)` it is the plain one exactly. Student's t takes the place of z, with the
-  users who have rows of the rarer class as its sample: the same thing on thousands of users, and
-  needed on few.
-
-  Args:
-    labels: [n], 0 and 1; NaN = label missing, the row is left out.
-    first: [n], logits of the first method, any float dtype; or [seeds, n], for the mean difference
-      over seeds and the chance of both users and seeds.
-    second: the same shape, logits of the second, each row from the seed of its fellow.
-    users: [n], who the row belongs to, any sortable dtype. Ids of the raw log: in the day store all
-      users who are not in the training days share id 0, which would make them one user.
+  """As `concordance_difference`, of the labels 0 and 1.
 
   Raises:
-    ValueError: on arrays that are not [n], a label other than 0 and 1, a prediction that is not
-      finite, or rows of one class only.
+    ValueError: as there, and on another label or rows of one class only.
   """
   labels, first, second, users = _labelled(labels, first, second, users)
   ones = positive(labels)
   positives = int(np.count_nonzero(ones))
-  negatives = len(labels) - positives
-  if not positives or not negatives:
+  if positives in (0, len(ones)):
     raise ValueError(
-      f"an AUC needs rows of both classes; got {positives} positives and {negatives} negatives"
+      f"an AUC needs rows of both classes; got {positives} positives and "
+      f"{len(ones) - positives} negatives"
+    )
+  return concordance_difference(labels, first, second, users)
+
+
+def concordance_difference(
+  labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike, users: npt.ArrayLike
+) -> Difference:
+  """Concordance of the first method minus that of the second on the same rows; ties half a pair.
+
+  The test of DeLong, DeLong & Clarke-Pearson (1988) in O(n K log n) (Sun & Xu 2014), with the
+  structural components summed by user before they are squared, as Obuchowski (1997) does for
+  clustered data. That standard error is the headline: rows of one user are right or wrong together,
+  and the plain one, which counts each as news, promises too much (simulated, 40 users of 15 rows:
+  its 95 % interval holds the truth 81 times in 100, the clustered one 95). It costs the same, and
+  with two labels and `users=np.arange(n)` it is the plain one exactly. Student's t takes the place
+  of z, with the users who have rows of another label than the commonest as its sample: the same
+  thing on thousands of users, and needed on few.
+
+  Args:
+    labels: [n], numbers of K different values; NaN = label missing, the row is left out.
+    first: [n], scores of the first method, any float dtype; or [seeds, n], for the mean difference
+      over seeds and the chance of both users and seeds.
+    second: the same shape, scores of the second, each row from the seed of its fellow.
+    users: [n], who the row belongs to, any sortable dtype. Ids of the raw log: in the day store all
+      users who are not in the training days share id 0, which would make them one user.
+
+  Raises:
+    ValueError: on arrays that are not [n], a value that is not finite, or rows of one label only.
+  """
+  labels, first, second, users = _labelled(labels, first, second, users)
+  levels, level, rows = np.unique(labels, return_inverse=True, return_counts=True)
+  if len(levels) < 2:
+    raise ValueError(
+      f"a concordance needs rows of two labels; got {levels[0]} in all {len(labels)}"
     )
   gained = np.stack(
     [
-      _half_pairs_won(ones, ours) - _half_pairs_won(ones, theirs)
+      _half_pairs_won(level, ours) - _half_pairs_won(level, theirs)
       for ours, theirs in zip(first, second, strict=True)
     ]
   )
-  totals, pairs = gained[:, ones].sum(axis=1), positives * negatives
-  residual = gained - totals[:, None] / np.where(ones, positives, negatives)
+  others = len(labels) - rows[level]  # rows of another label, as many pairs as the row is in
+  pairs = int(others.sum())  # each twice, from both of its rows
+  totals = gained.sum(axis=1)
+  residual = gained - totals[:, None] / pairs * others
   names, user = np.unique(users, return_inverse=True)
-  of_positives = _by_user(user, np.where(ones, residual, 0.0))
-  of_negatives = _by_user(user, np.where(ones, 0.0, residual))
-  with_positives = len(np.unique(user[ones]))
-  with_negatives = len(np.unique(user[~ones]))
-  degrees = min(with_positives, with_negatives) - 1
+  of_levels = [_by_user(user, np.where(level == k, residual, 0.0)) for k in range(len(levels))]
+  with_level = [len(np.unique(user[level == k])) for k in range(len(levels))]
+  with_another = [len(np.unique(user[level != k])) for k in range(len(levels))]
+  degrees = min(with_another) - 1
   covariance = np.full((len(totals), len(totals)), math.nan)
   if degrees:
-    # Obuchowski's a·Σp² + b·Σn² + 2c·Σpn with p + n together: no term is below 0, and where users
-    # cancel p by n the sum is 0 but for a rounding that is squared. Of two seeds, products for
-    # squares.
-    joint, of_both = _unbiased(len(names)), of_positives + of_negatives
-    covariance = (
-      joint * of_both @ of_both.T
-      + (_unbiased(with_positives) - joint) * of_positives @ of_positives.T
-      + (_unbiased(with_negatives) - joint) * of_negatives @ of_negatives.T
-    ) / (2 * pairs) ** 2
+    # With two labels Obuchowski's a·Σp² + b·Σn² + 2c·Σpn with p + n together: no term is below 0,
+    # and where users cancel p by n the sum is 0 but for a rounding that is squared. Of two seeds,
+    # products for squares.
+    joint, together = _unbiased(len(names)), np.sum(of_levels, axis=0)
+    covariance = joint * together @ together.T
+    for of_level, clusters in zip(of_levels, with_level, strict=True):
+      if clusters > 1:  # else it says nothing of how much users differ
+        covariance += (_unbiased(clusters) - joint) * of_level @ of_level.T
+    covariance /= pairs**2
   return _over_seeds(totals / (2 * pairs), covariance, len(names), degrees)
 
 
@@ -130,7 +150,25 @@ def rmse_difference(
   resamples: int = 2000,
   seed: int = 0,
 ) -> Difference:
-  """RMSE of the first method minus that of the second on the same rows, by a bootstrap of users.
+  """As `loss_difference`, of the root of the mean squared error."""
+
+  def squares(labels: Array, outputs: Array) -> Array:
+    return np.square(outputs - labels)
+
+  return loss_difference(labels, first, second, users, squares, np.sqrt, resamples, seed)
+
+
+def loss_difference(
+  labels: npt.ArrayLike,
+  first: npt.ArrayLike,
+  second: npt.ArrayLike,
+  users: npt.ArrayLike,
+  loss: Callable[[Array, Array], Array],
+  figure: Callable[[Array], Array] = np.asarray,
+  resamples: int = 2000,
+  seed: int = 0,
+) -> Difference:
+  """Mean loss of the first method minus that of the second on the same rows, by resampling users.
 
   Whole users are drawn with replacement (the cluster bootstrap: Davison & Hinkley 1997, section
   3.8), so that what a user's rows have in common stays together. The interval is the percentile
@@ -139,10 +177,12 @@ def rmse_difference(
   error is the bootstrap's, and interval and p are Student's.
 
   Args:
-    labels: [n], in the task's own unit; NaN = label missing, the row is left out.
-    first: [n] or [seeds, n], predictions of the first method in the same unit, any float dtype.
-    second: the same shape, predictions of the second, each row from the seed of its fellow.
-    users: [n], as in `auc_difference`.
+    labels: [n]; NaN = label missing, the row is left out.
+    first: [n] or [seeds, n], outputs of the first method, any float dtype.
+    second: the same shape, outputs of the second, each row from the seed of its fellow.
+    users: [n], as in `concordance_difference`.
+    loss: of each row, from float64 labels [n] and outputs [seeds, n].
+    figure: of a mean loss, such as its root.
     resamples: how many times as many users are drawn as there are.
     seed: of the draws; the same seed gives the same figures.
 
@@ -152,18 +192,20 @@ def rmse_difference(
   labels, first, second, users = _labelled(labels, first, second, users)
   truth = labels.astype(np.float64)
   names, user = np.unique(users, return_inverse=True)
-  # An RMSE needs of a user only the sum of the squares and the number of rows.
+  # A mean needs of a user only the sum of the losses and the number of rows.
   rows = np.bincount(user)
-  squares = [
-    _by_user(user, np.square(values.astype(np.float64) - truth)) for values in (first, second)
-  ]
-  sums = np.stack([*squares, np.broadcast_to(rows, squares[0].shape)])  # [3, seeds, users]
+  losses = [_by_user(user, loss(truth, values.astype(np.float64))) for values in (first, second)]
+  sums = np.stack([*losses, np.broadcast_to(rows, losses[0].shape)])  # [3, seeds, users]
+
+  def first_minus_second(sums: Array) -> Array:
+    return figure(sums[0] / sums[2]) - figure(sums[1] / sums[2])
+
   random, count = np.random.default_rng(seed), len(names)
   draws = (
     np.bincount(random.integers(count, size=count), minlength=count) for _ in range(resamples)
   )
-  drawn = _rmse_first_minus_second(np.stack([sums @ times for times in draws], axis=-1))
-  values = _rmse_first_minus_second(sums.sum(axis=-1))
+  drawn = first_minus_second(np.stack([sums @ times for times in draws], axis=-1))
+  values = first_minus_second(sums.sum(axis=-1))
   if len(values) > 1:
     alone = np.full((len(values), len(values)), math.nan)  # one user: each draw is the same
     return _over_seeds(values, np.cov(drawn) if count > 1 else alone, count, math.inf)
@@ -211,7 +253,7 @@ def paired_difference(first: npt.ArrayLike, second: npt.ArrayLike) -> Difference
     )
   differences = (ours - theirs).reshape(len(ours), -1).mean(axis=1)
   units = len(differences)
-  error = float(differences.std(ddof=1)) / math.sqrt(units) if units > 1 else math.nan
+  error = float(stats.sem(differences)) if units > 1 else math.nan
   return _difference(float(differences.mean()), error, units, units - 1)
 
 
@@ -270,12 +312,12 @@ def _figures(name: str, figures: npt.ArrayLike, most_axes: int) -> Array:
   return values
 
 
-def _half_pairs_won(ones: Array, scores: Array) -> Array:
-  """Int [n]: twice the rows of the other class that this row is on the right side of; ties half."""
-  above, below = scores[ones], scores[~ones]
+def _half_pairs_won(level: Array, scores: Array) -> Array:
+  """int64 [n], `half_pairs_won` of each row, given the place of its label among all."""
+  places = [np.flatnonzero(level == k) for k in range(level.max() + 1)]
   won = np.empty(len(scores), np.int64)
-  won[ones] = twice_midranks(above, np.sort(below))
-  won[~ones] = 2 * len(above) - twice_midranks(below, np.sort(above))
+  for place, of_level in zip(places, half_pairs_won([scores[p] for p in places]), strict=True):
+    won[place] = of_level
   return won
 
 
@@ -324,11 +366,6 @@ def _over_seeds(values: Array, covariance: Array, users: int, degrees: float) ->
   # Beyond 10,000, Student's t is the normal distribution to four digits.
   freedom = variance**2 / doubt if variance**2 < 1e4 * doubt else math.inf
   return _difference(value, math.sqrt(variance), users, freedom)
-
-
-def _rmse_first_minus_second(sums: Array) -> Array:
-  """Of [3, ...]: squared errors of the first, of the second, and the number of rows."""
-  return np.sqrt(sums[0] / sums[2]) - np.sqrt(sums[1] / sums[2])
 
 
 def _unless_constant(value: float, standard_error: float) -> float:

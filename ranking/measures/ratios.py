@@ -1,11 +1,8 @@
 """How often a method diverges: a share of runs, and whether two shares differ by chance."""
 
-import math
 from typing import NamedTuple
 
 from scipy import stats
-
-from ranking.measures.metrics import Z95
 
 
 class Ratio(NamedTuple):
@@ -28,11 +25,10 @@ def divergence_ratio(diverged: int, runs: int) -> Ratio:
   """
   if not 0 <= diverged <= runs or runs < 1:
     raise ValueError(f"a divergence ratio needs 0 <= diverged <= runs; got {diverged} of {runs}")
-  centre, width = diverged + Z95**2 / 2, runs + Z95**2
-  half = Z95 * math.sqrt(diverged * (runs - diverged) / runs + Z95**2 / 4)
+  interval = stats.binomtest(diverged, runs).proportion_ci(0.95, "wilson")
   # Rounding must not leave none or all of the runs outside.
-  low = (centre - half) / width if diverged else 0.0
-  high = (centre + half) / width if diverged < runs else 1.0
+  low = float(interval.low) if diverged else 0.0
+  high = float(interval.high) if diverged < runs else 1.0
   return Ratio(diverged / runs, (low, high), diverged, runs)
 
 

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 from scipy import stats
 
 LEVEL = 0.05  # of every test, two-sided
+Z95 = NormalDist().inv_cdf(0.975)  # standard errors to either end of a 95 % interval
 POWER = 0.8  # of the design, at that level
 
 

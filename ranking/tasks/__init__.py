@@ -4,20 +4,41 @@ A kind is one class in one file; `KINDS` has them in the order in which tables n
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ranking.array import Array
+from ranking.nearest import nearest
 from ranking.tasks.binary import Binary
+from ranking.tasks.count import Count
 from ranking.tasks.kind import Kind, LabelStatistics, Measure
+from ranking.tasks.ordered import Ordered
 from ranking.tasks.regression import Regression
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (Binary(), Regression())}
+KINDS: dict[str, Kind] = {
+  kind.name: kind
+  for kind in (
+    Binary(),
+    Regression(),
+    Count(),
+    Ordered(),
+  )
+}
 MEASURES: dict[str, Measure] = {kind.measure.name: kind.measure for kind in KINDS.values()}
 
-__all__ = ["KINDS", "MEASURES", "Kind", "LabelStatistics", "Measure", "Task", "evaluate"]
+__all__ = [
+  "KINDS",
+  "MEASURES",
+  "Kind",
+  "LabelStatistics",
+  "Measure",
+  "Task",
+  "evaluate",
+  "evaluate_truth",
+  "headline",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,16 +49,36 @@ class Task:
     name: of the label's column.
     kind: one of KINDS, by name, as stores and results hold it.
     loss_weight: its share of the summed loss.
+
+  Raises:
+    ValueError: a kind that there is not.
   """
 
   name: str
   kind: str
   loss_weight: float = 1.0
 
+  def __post_init__(self) -> None:
+    if self.kind not in KINDS:
+      raise ValueError(
+        f"task {self.name} is of kind {self.kind!r}, which there is not"
+        f"{nearest(str(self.kind), [*KINDS])}"
+      )
+
   @property
   def rules(self) -> Kind:
     """What its kind says."""
     return KINDS[self.kind]
+
+
+def headline(kinds: Mapping[str, str]) -> str:
+  """The task that runs are chosen by: the first whose measure ranks rows, else the first of all.
+
+  Args:
+    kinds: of each task, by its name, in the order of the store; not empty.
+  """
+  ranked = [task for task, kind in kinds.items() if KINDS[kind].measure.ranks]
+  return [*ranked, *kinds][0]
 
 
 def evaluate(
@@ -65,5 +106,16 @@ def evaluate(
     try:
       figures[task.name] = task.rules.evaluate(labels[:, column], outputs[:, column], of_task)
     except ValueError as error:
-      raise ValueError(f"task {task.name}: {error}") from None
+      raise ValueError(f"task {task.name} {error}") from None
   return figures
+
+
+def evaluate_truth(
+  tasks: Sequence[Task], known: Sequence[LabelStatistics], labels: Array, truth: Array
+) -> dict[str, dict[str, Any]]:
+  """As `evaluate`, of a model that knows each label's expected value, `truth` [n, T]."""
+  outputs = [
+    task.rules.outputs_of(truth[:, column], of_task)
+    for column, (task, of_task) in enumerate(zip(tasks, known, strict=True))
+  ]
+  return evaluate(tasks, known, labels, np.stack(outputs, axis=1))

@@ -1,15 +1,18 @@
 """Labels of 0 and 1, such as a click: cross entropy of a logit, measured by the AUC."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 
 from ranking.array import Array
-from ranking.measures import metrics
+from ranking.measures.concordance import auc
 from ranking.measures.differences import Difference, auc_difference
-from ranking.tasks.kind import Kind, LabelStatistics, Measure
+from ranking.tasks.kind import Figures, Kind, LabelStatistics, Measure, calibration
+
+if TYPE_CHECKING:
+  import tensorflow as tf
+
 
 LEAST_RATE = 1e-6  # of a label that never varies, so that its logit is finite
 
@@ -18,12 +21,23 @@ class Binary(Kind):
   """The output is a logit."""
 
   name = "binary"
-  measure = Measure("auc", "AUC", "AUC (%) ↑", better=1, unit=0.01, digits=2, plural="points")
+  measure = Measure(
+    "auc",
+    "AUC",
+    better=1,
+    test="DeLong's test summed by user",
+    ranks=True,
+    unit=0.01,
+    symbol="%",
+    digits=2,
+    plural="points",
+  )
   counts_positives = True
+  has_logloss = True
 
   def check(self, labels: Array) -> None:
     """Raises ValueError for a label other than 0 and 1."""
-    stray = labels[~np.isin(labels, (0.0, 1.0))]
+    stray = labels[(labels != 0) & (labels != 1)]
     if len(stray):
       raise ValueError(f"is binary but holds {stray[0]}; make it 0 or 1, or a regression")
 
@@ -32,19 +46,28 @@ class Binary(Kind):
     rate = min(max(known.mean, LEAST_RATE), 1.0 - LEAST_RATE)
     return math.log(rate) - math.log1p(-rate)
 
-  def losses(self, labels: tf.Tensor, outputs: tf.Tensor, known: LabelStatistics) -> tf.Tensor:
+  def losses(
+    self, labels: "tf.Tensor", outputs: "tf.Tensor", known: LabelStatistics
+  ) -> "tf.Tensor":
     """Sigmoid cross entropy."""
+    import tensorflow as tf
+
     del known
     outputs = tf.broadcast_to(outputs, tf.shape(labels))
     return tf.nn.sigmoid_cross_entropy_with_logits(labels, outputs)
 
-  def evaluate(self, labels: Array, outputs: Array, known: LabelStatistics) -> dict[str, Any]:
-    """See `metrics.evaluate_binary`."""
+  def figures(self, labels: Array, outputs: Array, known: LabelStatistics) -> Figures:
+    """The AUC ranks logits, because a float32 sigmoid saturates and makes ties."""
     del known
-    return metrics.evaluate_binary(labels, outputs)
+    area, wide = auc(labels, outputs), outputs.astype(np.float64)
+    decay = np.exp(-np.abs(wide))  # at most 1, so that neither of the next two can overflow
+    losses = np.log1p(decay) + np.maximum(np.where(labels == 1, -wide, wide), 0.0)
+    predictions = np.where(wide >= 0, 1.0, decay) / (1.0 + decay)
+    return Figures(*area, calibration(predictions, labels), float(losses.mean()))
 
-  def outputs_of(self, means: Array) -> Array:
+  def outputs_of(self, means: Array, known: LabelStatistics) -> Array:
     """Logits of probabilities."""
+    del known
     inside = np.clip(means, 1e-12, 1 - 1e-12)
     return np.log(inside) - np.log1p(-inside)
 

@@ -2,30 +2,53 @@
 
 import abc
 import dataclasses
-from typing import Any, ClassVar
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from ranking.array import Array
+from ranking.measures.concordance import same_length
 from ranking.measures.differences import Difference
+
+# TensorFlow is loaded by `losses` alone: reading data does without it.
+if TYPE_CHECKING:
+  import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelStatistics:
-  """What is known of a task's label from the training days: rows with one, mean and variance."""
+  """What is known of a task's label from the training days.
+
+  Attributes:
+    rows: that have one.
+    mean, variance: of these; 0 without any.
+    levels: (value, rows) of each value, lowest first; empty for kinds that do not count them.
+  """
 
   rows: int
   mean: float
   variance: float
+  levels: tuple[tuple[float, int], ...] = ()
 
   @classmethod
-  def of(cls, labels: Array) -> "LabelStatistics":
-    """Of labels [n], NaN where missing; mean and variance 0 if all are."""
+  def of(cls, labels: Array, count_levels: bool = False) -> "LabelStatistics":
+    """Of labels [n], NaN where missing."""
     present = labels[~np.isnan(labels)].astype(np.float64)
     if not len(present):
       return cls(0, 0.0, 0.0)
-    return cls(len(present), float(present.mean()), float(present.var()))
+    levels: tuple[tuple[float, int], ...] = ()
+    if count_levels:
+      values, rows = np.unique(present, return_counts=True)
+      levels = tuple(zip(values.tolist(), rows.tolist(), strict=True))
+    return cls(len(present), float(present.mean()), float(present.var()), levels)
+
+  @classmethod
+  def from_json(cls, entry: Mapping[str, Any]) -> "LabelStatistics":
+    """Of a store's schema.json, in which older stores have no levels."""
+    levels = tuple((float(value), int(rows)) for value, rows in entry.get("levels", ()))
+    return cls(**{**entry, "levels": levels})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,25 +57,55 @@ class Measure:
 
   Attributes:
     name: its key in result.json, such as "auc".
-    title: its column in the table of a run, such as "AUC".
-    heading: its column in the tables of many runs, with unit and direction.
+    title: its name for people, such as "AUC".
     better: 1 if higher is better, -1 if lower is.
+    test: how the difference of two runs on the same rows is tested.
+    ranks: whether it is a share of pairs of rows in the right order, of which chance gets 0.5.
     unit: tables of many runs print the figure over this.
+    symbol: of the unit, such as "%"; "" for that of the label.
     digits: behind the point there.
     plural: what a difference is counted in there, such as "points"; "" for the unit of the label.
   """
 
   name: str
   title: str
-  heading: str
   better: int
+  test: str
+  ranks: bool = False
   unit: float = 1.0
+  symbol: str = ""
   digits: int = 3
   plural: str = ""
+
+  @property
+  def axis(self) -> str:
+    """Title and unit, such as "AUC (%)"."""
+    return f"{self.title} ({self.symbol})" if self.symbol else self.title
+
+  @property
+  def heading(self) -> str:
+    """Its column in the tables of many runs, with unit and direction, such as "AUC (%) ↑"."""
+    return f"{self.axis} {'↑' if self.better > 0 else '↓'}"
 
   def text(self, value: float) -> str:
     """A figure as tables of many runs print it."""
     return f"{value / self.unit:.{self.digits}f}"
+
+
+class Figures(NamedTuple):
+  """What a kind measures on some rows; a figure that they have not is nan.
+
+  Attributes:
+    value: the measure of the kind.
+    ci95: its 95 % interval, which takes rows as independent.
+    calibration: mean prediction over mean label.
+    logloss: -log of the label's probability, nats a row, of kinds that predict one.
+  """
+
+  value: float = math.nan
+  ci95: tuple[float, float] = (math.nan, math.nan)
+  calibration: float = math.nan
+  logloss: float = math.nan
 
 
 class Kind(abc.ABC):
@@ -61,22 +114,27 @@ class Kind(abc.ABC):
   name: ClassVar[str]
   measure: ClassVar[Measure]
   counts_positives: ClassVar[bool] = False  # whether the share of labels above 0 says something
+  counts_levels: ClassVar[bool] = False  # whether LabelStatistics.levels are needed
+  has_logloss: ClassVar[bool] = False  # whether an output says how probable each label is
 
-  @abc.abstractmethod
   def check(self, labels: Array) -> None:
     """Raises ValueError, to be put behind the label's name, for one that is none of this kind.
 
     Args:
-      labels: [n], finite.
+      labels: [n], not NaN.
     """
+    if np.isinf(labels).any():
+      raise ValueError("holds an infinite value; drop or clip such rows")
 
   @abc.abstractmethod
   def constant_output(self, known: LabelStatistics) -> float:
     """The model's output that loses least if it is the same for every row of the training days."""
 
   @abc.abstractmethod
-  def losses(self, labels: tf.Tensor, outputs: tf.Tensor, known: LabelStatistics) -> tf.Tensor:
-    """float32 [b], the loss of each row.
+  def losses(
+    self, labels: "tf.Tensor", outputs: "tf.Tensor", known: LabelStatistics
+  ) -> "tf.Tensor":
+    """float32 [b], the loss of each row, never below 0.
 
     Args:
       labels: float32 [b]; 0 where missing, whose loss has weight 0.
@@ -85,22 +143,72 @@ class Kind(abc.ABC):
     """
 
   @abc.abstractmethod
+  def figures(self, labels: Array, outputs: Array, known: LabelStatistics) -> Figures:
+    """What `evaluate` measures, all in float64.
+
+    Args:
+      labels: [n], n > 0, of this kind.
+      outputs: [n], finite, of the model.
+      known: of the training days.
+    """
+
   def evaluate(self, labels: Array, outputs: Array, known: LabelStatistics) -> dict[str, Any]:
-    """For result.json: kind, the measure by its name, ci95, rows, calibration, nonfinite.
+    """For result.json, over the rows that have a label.
+
+    When any of these rows has an output that is not finite every figure is None: a NaN model has no
+    AUC, though Keras reads 0.0 or 0.5 for one. So is a figure that has no value, such as the AUC of
+    one class: a result is always valid JSON.
 
     Args:
       labels: [n]; NaN = label missing.
-      outputs: [n], of the model.
+      outputs: [n], of the model, any float dtype.
       known: of the training days.
 
-    Raises:
-      ValueError: a label is none of this kind.
-    """
+    Returns:
+      kind, the measure by its name, ci95 [low, high], rows, positives and logloss if the kind has
+      them, calibration, and nonfinite (labelled rows whose output is not finite).
 
-  def outputs_of(self, means: Array) -> Array:
-    """float64 [n], the outputs of a model that knows each label's expected value."""
+    Raises:
+      ValueError: as `check`.
+    """
+    labels, outputs = same_length(labels, outputs)
+    labelled = ~np.isnan(labels)
+    labels, outputs = labels[labelled], outputs[labelled]
+    self.check(labels)
+    nonfinite = len(outputs) - int(np.count_nonzero(np.isfinite(outputs)))
+    measured = Figures()
+    if len(labels) and not nonfinite:
+      measured = self.figures(labels, outputs, known)
+    entry: dict[str, Any] = {"kind": self.name, self.measure.name: _figure(measured.value)}
+    entry["ci95"] = [*measured.ci95] if all(map(math.isfinite, measured.ci95)) else None
+    entry["rows"] = len(labels)
+    if self.counts_positives:
+      entry["positives"] = int(np.count_nonzero(labels > 0))
+    if self.has_logloss:
+      entry["logloss"] = _figure(measured.logloss)
+    entry["calibration"] = _figure(measured.calibration)
+    entry["nonfinite"] = nonfinite
+    return entry
+
+  def outputs_of(self, means: Array, known: LabelStatistics) -> Array:
+    """float64 [n], the outputs of a model that knows each label's expected value, [n]."""
+    del known
     return means
 
   @abc.abstractmethod
   def difference(self, labels: Array, first: Array, second: Array, users: Array) -> Difference:
-    """The measure of the first model minus that of the second; arguments as of `auc_difference`."""
+    """The measure of the first model minus that of the second.
+
+    Args:
+      labels, first, second, users: as of `concordance_difference`; outputs of the models.
+    """
+
+
+def calibration(predictions: Array, labels: Array) -> float:
+  """Mean prediction over mean label; nan where the labels sum to 0."""
+  total = float(labels.sum(dtype=np.float64))
+  return float(predictions.sum(dtype=np.float64)) / total if total else math.nan
+
+
+def _figure(value: float) -> float | None:
+  return value if math.isfinite(value) else None

@@ -89,9 +89,10 @@ def train(run: Run, state: State, log: RunLog) -> None:
         return
       if _is_due(end, settings.eval_every):
         evaluate(run, state, log)
-      if asked_to_stop() or console.is_closed:
+      by_signal = asked_to_stop()
+      if by_signal or console.is_closed:
         save(run, state, log)
-        raise Stopped(_farewell(run, state, asked_to_stop()))
+        raise Stopped(_farewell(run, state, by_signal))
       if _is_due(end, settings.checkpoint_every) and end < run.last_step:
         save(run, state, log)
 

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ranking.array import Array
+from ranking.checks import Checks
 from ranking.data.schema import Bag, DataError, Log, sha256
 from ranking.data.sources import csv_file
 from ranking.tasks import Task
@@ -26,6 +27,7 @@ from ranking.tasks import Task
 MS_PER_HOUR, MS_PER_DAY = 3_600_000, 86_400_000
 TIME_ZONE, OFFSET = "Asia/Shanghai", 8 * MS_PER_HOUR  # UTC+8, without summer time
 URL = "https://zenodo.org/records/10439422/files/KuaiRand-{version}.tar.gz"
+DOWNLOADS = Path("data/raw")
 MD5 = {
   "Pure": "0820331067a3784d9691136f772b35a7",
   "1K": "6b0b9c8222d67fcd4c676218edca3f1f",
@@ -48,8 +50,13 @@ LOG_TYPES = {
   "tab": np.int16,
 }
 USER_IDS = (
-  *("user_active_degree", "is_live_streamer", "is_video_author", "follow_user_num_range"),
-  *("fans_user_num_range", "friend_user_num_range", "register_days_range"),
+  "user_active_degree",
+  "is_live_streamer",
+  "is_video_author",
+  "follow_user_num_range",
+  "fans_user_num_range",
+  "friend_user_num_range",
+  "register_days_range",
   *(f"onehot_feat{k}" for k in range(18)),
 )
 USER_COUNTS = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")
@@ -76,19 +83,31 @@ class KuaiRand:
   """The log of the standard policy, one day per Asia/Shanghai calendar day of `time_ms`.
 
   Attributes:
-    raw: an unpacked KuaiRand folder, such as ".../KuaiRand-Pure"; downloaded when None.
+    raw: an unpacked KuaiRand folder, such as ".../KuaiRand-Pure"; downloaded to data/raw when None.
     version: what to download: "Pure" (194 MB), "1K" (4.3 GB) or "27K" (46 GB).
     keep_duplicates: keep rows that repeat an earlier row in every column.
     random_log: read the videos shown at random too; which row is one becomes the feature is_rand.
-    download_directory: where a download is kept.
+
+  Raises DataError for an option that it has not.
   """
 
   raw: str | None = None
   version: str = "Pure"
   keep_duplicates: bool = False
   random_log: bool = False
-  download_directory: str = "data/raw"
+
   name = "kuairand"
+  log_version = 1
+
+  def __post_init__(self) -> None:
+    check = Checks("KuaiRand", DataError)
+    check.choice("version", self.version, tuple(MD5))
+    check.flag("keep_duplicates", self.keep_duplicates)
+    check.flag("random_log", self.random_log)
+    if self.raw is not None:
+      check.text("raw", self.raw, "the path of an unpacked KuaiRand")
+      if self.version != "Pure":
+        check.refuse("version", self.version, "it is downloaded: leave it out beside raw")
 
   def identity(self) -> dict[str, Any]:
     """The raw files with their sha256, and the options that change what is read."""
@@ -142,7 +161,7 @@ class KuaiRand:
 
   def _files(self) -> list[list[Path]]:
     """The files of the log in order of time, of the users, and of the videos."""
-    folder = Path(self.raw) if self.raw else download(self.version, Path(self.download_directory))
+    folder = Path(self.raw) if self.raw else download(self.version, DOWNLOADS)
     if not folder.is_dir():
       raise DataError(f"RAW folder {folder} is not there; give the path of an unpacked KuaiRand")
     if (folder / "data").is_dir():
@@ -164,8 +183,6 @@ def download(version: str, directory: Path) -> Path:
   """
   import tensorflow_datasets as tfds  # slow to import, and only needed here
 
-  if version not in MD5:
-    raise DataError(f"KuaiRand has no version {version!r}; take one of {', '.join(MD5)}")
   folder = directory / f"KuaiRand-{version}"
   if folder.is_dir():
     return folder

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ranking.array import Array
+from ranking.checks import Checks
 from ranking.data.schema import Bag, DataError, Log, sha256
 from ranking.data.sources import csv_file
 from ranking.tasks import Task
@@ -46,9 +47,15 @@ LOG_NUMBERS = {
 }
 DAILY_KEYS = {"video_id": ID, "date": COUNT}
 USER_IDS = (
-  *("user_active_degree", "is_lowactive_period", "is_live_streamer", "is_video_author"),
-  *("follow_user_num_range", "fans_user_num_range", "friend_user_num_range"),
-  *("register_days_range", *(f"onehot_feat{k}" for k in range(18))),
+  "user_active_degree",
+  "is_lowactive_period",
+  "is_live_streamer",
+  "is_video_author",
+  "follow_user_num_range",
+  "fans_user_num_range",
+  "friend_user_num_range",
+  "register_days_range",
+  *(f"onehot_feat{k}" for k in range(18)),
 )
 USER_COUNTS = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")
 VIDEO_IDS = ("author_id", "video_type", "upload_type", "music_id", "video_tag_id")
@@ -81,14 +88,23 @@ class KuaiRec:
     raw: an unpacked KuaiRec folder; it is not downloaded.
     matrix: "big" (12.5 M rows), or "small" (4.7 M), where 1,411 users saw all of 3,327 videos.
     keep_duplicates: keep rows that repeat an earlier row in every column.
-    use_captions: read the category ids beside the captions.
+
+  Raises DataError for an option that it has not.
   """
 
   raw: str | None = None
   matrix: Literal["big", "small"] = "big"
   keep_duplicates: bool = False
-  use_captions: bool = True
+
   name = "kuairec"
+  log_version = 1
+
+  def __post_init__(self) -> None:
+    check = Checks("KuaiRec", DataError)
+    check.choice("matrix", self.matrix, ("big", "small"))
+    check.flag("keep_duplicates", self.keep_duplicates)
+    if self.raw is not None:
+      check.text("raw", self.raw, "the path of an unpacked KuaiRec")
 
   def identity(self) -> dict[str, Any]:
     """The raw files with their sha256, and the option that changes what is read of them."""
@@ -137,7 +153,7 @@ class KuaiRec:
     if tables.captions is not None:
       ids.append(tables.captions.reindex(rows.video_id))
       cleaning["rows whose video has no caption categories"] = int(ids[-1].isna().all(axis=1).sum())
-    elif self.use_captions:
+    else:
       cleaning[f"without {CAPTIONS}: rows"] = len(rows)
     if tables.daily is not None:
       static, totals = _before(tables.daily, rows.video_id, rows.day.to_numpy(np.int64))
@@ -166,8 +182,6 @@ class KuaiRec:
 
   def _files(self) -> dict[str, Path]:
     """Path by name of the files to read."""
-    if self.matrix not in ("big", "small"):
-      raise DataError(f"KuaiRec has no matrix {self.matrix!r}; take big or small")
     if self.raw is None:
       raise DataError(
         f"KuaiRec is not downloaded; unpack KuaiRec.zip of {RECORD} and give its folder as RAW=path"
@@ -181,12 +195,8 @@ class KuaiRec:
     for name in needed:
       if not (folder / name).is_file():
         raise DataError(f"{folder} has no {name}; give RAW the path of an unpacked KuaiRec 2.0")
-    optional = (*((CAPTIONS,) if self.use_captions else ()), DAILY)
-    return {
-      name: folder / name
-      for name in (*needed, *optional)
-      if name in needed or (folder / name).is_file()
-    }
+    optional = [name for name in (CAPTIONS, DAILY) if (folder / name).is_file()]
+    return {name: folder / name for name in (*needed, *optional)}
 
 
 def _clean(chunk: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -268,7 +278,7 @@ def _side_by_side(*frames: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_users(path: Path) -> pd.DataFrame:
-  """By user_id: USER_IDS as text, and log1p of USER_COUNTS as float32."""
+  """Reads, by user_id, USER_IDS as text, and log1p of USER_COUNTS as float32."""
   numbers = {"user_id": ID, **dict.fromkeys(USER_COUNTS, COUNT)}
   users = csv_file.whole(csv_file.chunks(path, numbers, USER_IDS))
   # A second line of the same user would be another user.
@@ -306,7 +316,7 @@ def _list_of_ids(text: str) -> list[Hashable] | None:
 
 
 def _read_captions(path: Path) -> pd.DataFrame:
-  """By video_id: the category ids of the three LEVELS, as text.
+  """Reads, by video_id, the category ids of the three LEVELS, as text.
 
   Captions hold quotes, line ends and carriage returns of their own, which no CSV reader takes in
   the same way: a record is known by its end, three ids with their names.

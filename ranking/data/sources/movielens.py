@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 
 from ranking.array import Array
+from ranking.checks import Checks
 from ranking.data.schema import Bag, DataError, Log, sha256
 from ranking.tasks import Task
 
-READER_VERSION = 1  # raise it when the same files would give another log
+MOST_SLICES = 10_000
 TFDS_VERSIONS = ("latest-small", "100k", "1m", "20m", "25m")
 HOUR, DAY, WEEK = 3600, 86400, 7 * 86400  # seconds
 TASKS = (
@@ -124,24 +125,26 @@ class MovieLens:
     slices: how many slices, the evaluated one included.
   """
 
-  name = "movielens"
-  keep_duplicates = None  # ratings have to be distinct before they are cut into slices
   raw: str | None = None
   version: str = "latest-small"
   slices: int = 14
 
+  name = "movielens"
+  log_version = 1
+  keep_duplicates = None  # ratings have to be distinct before they are cut into slices
+
   def __post_init__(self) -> None:
-    if self.version not in TFDS_VERSIONS:
-      valid = ", ".join(TFDS_VERSIONS)
-      raise DataError(f"MovieLens.version is {self.version!r}; choose one of {valid}, or set raw")
-    if not isinstance(self.slices, int) or self.slices < 2:
-      raise DataError(
-        f"MovieLens.slices is {self.slices!r}; make it a whole number, 2 or more; one is evaluated"
-      )
+    check = Checks("MovieLens", DataError)
+    check.choice("version", self.version, TFDS_VERSIONS)
+    check.whole("slices", self.slices, 2, MOST_SLICES)
+    if self.raw is not None:
+      check.text("raw", self.raw, "the path of an unpacked MovieLens folder")
+      if self.version != "latest-small":
+        check.refuse("version", self.version, "it is downloaded: leave it out beside raw")
 
   def identity(self) -> dict[str, Any]:
-    """Reader version, options, and the sha256 of each file used or the TFDS name and version."""
-    identity = {"name": self.name, "reader": READER_VERSION, "slices": self.slices}
+    """The options, and the sha256 of each file used or the TFDS name and version."""
+    identity: dict[str, Any] = {"slices": self.slices}
     if self.raw is not None:
       files = _find_files(Path(self.raw)).values()
       return identity | {"files": {file.name: sha256(Path(self.raw, file.name)) for file in files}}

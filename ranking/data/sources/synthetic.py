@@ -23,7 +23,6 @@ import dataclasses
 import datetime
 import itertools
 import math
-import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -31,11 +30,17 @@ import numpy as np
 import pandas as pd
 
 from ranking.array import Array
+from ranking.checks import Checks
 from ranking.data.schema import Bag, DataError, Log
 from ranking.data.sources import synthetic_world as world
-from ranking.tasks import LabelStatistics, Task, evaluate
+from ranking.tasks import LabelStatistics, Task, evaluate_truth
 
-GENERATOR_VERSION: Final = 1  # raised whenever the same options give another log
+# Ten times the largest log that was ever made of it, which took 92 s of a core to draw.
+MOST_ROWS: Final = 1_000_000_000
+MOST_ROWS_PER_DAY: Final = 100_000_000  # a day is drawn in memory, about 130 bytes a row
+MOST_DAYS: Final = 10_000
+MOST_USERS: Final = 10_000_000  # about 250 bytes each, and as many videos of 500
+MOST_ADDED: Final = 1_000  # features that tell nothing, or tasks
 
 BINARY_TASKS: Final = ("click", "like", "share", "complete")
 REGRESSION_TASKS: Final = ("log_watch_seconds", "satisfaction")
@@ -64,6 +69,20 @@ SURVEYED: Final = 0.2  # share of rows with a satisfaction label
 REWATCH_SHAPE: Final = 0.7  # Weibull: how far log play time exceeds the log duration
 REWATCH_SCALE: Final = 0.155
 
+# Random streams by place: a new one comes last, or the others would change.
+STREAMS: Final = (
+  "users",
+  "videos",
+  "taste",
+  "rows",
+  "labels",
+  "shift",
+  "extra_tasks",
+  "extra_labels",
+  "label_noise",
+  "bad_batches",
+  "noise_features",
+)
 Draw = Callable[[np.random.Generator, int], Array]
 UNIFORM: Final[Draw] = np.random.Generator.random
 # Whatever is drawn for labels, in the order in which the log's stream holds it. All take one random
@@ -84,6 +103,7 @@ BURSTS: Final = ("outlier", "missing", "flipped")  # what may happen to one, equ
 # Added to or taken from a regression label. Equal odds keep its mean, so the truth stays as it is.
 OUTLIER: Final = 1e4
 
+LEAST_TAIL: Final = 0.01
 ROWS_AT_ONCE: Final = 50_000  # so few that what is made of them stays in the processor's cache
 
 Columns = dict[str, Array]
@@ -169,10 +189,11 @@ class Synthetic:
     daily_drift: in [0, 1]; tastes n days apart correlate by (1 - daily_drift²)^(n / 2).
     seed: of the log alone; it has nothing to do with the seed of a training run.
     shift_on_day: day, counted from 1, that begins with a sudden change of taste; None = never.
-    shift_size: in [0, 1]; tastes before and after the change correlate by √(1 - shift_size²).
+    shift_size: in [0, 1]; tastes before and after the change correlate by √(1 - shift_size²). Set
+      together with shift_on_day, or neither.
     new_videos_share: in [0, 1]; share of the videos uploaded after the first midnight, evenly;
       None = as many a day as before it.
-    tail: in (0, 4]; log play time beyond the duration has Weibull shape 0.7 / tail, and its mean
+    tail: in [0.01, 4]; log play time beyond the duration has Weibull shape 0.7 / tail, and its mean
       whatever the shape.
     label_noise: in [0, 0.5]; share of flipped labels of each binary task.
     bad_batches: in [0, 1]; share of bursts of 200 rows, on all days but the last, in which
@@ -188,7 +209,7 @@ class Synthetic:
   daily_drift: float = 0.15
   seed: int = 0
   shift_on_day: int | None = None
-  shift_size: float = 0.0
+  shift_size: float | None = None
   new_videos_share: float | None = None
   tail: float = 1.0
   label_noise: float = 0.0
@@ -197,40 +218,40 @@ class Synthetic:
   num_extra_tasks: int = 0
 
   name = "synthetic"
+  log_version = 1
   keep_duplicates = None
 
   def __post_init__(self) -> None:
-    value: Any
-    least = {"days": 1, "rows_per_day": 1, "num_users": 1, "num_videos": 1, "seed": 0}
-    for option, minimum in {**least, "num_noise_features": 0, "num_extra_tasks": 0}.items():
-      value = getattr(self, option)
-      if not isinstance(value, numbers.Integral):
-        raise DataError(f"Synthetic.{option} is {value}; set it to a whole number from {minimum}")
-      if value < minimum:
-        raise DataError(f"Synthetic.{option} is {value}; set it to {minimum} or more")
-    most = {"daily_drift": 1, "shift_size": 1, "label_noise": 0.5, "bad_batches": 1}
+    check = Checks("Synthetic", DataError)
+    check.whole("days", self.days, 1, MOST_DAYS)
+    check.whole("rows_per_day", self.rows_per_day, 1, MOST_ROWS_PER_DAY)
+    check.whole("num_users", self.num_users, 1, MOST_USERS)
+    check.whole("num_videos", self.num_videos, 1, MOST_USERS)
+    check.share("daily_drift", self.daily_drift)
+    check.whole("seed", self.seed, 0)
     if self.new_videos_share is not None:
-      most["new_videos_share"] = 1
-    for option, maximum in most.items():
-      value = getattr(self, option)
-      if not isinstance(value, (int, float)) or not 0 <= value <= maximum:
-        raise DataError(f"Synthetic.{option} is {value}; set it between 0 and {maximum}")
-    tail: Any = self.tail
-    if not isinstance(tail, (int, float)) or not 0 < tail <= 4:
-      raise DataError(f"Synthetic.tail is {tail}; set it above 0 and to 4 at most")
-    if self.shift_on_day is None:
-      if self.shift_size:
-        raise DataError(
-          f"Synthetic.shift_size is {self.shift_size} on no day; set shift_on_day as well"
-        )
-    elif self.shift_on_day not in range(2, self.days + 1):
+      check.share("new_videos_share", self.new_videos_share)
+    check.number("tail", self.tail, LEAST_TAIL, 4)
+    check.share("label_noise", self.label_noise, 0.5)
+    check.share("bad_batches", self.bad_batches)
+    check.whole("num_noise_features", self.num_noise_features, 0, MOST_ADDED)
+    check.whole("num_extra_tasks", self.num_extra_tasks, 0, MOST_ADDED)
+    if self.days * self.rows_per_day > MOST_ROWS:
+      rows = f"{self.days:,} × {self.rows_per_day:,}"
       raise DataError(
-        f"Synthetic.shift_on_day is {self.shift_on_day} of {self.days} days; "
-        "set it to 2 or more and to the last day at most"
+        f"Synthetic.days × rows_per_day is {rows} rows; make it {MOST_ROWS:,} rows at most"
       )
+    if self.shift_on_day is None and self.shift_size is None:
+      return
+    if self.shift_size is None:
+      check.refuse("shift_on_day", self.shift_on_day, "set shift_size as well")
+    if self.shift_on_day is None:
+      check.refuse("shift_size", self.shift_size, "set shift_on_day as well")
+    check.whole("shift_on_day", self.shift_on_day, 2, self.days)
+    check.share("shift_size", self.shift_size)
 
   def identity(self) -> dict[str, Any]:
-    return {"generator_version": GENERATOR_VERSION, **dataclasses.asdict(self)}
+    return dataclasses.asdict(self)
 
   def parts(self) -> list[str]:
     # One: no day can be drawn before those that precede it.
@@ -319,23 +340,24 @@ class Synthetic:
     (`tasks.evaluate`). The frozen oracle knows all but that tastes are no longer those of day 1.
     """
     # Taste has a random stream of its own, so that these rows are the same.
-    frozen = dataclasses.replace(self, daily_drift=0.0, shift_on_day=None, shift_size=0.0)
+    frozen = dataclasses.replace(self, daily_drift=0.0, shift_on_day=None, shift_size=None)
     tasks = self._tasks()
     (part,) = self.parts()
     label_columns = [f"label_{task.name}" for task in tasks]
+    truth_columns = [f"truth_{task.name}" for task in tasks]
     pieces = zip(self.read(part), frozen.read(part), strict=True)
     for day, of_day in itertools.groupby(pieces, lambda pair: int(pair[0][0]["day"].iloc[0])):
       labels, now, then = [], [], []
       for (piece, _), (frozen_piece, _) in of_day:
         labels.append(piece[label_columns].to_numpy())
-        now.append(_outputs(piece, tasks))
-        then.append(_outputs(frozen_piece, tasks))
+        now.append(piece[truth_columns].to_numpy())
+        then.append(frozen_piece[truth_columns].to_numpy())
       label = np.concatenate(labels)
       known = [LabelStatistics.of(column) for column in label.T]
       yield {
         "day": (FIRST_DAY + datetime.timedelta(days=day)).date().isoformat(),
-        "oracle": evaluate(tasks, known, label, np.concatenate(now)),
-        "frozen": evaluate(tasks, known, label, np.concatenate(then)),
+        "oracle": evaluate_truth(tasks, known, label, np.concatenate(now)),
+        "frozen": evaluate_truth(tasks, known, label, np.concatenate(then)),
       }
 
   def _tasks(self) -> list[Task]:
@@ -347,11 +369,7 @@ class Synthetic:
 
   def _bits(self, part: str, *piece: int) -> np.random.PCG64:
     """One stream per part, so that more rows a day leave users and videos as they are."""
-    parts = (
-      *("users", "videos", "taste", "rows", "labels", "shift", "extra_tasks", "extra_labels"),
-      *("label_noise", "bad_batches", "noise_features"),
-    )
-    return np.random.PCG64([self.seed, parts.index(part), *piece])
+    return np.random.PCG64([self.seed, STREAMS.index(part), *piece])
 
   def _random(self, part: str, *piece: int) -> np.random.Generator:
     return np.random.Generator(self._bits(part, *piece))
@@ -367,7 +385,7 @@ class Synthetic:
       yield _draw_day(random, self.rows_per_day)
 
   def _count_rows(self) -> int:
-    """Of all days, which takes drawing them: how many requests a day has is random."""
+    """Counts the rows of all days by drawing them: how many requests a day has is random."""
     return sum(len(draws.video) for draws in self._draw_days())
 
   def _show(self, users: world.Users, videos: world.Videos) -> Iterator[_Day]:
@@ -377,7 +395,7 @@ class Synthetic:
     segment_taste = taste_random.standard_normal((world.NUM_SEGMENTS, world.TASTE_DIMENSIONS))
     own_taste = taste_random.standard_normal((self.num_users, world.TASTE_DIMENSIONS))
     kept = math.sqrt(1 - self.daily_drift**2)
-    kept_by_shift = math.sqrt(1 - self.shift_size**2)
+    kept_by_shift = math.sqrt(1 - (self.shift_size or 0.0) ** 2)
     # A video is shown less and less as it ages.
     popularity = videos.popularity * np.exp(videos.upload / 25)
     for day, draws in enumerate(self._draw_days()):
@@ -642,15 +660,8 @@ def _answer(
 
 
 def _flipped(probability: Array, share: float) -> Array:
-  """Of a label that is flipped in a share of its rows."""
+  """The probability of a label that is flipped in a share of its rows."""
   return probability + share - 2 * share * probability
-
-
-def _outputs(rows: pd.DataFrame, tasks: Sequence[Task]) -> Array:
-  """The truth as a model would put it, [n, T]: logits of binary tasks, means of the others."""
-  truths = [rows[f"truth_{task.name}"].to_numpy() for task in tasks]
-  outputs = [task.rules.outputs_of(of) for task, of in zip(tasks, truths, strict=True)]
-  return np.stack(outputs, axis=1)
 
 
 def _age(time: Array, upload: Array) -> Array:

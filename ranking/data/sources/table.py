@@ -2,13 +2,15 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from ranking.checks import Checks
 from ranking.data.schema import Bag, DataError, Log, sha256
 from ranking.data.sources import csv_file
 from ranking.tasks import Task
@@ -39,11 +41,16 @@ class Table:
     log_dense: columns of numbers of 0 or more whose tail is long; log1p of them is used.
     binary: columns of labels 0 and 1, each a task; empty where a row has no label.
     regression: columns of labels that are numbers, each a task.
+    tasks: columns of labels of any kind, with the kind of each, such as {"bought": "binary"}.
     entities: categorical columns (user, item) that get counts and rates of their past.
-    rated_tasks: labels whose past mean each entity gets; the first binary one if None.
+    rated_tasks: labels whose past mean each entity gets; the first of 0 and 1 if None.
     report_by: a categorical column whose values get figures of their own on day N.
     keep_duplicates: keep rows that repeat an earlier row in every named column.
+
+  Raises DataError for a description that is wrong or contradicts itself.
   """
+
+  log_version = 1
 
   raw: str | None = None
   name: str = "table"
@@ -56,35 +63,53 @@ class Table:
   log_dense: Sequence[str] = ()
   binary: Sequence[str] = ()
   regression: Sequence[str] = ()
+  tasks: Mapping[str, str] = dataclasses.field(default_factory=dict)
   entities: Sequence[str] = ()
   rated_tasks: Sequence[str] | None = None
   report_by: str | None = None
   keep_duplicates: bool = False
 
   def __post_init__(self) -> None:
-    if not self.categorical or not (*self.binary, *self.regression):
-      raise DataError(
-        "Table needs at least one column in categorical and one in binary or regression"
-      )
-    used = [self.time, *self.categorical, *self.bags, *self.dense, *self.log_dense]
-    used += [*self.binary, *self.regression]
-    if twice := sorted({column for column in used if used.count(column) > 1}):
-      raise DataError(f"Table names column {twice[0]} twice; give it one role")
+    check = Checks("Table", DataError)
+    if self.raw is not None:
+      check.text("raw", self.raw, "the path of a file or of a folder")
+    if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w-]*", self.name):
+      check.refuse("name", self.name, "make it a name of letters, digits, _ and -")
+    check.text("time", self.time, "the name of the column of event times")
+    check.choice("time_unit", self.time_unit, (*MS_PER, None))
+    check.text("time_zone", self.time_zone, "a name such as Europe/Berlin")
     try:
       pd.Timestamp(0, tz="UTC").tz_convert(self.time_zone)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError):
+      check.refuse("time_zone", self.time_zone, "make it a name such as Europe/Berlin")
+    for role in ("categorical", "bags", "dense", "log_dense", "binary", "regression", "entities"):
+      check.names(role, getattr(self, role), "columns")
+    if self.rated_tasks is not None:
+      check.names("rated_tasks", self.rated_tasks, "columns")
+    if self.report_by is not None:
+      check.text("report_by", self.report_by, "the name of a categorical column")
+    check.flag("keep_duplicates", self.keep_duplicates)
+    labels = [task.name for task in self._tasks()]
+    if not self.categorical or not labels:
       raise DataError(
-        f"Table.time_zone is {self.time_zone!r}; make it a name such as Europe/Berlin"
-      ) from error
-    if self.time_unit is not None and self.time_unit not in MS_PER:
-      raise DataError(f"Table.time_unit is {self.time_unit!r}; make it s, ms, us, ns or None")
+        "Table needs at least one column in categorical and one in binary, regression or tasks"
+      )
+    used = [self.time, *self.categorical, *self.bags, *self.dense, *self.log_dense]
+    used += labels
+    if twice := sorted({column for column in used if used.count(column) > 1}):
+      raise DataError(f"Table names column {twice[0]} twice; give it one role")
     for role, names, within in (
       ("entities", self.entities, self.categorical),
       ("report_by", [self.report_by] if self.report_by else [], self.categorical),
-      ("rated_tasks", self.rated_tasks or [], (*self.binary, *self.regression)),
+      ("rated_tasks", self.rated_tasks or [], labels),
     ):
       if wrong := [name for name in names if name not in within]:
         raise DataError(f"Table.{role} names {wrong[0]}, which is none of {', '.join(within)}")
+    if self.rated_tasks and not self.entities:
+      raise DataError(
+        f"Table.rated_tasks names {self.rated_tasks[0]}, but entities names no column whose past "
+        "it could tell; name one, or leave rated_tasks out"
+      )
 
   def identity(self) -> dict[str, Any]:
     """The raw files with their sha256, and the description."""
@@ -103,7 +128,7 @@ class Table:
     """
     path = Path(part)
     ids = [*self.categorical, *self.bags]
-    numbers = [*self.dense, *self.log_dense, *self.regression]
+    numbers = [*self.dense, *self.log_dense, *self.regression, *self.tasks]
     for frame in _frames(path, [self.time, *ids, *numbers, *self.binary], ids):
       time = self._milliseconds(path, frame[self.time])
       columns = {
@@ -128,8 +153,8 @@ class Table:
     dense = _named(rows, (*self.dense, *self.log_dense))
     for name in self.log_dense:
       dense[name] = np.log1p(dense[name].clip(lower=0))
-    labels = (*self.binary, *self.regression)
-    first_binary = self.binary[:1]
+    tasks = self._tasks()
+    rated = [task.name for task in tasks if task.rules.counts_positives][:1]
     return Log(
       time=rows.time.to_numpy(),
       day=day.astype(np.int32),
@@ -138,13 +163,27 @@ class Table:
       categorical=_named(rows, self.categorical),
       bags={name: _bag(rows[_own(name)]) for name in self.bags},
       dense=dense,
-      labels=_named(rows, labels).astype(np.float32),
-      tasks=tuple(Task(name, "binary" if name in self.binary else "regression") for name in labels),
+      labels=_named(rows, [task.name for task in tasks]).astype(np.float32),
+      tasks=tasks,
       entities=tuple(self.entities),
-      rated_tasks=tuple(first_binary if self.rated_tasks is None else self.rated_tasks),
+      rated_tasks=tuple(rated if self.rated_tasks is None else self.rated_tasks),
       cleaning={},
       report_by=self.report_by,
     )
+
+  def _tasks(self) -> tuple[Task, ...]:
+    """The labels, in the order binary, regression, tasks."""
+    if not isinstance(self.tasks, Mapping):
+      raise DataError(
+        f"Table.tasks is {self.tasks!r}; make it a dict such as {{'bought': 'binary'}}"
+      )
+    labels = [(name, "binary") for name in self.binary]
+    labels += [(name, "regression") for name in self.regression]
+    labels += self.tasks.items()
+    try:
+      return tuple(Task(str(name), str(kind)) for name, kind in labels)
+    except ValueError as error:
+      raise DataError(f"Table.tasks: {error}") from None
 
   def _files(self) -> list[Path]:
     if self.raw is None:

@@ -1,0 +1,64 @@
+"""Writes experiments/findings.md from finished runs.
+
+Says of every finding of the paper whether each log reproduces it, by the rules of
+experiments/findings/. A finding whose runs are not on this machine is judged by what was
+published of them in results/ beside the page, or else keeps what was said of it before, in
+findings.json there, unless its rule was changed since; what was never run is undecided.
+"""
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+from experiments import templating
+from experiments.findings.archive import Archive
+from experiments.findings.log import Log
+from experiments.findings.rule import Judgement, Rule, Verdict
+from experiments.findings.rules import RULES
+from ranking.files import write_atomically
+from ranking.sweeps import files
+
+
+class Judged(NamedTuple):
+  """A rule and what it says of each log, by the log's name."""
+
+  rule: Rule
+  judgements: dict[str, Judgement]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the options of `python -m experiments findings`."""
+  parser.add_argument("--logs", nargs="+", default=["kuairand"], help="their names")
+  parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+  parser.add_argument("--out", type=Path, default=Path("experiments/findings.md"), help="the page")
+
+
+def run(given: argparse.Namespace) -> int:
+  """Writes the page and its archive. Raises InputError or SweepError if a run cannot be read."""
+  archive = Archive(given.out.with_suffix(".json"))
+  logs = [Log(name, given.runs, trials, given.out.parent / "results") for name in given.logs]
+  kept, judged = [], []
+  for rule in RULES:
+    judgements = {}
+    for log in logs:
+      judgements[log.name], is_kept = archive.judge(rule, log)
+      if is_kept and rule.name not in kept:
+        kept.append(rule.name)
+    judged.append(Judged(rule, judgements))
+  given.out.parent.mkdir(parents=True, exist_ok=True)
+  write_atomically(given.out, page(given.logs, judged))
+  archive.save()
+  if kept:
+    print(f"kept as judged before, what is here does not judge them: {', '.join(kept)}")
+  print(given.out)
+  return 0
+
+
+def page(logs: list[str], judged: list[Judged]) -> str:
+  """The page as Markdown: a table of all verdicts, then a section for each finding."""
+  return templating.render("findings.md", logs=logs, judged=judged, verdicts=get_args(Verdict))
+
+
+def trials(experiment: str) -> list[str]:
+  """The names of the trials of experiments/<experiment>.gin; of a search, of those alone."""
+  return [trial.name for trial in files.describe(f"experiments/{experiment}.gin").trials()]

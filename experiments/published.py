@@ -1,0 +1,56 @@
+"""Tables of what finished experiments found, as experiments/results/ keeps it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ranking.measures.differences import Difference, paired_difference
+
+Row = dict[Any, Any]
+RESULTS = Path(__file__).with_name("results")
+
+
+class Published:
+  """The tables below a folder of results; each is read once.
+
+  Args:
+    root: with a folder for each experiment.
+  """
+
+  def __init__(self, root: Path = RESULTS):
+    self.root = root
+    self._tables: dict[Path, pd.DataFrame] = {}
+
+  def rows(self, experiment: str, table: str, **columns: Any) -> list[Row]:
+    """The rows of a table in which each of these columns has its value.
+
+    Args:
+      experiment: such as "table2_kuairand".
+      table: "table2", "comparison", "summary" or "table3"; "runs" has a row per run and task.
+      **columns: by name, what is wanted of each.
+    """
+    ending = "table.parquet" if table == "runs" else f"{table}.csv"
+    path = self.root / experiment / ending
+    if path not in self._tables:
+      read = pd.read_parquet if table == "runs" else pd.read_csv
+      self._tables[path] = read(path)
+    found = self._tables[path]
+    for column, value in columns.items():
+      found = found[found[column] == value]
+    return found.to_dict("records")
+
+  def row(self, experiment: str, table: str, **columns: Any) -> Row:
+    """The only row like that. Raises LookupError if there is none, or there are several."""
+    found = self.rows(experiment, table, **columns)
+    if len(found) != 1:
+      raise LookupError(f"{experiment}/{table} has {len(found)} rows with {columns}, not one")
+    return found[0]
+
+
+def paired(first: Sequence[Row], second: Sequence[Row], by: str) -> Difference:
+  """The difference of two groups of runs, paired by a column whose other runs are averaged."""
+  values = [pd.DataFrame(rows).groupby(by).value.mean() for rows in (first, second)]
+  both = pd.concat(values, axis=1, join="inner").to_numpy(float)
+  return paired_difference(both[:, 0], both[:, 1])
