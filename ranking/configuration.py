@@ -147,8 +147,8 @@ def _configurable() -> dict[str, Callable[..., Any]]:
     found[value.__name__] = value
   # In files, a description has the name of what it describes.
   found |= {"ClippedOptimizer": OptimizerSettings, "DivergenceMonitor": DivergenceRule}
-  functions = (strategy.best_available, strategy.tpu, strategy.virtual_cpus)
-  return found | {function.__name__: function for function in functions}
+  strategies = inspect.getmembers(strategy, inspect.isfunction)
+  return found | {name: make for name, make in strategies if not name.startswith("_")}
 
 
 def _modules(place: ModuleType) -> Iterator[ModuleType]:

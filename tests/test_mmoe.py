@@ -1,9 +1,7 @@
 """Every task mixes the same experts by a gate of its own."""
 
-import re
 from pathlib import Path
 
-import gin
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -54,27 +52,11 @@ def test_a_task_trains_all_experts_and_no_gate_but_its_own() -> None:
   assert {"expert_1/hidden_1/kernel", "expert_2/hidden_1/kernel"} <= reached
 
 
-def described(config: str, scale: str, *bindings: str) -> Model:
-  """The model of a configuration."""
-  configuration.configure(config, "synthetic", scale, None, bindings)
-  made: Model = gin.get_configurable(Model)()
-  gin.clear_config()
-  return made
-
-
-def test_mmoe_gin_has_the_8_9_million_parameters_of_its_header(tmp_path: Path) -> None:
-  config = tmp_path / "mine.gin"
-  parts = ("configs/models/mmoe.gin", "configs/methods/clippy.gin")
-  config.write_text("".join(f"include '{part}'\n" for part in parts))
-  counts = described(str(config), "paper").build(schema(tasks=SIX)).parameter_counts()
+def test_mmoe_gin_has_the_8_9_million_parameters_of_its_header() -> None:
+  made = configuration.read(model="mmoe", method="clippy", scale="paper").training.model
+  counts = made.build(schema(tasks=SIX)).parameter_counts()
   of_an_expert = 1650 * 512 + 512 + 512 * 512 + 512
   assert counts["non_embedding"] == 8 * of_an_expert + 6 * (8 * 1650 + 512 + 1) == 8_946_022
-
-
-def test_the_command_of_the_page_trains_a_mixture() -> None:
-  (bindings,) = re.findall(r'SET="(.*)"', (ROOT / "docs" / "models.md").read_text())
-  model = described("small_clippy", "proxy", *configuration.split_bindings(bindings))
-  assert model.body == Mmoe(8, DenseLayers([512, 512]))
 
 
 @pytest.mark.parametrize(
