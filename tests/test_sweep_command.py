@@ -132,8 +132,8 @@ def test_the_survival_sweep_has_ten_methods_each_with_one_setting_at_eight_rates
     ("sweep.Sweep.seeds = [1", [], "experiments/mine.gin: a bracket or a quote is left open"),
     ("sweep.Sweep.bindings = ['Clipy.x=1']", [], "no setting Clipy.x; the nearest is"),
     ("sweep.Sweep.bindings = ['SEED=3']", [], "'SEED=3' is not of the form name.argument=value"),
-    ("sweep.Sweep.bindings = ['a.b']", [], "error: SET: "),
-    ("sweep.Sweep.bindings = ['Lamb.multiplier=three']", [], "error: SET: "),
+    ("sweep.Sweep.bindings = ['a.b']", [], "error: SET "),
+    ("sweep.Sweep.bindings = ['Lamb.multiplier=three']", [], "error: SET "),
     (
       "sweep.Sweep.bindings = ['train_and_evaluate.max_steps=1 # few']",
       [],

@@ -27,7 +27,7 @@ def describe(file: str) -> Sweep | Search:
     known = sorted(str(each) for each in Path("experiments").glob("*.gin"))
     raise SweepError(f"no experiment {file!r}{nearest(file, known) if known else ''}")
   gin.clear_config()
-  configuration.read_file(path.absolute(), CONFIGURABLE, [configuration.CONFIGS.resolve().parent])
+  configuration.read_file(path.absolute(), CONFIGURABLE, beside=[])
   bound = {selector.rpartition(".")[2] for _, selector in gin.config._CONFIG}
   kinds = sorted(bound & {"Search", "Sweep"})
   if len(kinds) != 1:

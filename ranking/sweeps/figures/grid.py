@@ -44,7 +44,7 @@ class Headline:
   @property
   def label(self) -> str:
     """Such as "mean AUC (%)"."""
-    return f"mean {self.measure.heading.rstrip(' ↑↓')}"
+    return f"mean {self.measure.axis}"
 
   def mean(self, place: Place) -> float:
     """Over the survivors; NaN if there is none, or one has no figure."""
