@@ -57,6 +57,12 @@ class Checks:
       self.refuse(name, value, f"make it {what}")
     return value
 
+  def made(self, name: str, value: Any, kind: type, what: str) -> Any:
+    """An object of a class; `what` to make it, for the error: "@Lookback()"."""
+    if not isinstance(value, kind):
+      self.refuse(name, value, f"make it {what}")
+    return value
+
   def choice(self, name: str, value: Any, choices: Sequence[object]) -> Any:
     """One of a few values."""
     # Compared with type, because True equals 1, and a list has no hash.

@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf_keras
 
 from ranking import strategy
+from ranking.checks import Checks
 from ranking.data.lookback import Lookback
 from ranking.data.schema import Source
 from ranking.errors import InputError
@@ -29,6 +30,9 @@ LARGEST_BATCH = 2**24  # rows; their ids and labels alone are gigabytes
 
 class SettingError(InputError):
   """A setting is out of range or does not fit the run directory."""
+
+
+CHECK = Checks("train_and_evaluate", SettingError)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,12 +55,12 @@ class LogSettings:
   store_directory: str = "data/store"
 
   def __post_init__(self) -> None:
-    _require(self, "source", hasattr(self.source, "identity"), "an object, such as @Synthetic()")
-    _require(self, "source", not isinstance(self.source, type), "an object, such as @Synthetic()")
-    _require(self, "lookback", isinstance(self.lookback, Lookback), "@Lookback()")
-    _whole(self, "without_last_days", least=0)
-    _names(self, "without_tasks", "tasks")
-    _text(self, "store_directory", "the path of a folder")
+    if isinstance(self.source, type) or not hasattr(self.source, "identity"):
+      CHECK.refuse("source", self.source, "make it an object, such as @Synthetic()")
+    CHECK.made("lookback", self.lookback, Lookback, "@Lookback()")
+    CHECK.whole("without_last_days", self.without_last_days, 0)
+    CHECK.names("without_tasks", self.without_tasks, "tasks")
+    CHECK.text("store_directory", self.store_directory, "the path of a folder")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,25 +90,25 @@ class TrainingSettings:
   monitor: DivergenceRule = dataclasses.field(default_factory=DivergenceRule)
 
   def __post_init__(self) -> None:
-    _require(self, "model", isinstance(self.model, Model), "a model, such as @Model()")
-    made = isinstance(self.optimizer, OptimizerSettings)
-    _require(self, "optimizer", made, "@ClippedOptimizer()")
-    _positive(self, "learning_rate")
-    _positive(self, "learning_rate_multiplier")
+    CHECK.made("model", self.model, Model, "a model, such as @Model()")
+    CHECK.made("optimizer", self.optimizer, OptimizerSettings, "@ClippedOptimizer()")
+    CHECK.made("monitor", self.monitor, DivergenceRule, "@DivergenceMonitor()")
+    for name in ("learning_rate", "learning_rate_multiplier"):
+      if CHECK.number(name, getattr(self, name), 0) == 0:
+        CHECK.refuse(name, 0, "make it more than 0")
     if self.batch_size == 1:
       raise SettingError(
         "train_and_evaluate.batch_size is 1; make it 2 or more: a model whose units have died is "
         "known by two rows with one output"
       )
-    _whole(self, "batch_size", least=2, most=LARGEST_BATCH)
+    CHECK.whole("batch_size", self.batch_size, 2, LARGEST_BATCH)
+    CHECK.whole("seed", self.seed, 0, 2**32 - 1)
+    if self.window_hours == math.inf:
+      CHECK.refuse("window_hours", self.window_hours, 'make it finite, or "all"')
     if self.window_hours != "all":
-      _number(self, "window_hours", 'finite, or "all"')
-      _require(self, "window_hours", self.window_hours >= 0, "0 or more")
-    _whole(self, "seed", least=0)
-    _require(self, "seed", self.seed < 2**32, "less than 2 ** 32")
-    _require(self, "monitor", isinstance(self.monitor, DivergenceRule), "@DivergenceMonitor()")
-    wanted = "a class, such as @LinearWarmUp"
-    _require(self, "schedule", self.schedule is None or callable(self.schedule), wanted)
+      CHECK.number("window_hours", self.window_hours, 0)
+    if self.schedule is not None and not callable(self.schedule):
+      CHECK.refuse("schedule", self.schedule, "make it a class, such as @LinearWarmUp")
     self.rate()  # refuses a schedule whose numbers are wrong
 
   def rate(self) -> Rate:
@@ -152,10 +156,9 @@ class ProgressSettings:
   def __post_init__(self) -> None:
     for name in ("max_steps", "eval_every", "checkpoint_every", "observe_every"):
       if getattr(self, name) is not None:
-        _whole(self, name, least=1)
-    _whole(self, "steps_per_call", least=1)
-    known = self.on_divergence in ("stop", "continue")
-    _require(self, "on_divergence", known, '"stop" or "continue"')
+        CHECK.whole(name, getattr(self, name), 1)
+    CHECK.whole("steps_per_call", self.steps_per_call, 1)
+    CHECK.choice("on_divergence", self.on_divergence, ("stop", "continue"))
 
   def calls(self, first: int, last: int) -> Iterator[int]:
     """Yields the step after each call; no call runs past one at which something is due.
@@ -186,7 +189,7 @@ class NameSettings:
 
   def __post_init__(self) -> None:
     for field in dataclasses.fields(self):
-      _text(self, field.name, "a name")
+      CHECK.text(field.name, getattr(self, field.name), "a name")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -209,10 +212,9 @@ class Settings:
   shadows: Mapping[str, Clip] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self) -> None:
-    _text(self, "run_directory", "the path of a folder")
-    _require(
-      self, "distribution", callable(self.distribution), "a function, such as @best_available"
-    )
+    CHECK.text("run_directory", self.run_directory, "the path of a folder")
+    if not callable(self.distribution):
+      CHECK.refuse("distribution", self.distribution, "make it a function, such as @best_available")
     self._check_shadows()
 
   @classmethod
@@ -259,7 +261,7 @@ class Settings:
 
   def _check_shadows(self) -> None:
     """Refuses what cannot be observed beside this optimizer."""
-    _require(self, "shadows", isinstance(self.shadows, Mapping), "a dict of names to clips")
+    CHECK.made("shadows", self.shadows, Mapping, "a dict of names to clips")
     optimizer, observed = self.training.optimizer, self.progress.observe_every
     for name, clip in self.shadows.items():
       where = f"train_and_evaluate.shadows names {name}, "
@@ -338,42 +340,3 @@ NAMES: dict[str, "dataclasses.Field[Any]"] = {
   for field in dataclasses.fields(group)
   if field.name not in GROUPS
 }
-
-
-def _require(settings: Any, name: str, is_right: bool, wanted: str) -> None:
-  if not is_right:
-    value = getattr(settings, name)
-    raise SettingError(f"train_and_evaluate.{name} is {value!r}; make it {wanted}")
-
-
-def _text(settings: Any, name: str, wanted: str) -> None:
-  value = getattr(settings, name)
-  _require(settings, name, isinstance(value, str) and value != "", f"{wanted}, in quotes")
-
-
-def _names(settings: Any, name: str, of: str) -> None:
-  value = getattr(settings, name)
-  right = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
-  _require(settings, name, right, f"a list of {of}")
-
-
-def _number(settings: Any, name: str, finite: str = "finite") -> None:
-  value = getattr(settings, name)
-  right = isinstance(value, int | float) and not isinstance(value, bool)
-  _require(settings, name, right, "a number")
-  _require(settings, name, math.isfinite(value), finite)
-
-
-def _positive(settings: Any, name: str) -> None:
-  _number(settings, name)
-  _require(settings, name, getattr(settings, name) > 0, "positive")
-
-
-def _whole(settings: Any, name: str, least: int, most: int | None = None) -> None:
-  value = getattr(settings, name)
-  right = isinstance(value, int) and not isinstance(value, bool)
-  _require(settings, name, right, "a whole number")
-  wanted = "0 or more" if least == 0 else "positive"
-  _require(settings, name, value >= least, wanted)
-  if most is not None:
-    _require(settings, name, value <= most, f"at most {most:,}")

@@ -402,10 +402,16 @@ def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
     (["--set=SEED=3"], "is not of the form name.argument=value"),
     (["--set=train_and_evaluate.seed=three"], "Failed to parse token 'three'"),
     (["--set=train_and_evaluate.seed='three'"], "seed is 'three'; make it a whole number"),
-    (["--set=train_and_evaluate.learning_rate=-1"], "learning_rate is -1; make it positive"),
-    (["--set=train_and_evaluate.batch_size=0"], "batch_size is 0; make it positive"),
-    (["--set=train_and_evaluate.window_hours=-1"], "window_hours is -1; make it 0 or more"),
-    (["--set=train_and_evaluate.on_divergence='go'"], 'make it "stop" or "continue"'),
+    (
+      ["--set=train_and_evaluate.learning_rate=-1"],
+      "learning_rate is -1; make it a number",
+    ),
+    (["--set=train_and_evaluate.batch_size=0"], "batch_size is 0; make it a whole number from 2"),
+    (
+      ["--set=train_and_evaluate.window_hours=-1"],
+      "window_hours is -1; make it a number",
+    ),
+    (["--set=train_and_evaluate.on_divergence='go'"], "make it 'stop' or 'continue'"),
     (["--set=DivergenceMonitor.max_skipped=0"], "max_skipped is 0; make it a whole number, 1"),
     (
       ["--set=train_and_evaluate.observe_every=0.5"],
@@ -420,7 +426,10 @@ def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
       ["--set=train_and_evaluate.window_hours=1e999"],
       'window_hours is inf; make it finite, or "all"',
     ),
-    (["--set=train_and_evaluate.seed=4294967296"], "seed is 4294967296; make it less than 2 ** 32"),
+    (
+      ["--set=train_and_evaluate.seed=4294967296"],
+      "seed is 4294967296; make it a whole",
+    ),
     (["--set=Clippy.absolute_threshold=-1"], "Clippy.absolute_threshold is -1; make it a number"),
     (
       ["--set=GradientClipping.threshold='a'"],
@@ -443,7 +452,7 @@ def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
     (["--set=Synthetic.days=1"], "days"),
     (
       ["--set=train_and_evaluate.without_last_days=-1"],
-      "without_last_days is -1; make it 0 or more",
+      "without_last_days is -1; make it a whole number, 0",
     ),
     (["--set=train_and_evaluate.without_last_days=3"], "rows of 1 day without the last 3 in"),
     (
@@ -512,6 +521,31 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_half_written(
   assert len(error.splitlines()) == 1
   assert message in error
   assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_run_whose_output_nobody_reads_saves_says_so_and_goes_on_when_asked_again(
+  tmp_path: Path, settings: str
+) -> None:
+  run = tmp_path / "run"
+  words = ["--config=small_clippy.gin", "--scale=proxy", f"--run={run}", f"--set={settings}"]
+  process = subprocess.Popen(
+    [sys.executable, "-m", "ranking", "train", *words],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  assert process.stdout is not None
+  assert process.stderr is not None
+  assert process.stdout.readline()
+  process.stdout.close()  # as `… | head -1` does
+  last = process.stderr.read().splitlines()[-1]
+  process.stderr.close()
+  assert process.wait() == 143
+  assert re.fullmatch(
+    rf"stopped as nobody reads its output after step \d+; .*RUN={run} goes on", last
+  )
+  assert len(list((run / "checkpoints").glob("step-*"))) == 1
+  assert command(f"--run={run}", f"--set={settings}") == 0
 
 
 def test_a_truncated_array_is_named_before_a_step_uses_it(

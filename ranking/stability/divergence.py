@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ranking.checks import Checks
 from ranking.errors import InputError
 
 Status = Literal["ok", "micro_diverged", "diverged"]
@@ -57,18 +58,11 @@ class DivergenceRule:
   max_skipped: int = 10
 
   def __post_init__(self) -> None:
-    for name in ("margin", "jump"):
-      value = getattr(self, name)
-      if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
-        raise RuleError(f"DivergenceMonitor.{name} is {value!r}; make it a number, 0 or more")
-    if self.margin >= 1:
-      raise RuleError(
-        f"DivergenceMonitor.margin is {self.margin!r}; make it less than 1, which is a loss of 0"
-      )
+    check = Checks("DivergenceMonitor", RuleError)
+    check.number("margin", self.margin, 0, 1)
+    check.number("jump", self.jump, 0)
     for name in ("patience", "grace", "history", "max_skipped"):
-      value = getattr(self, name)
-      if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise RuleError(f"DivergenceMonitor.{name} is {value!r}; make it a whole number, 1 or more")
+      check.whole(name, getattr(self, name), 1)
 
 
 @dataclasses.dataclass

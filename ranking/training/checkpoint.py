@@ -41,7 +41,8 @@ def save(
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
   except tf.errors.OpError as error:  # TensorFlow's own word for a disk that does not take it
-    raise OSError(f"{target}: {error.message.splitlines()[0]}") from error
+    said = error.message.splitlines()[0].rpartition("; ")[2].partition(" [Op:")[0]
+    raise OSError(f"{target}: {said}") from error
   finally:
     shutil.rmtree(partial, ignore_errors=True)
   for old in sorted(directory.glob("step-*"))[:-KEPT]:

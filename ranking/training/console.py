@@ -22,9 +22,10 @@ class _Output(rich.console.Console):
   is_closed = False
 
   def on_broken_pipe(self) -> None:
-    """Prints to nowhere from now on."""
+    """Prints to the error stream from now on, and to nowhere if nobody reads that either."""
+    target = os.open(os.devnull, os.O_WRONLY) if self.is_closed else sys.stderr.fileno()
+    os.dup2(target, sys.stdout.fileno())
     self.is_closed = True
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Console:

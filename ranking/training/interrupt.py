@@ -8,7 +8,6 @@ sweep then asks its runs as well.
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -37,10 +36,6 @@ def signals() -> Iterator[Callable[[], bool]]:
 
 
 def say(line: str) -> None:
-  """Prints a last line, to the error stream where nobody reads the output any more."""
-  try:
+  """Prints a last line, if anybody is there to read it."""
+  with contextlib.suppress(OSError):
     print(line, flush=True)
-  except OSError:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    with contextlib.suppress(OSError):
-      print(line, file=sys.stderr, flush=True)
