@@ -444,7 +444,7 @@ def test_the_page_has_the_warnings_on_top_and_tables_of_one_width(
 
 
 def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
-  line = [sys.executable, "-m", "ranking.commands.data_report", *arguments]
+  line = [sys.executable, "-m", "ranking", "data-report", *arguments]
   return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
@@ -470,10 +470,9 @@ def test_the_command_writes_the_page_with_its_pictures_and_prints_the_warnings(
   assert {path: text for path, text in digests(tmp_path).items() if path in before} == before
 
 
-@pytest.mark.parametrize("how", ["no store", "damaged"])
+@pytest.mark.parametrize("how", ["nothing there", "damaged"])
 def test_the_command_refuses_in_one_line(tiny_store: DayStore, how: str) -> None:
   arguments: dict[str, tuple[list[str], str]] = {
-    "no store": ([], "name a day store: --store=folder; make prepare prints its folder"),
     "nothing there": (
       ["--store=nowhere"],
       "nowhere/schema.json cannot be read (FileNotFoundError)",

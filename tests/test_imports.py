@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 # From the bottom up: parts of `ranking`, a module or a package each. Those of one layer know
 # nothing of each other, and a package may import within itself.
 LAYERS: tuple[tuple[str, ...], ...] = (
-  ("array", "checks", "nearest", "quiet"),
+  ("array", "checks", "errors", "files", "nearest", "quiet", "strategy"),
   ("measures",),
   ("tasks",),
   ("data",),
@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
   ("sweeps",),
   ("commands",),
   ("cli",),
-  ("main", "__main__"),
+  ("__main__",),
 )
 LAYER_OF = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 MODULES = sorted(path for path in (ROOT / "ranking").rglob("*.py") if "configs" not in path.parts)

@@ -166,7 +166,7 @@ def test_surroundings_say_what_made_a_result() -> None:
   found = surroundings()
   assert found["peak_memory_mb"] > 50
   assert set(found["versions"]) >= {"python", "tensorflow", "tf-keras", "numpy"}
-  assert found["command"].startswith("python -m ranking ")
+  assert found["command"].startswith("python -m ranking")
 
 
 def test_two_processes_that_write_one_file_leave_a_whole_one(
