@@ -17,7 +17,7 @@ TASKS = 6
 
 def example(page: str, folder: Path) -> str:
   """The configuration file that a page shows, as a file."""
-  (text,) = re.findall(r"```\n(train_and_evaluate\..*?)```", page, re.DOTALL)
+  (text,) = re.findall(r"```\n((?:THRESHOLD|train_and_evaluate)\b.*?)```", page, re.DOTALL)
   path = folder / "mine.gin"
   path.write_text(text)
   return str(path)
