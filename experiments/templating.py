@@ -65,7 +65,7 @@ def method(name: str) -> str:
 
 
 def enumeration(names: Sequence[Any]) -> str:
-  """Such as "a", "a and b" or "a, b and c"."""
+  """An enumeration: "a", "a and b" or "a, b and c"."""
   *before, last = map(str, names)
   return f"{', '.join(before)} and {last}" if before else last
 
@@ -87,7 +87,7 @@ def median(values: Sequence[float]) -> float:
 
 
 def p_is(p: float) -> str:
-  """Such as "p = 0.035" or "p < 0.001"."""
+  """A p-value in words: "p = 0.035" or "p < 0.001"."""
   return "p < 0.001" if p < 0.0005 else f"p = {p:.3f}"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 
 def nearest(name: str, valid: Sequence[str]) -> str:
-  """Such as "; the nearest is 'seed'", or the first few valid names if none is near."""
+  """The nearest valid name, "; the nearest is 'seed'", or the first few if none is near."""
   close = difflib.get_close_matches(name, valid, n=1, cutoff=0.4)
   if close:
     return f"; the nearest is {close[0]!r}"

@@ -174,7 +174,7 @@ def drain(batches: Iterator[Any], count: tf.Tensor) -> tf.Tensor:
 
 
 def time_feeds(feeds: Mapping[str, Feed], count: int, rounds: int) -> Seconds:
-  """Of `count` batches, from making the feed to its last batch."""
+  """Times `count` batches, from making the feed to its last batch."""
 
   def run(feed: Feed) -> Callable[[], object]:
     return lambda: drain(iter(feed()), tf.constant(count)).numpy()
@@ -185,7 +185,7 @@ def time_feeds(feeds: Mapping[str, Feed], count: int, rounds: int) -> Seconds:
 def time_steps(
   schema: Schema, batches: window.Batches, steps: int, rounds: int, width_scale: float
 ) -> Seconds:
-  """Of `steps` training steps of Small with Clippy, from making the feed to the last loss.
+  """Times `steps` training steps of Small with Clippy, from making the feed to the last loss.
 
   A feed is made anew for each round, or it would be filled while the other contestant runs.
   """

@@ -169,7 +169,7 @@ def ratios(seconds: Seconds, of: str, to: str) -> list[float]:
 
 
 def time_updates(width_scale: float, rounds: int) -> Seconds:
-  """Of graph steps with fixed gradients, all on the same weights, and of an in-place add.
+  """Times graph steps with fixed gradients, all on the same weights, and an in-place add.
 
   Raises RuntimeError if a step was skipped as not finite: it would look fast.
   """
@@ -195,7 +195,7 @@ def time_forward_and_backward(model: Network, batch: Any, repeats: int) -> list[
 
 
 def time_whole_steps(model: Network, batch: Any, repeats: int) -> Seconds:
-  """Of loss, gradients and update in one graph. Raises RuntimeError as `time_updates` does."""
+  """Times loss, gradients and update in one graph. Raises RuntimeError as `time_updates` does."""
   made = {name: RULES[name].make() for name in DIRECT}
   for optimizer in made.values():
     optimizer.build(model.trainable_variables)

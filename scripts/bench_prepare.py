@@ -89,7 +89,7 @@ def resident(pid: int) -> int:
 
 
 def largest_csv(raw: Path) -> Path | None:
-  """Of a folder, or the file itself: most of a raw log is in it."""
+  """The largest file of a folder, or the file itself: most of a raw log is in it."""
   files = [raw] if raw.is_file() else list(raw.rglob("*"))
   files = [file for file in files if file.suffix == ".csv"]
   return max(files, key=lambda file: file.stat().st_size, default=None)

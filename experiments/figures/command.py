@@ -167,5 +167,5 @@ def _curve(run: Path) -> dynamics.Curve:
 
 
 def _highest_jump(run: Path) -> float:
-  """Of the relative loss, once a jump can be told from learning."""
+  """The highest relative loss once a jump can be told from learning."""
   return float(series.steps(run).relative_loss[DivergenceRule.history :].max())

@@ -100,8 +100,12 @@ def _labels(schema: Schema, day: Day) -> Iterator[dict[str, Any]]:
     label = np.asarray(day.labels[:, number], np.float64)
     known = label[~np.isnan(label)]
     yield {
-      **{"day": day.name, "task": task.name, "kind": task.kind, "labelled": len(known)},
-      **{"positives": int((known > 0).sum()), "mean": _share(known.sum(), len(known))},
+      "day": day.name,
+      "task": task.name,
+      "kind": task.kind,
+      "labelled": len(known),
+      "positives": int((known > 0).sum()),
+      "mean": _share(known.sum(), len(known)),
     }
 
 
@@ -134,8 +138,12 @@ def _features(
       histogram = np.bincount(bin_of[name], counts)
       noise = _share(1, histogram.sum()) + _share(1, expected[name].sum())
       yield {
-        **{"day": day.name, "feature": name, "missing": _share(counts[0], len(day))},
-        **{"rare": rare, "unseen": unseen, "only_value": only_values[name]},
+        "day": day.name,
+        "feature": name,
+        "missing": _share(counts[0], len(day)),
+        "rare": rare,
+        "unseen": unseen,
+        "only_value": only_values[name],
         "psi_reference": psi(histogram, expected[name]),
         "psi_day_before": psi(histogram, before[name]),
         "chance": (len(histogram) - 1) * noise,
@@ -384,7 +392,7 @@ def _shares(report: Report) -> Iterator[str]:
 
 
 def _table(frame: pd.DataFrame) -> str:
-  """Of texts; the index is the first column, and what is not a number is left empty."""
+  """A table of texts; the index is its first column, and what is not a number is left empty."""
   rows = [[frame.index.name, *frame.columns], ["---"] * (1 + frame.shape[1])]
   rows += [[name, *row] for name, row in zip(frame.index, frame.to_numpy(), strict=True)]
   cells = [["" if str(cell).startswith("nan") else str(cell) for cell in row] for row in rows]

@@ -162,13 +162,13 @@ class Schema:
     return tuple(feature for feature in self.features if feature.kind == kind)
 
   def without_features(self, names: Sequence[str]) -> "Schema":
-    """As if there were none of these. Raises ValueError for one that there is not."""
+    """Leaves out features. Raises ValueError for one that there is not."""
     _check_names("feature", names, [feature.name for feature in self.features])
     kept = tuple(feature for feature in self.features if feature.name not in names)
     return dataclasses.replace(self, features=kept)
 
   def without_tasks(self, names: Sequence[str]) -> "Schema":
-    """As if there were none of these. Raises ValueError for one that there is not, or for all."""
+    """Leaves out tasks. Raises ValueError for one that there is not, or for all."""
     known = [task.name for task in self.tasks]
     _check_names("task", names, known)
     kept = [k for k, name in enumerate(known) if name not in names]
@@ -181,7 +181,7 @@ class Schema:
     )
 
   def to_json(self) -> dict[str, Any]:
-    """As plain lists and dicts."""
+    """Turns it into plain lists and dicts."""
     return dataclasses.asdict(self)
 
   @classmethod

@@ -86,7 +86,7 @@ class DayStore:
     )
 
   def without_tasks(self, names: Sequence[str]) -> "DayStore":
-    """As if it had been made without these; the labels that are left are in memory, not mapped.
+    """Leaves out tasks; the labels that are left are in memory, not mapped.
 
     Raises ValueError as the schema's method of this name.
     """

@@ -16,7 +16,7 @@ FILE = "predictions.npz"
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-  """Of one run; the file has an array for each of these.
+  """The predictions of one run; the file has an array for each of these.
 
   Attributes:
     outputs: float32 [n, T], logits of binary tasks and values of regression tasks, rows in the
@@ -36,7 +36,7 @@ class Predictions:
 
   @classmethod
   def of(cls, outputs: Array, store: DayStore) -> "Predictions":
-    """Of a store's day N and its tasks."""
+    """Makes the predictions of a store's day N and its tasks."""
     day = store.eval_day
     return cls(
       outputs,

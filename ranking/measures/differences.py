@@ -66,7 +66,7 @@ class Spread(NamedTuple):
 def auc_difference(
   labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike, users: npt.ArrayLike
 ) -> Difference:
-  """As `concordance_difference`, of the labels 0 and 1.
+  """Compares the AUC: `concordance_difference` of the labels 0 and 1.
 
   Raises:
     ValueError: as there, and on another label or rows of one class only.
@@ -150,7 +150,7 @@ def rmse_difference(
   resamples: int = 2000,
   seed: int = 0,
 ) -> Difference:
-  """As `loss_difference`, of the root of the mean squared error."""
+  """Compares the root of the mean squared error; see `loss_difference`."""
 
   def squares(labels: Array, outputs: Array) -> Array:
     return np.square(outputs - labels)
@@ -273,7 +273,7 @@ def change(before: Difference, after: Difference) -> Difference:
 
 
 def _labelled(*columns: npt.ArrayLike) -> list[Array]:
-  """Of the rows that have a label: labels, both predictions as [seeds, rows], and users."""
+  """Keeps the rows that have a label: labels, both predictions as [seeds, rows], and users."""
   arrays = [np.asarray(column) for column in columns]
   labels, first, second, users = arrays
   if (

@@ -89,7 +89,7 @@ class Network(tfrs.Model):
     return counts
 
   def short_name(self, variable: tf.Variable) -> str:
-    """Such as "hidden_1/kernel": the name of a variable as series and tables have it."""
+    """The name of a variable as series and tables have it, such as "hidden_1/kernel"."""
     return str(variable.name).removeprefix(f"{self.name}/").removesuffix(":0")
 
   def _build_variables(self) -> None:

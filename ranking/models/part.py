@@ -13,7 +13,7 @@ class Part(tf_keras.layers.Layer):
   """
 
   def __call__(self, *given: Any) -> Any:
-    """As `call`: Keras would put the name of the part before those of its layers."""
+    """Does what `call` does: Keras would put the part's name before those of its layers."""
     self.built = True  # as Keras would say; `summary` counts the parameters of what is built
     return self.call(*given)
 
@@ -40,5 +40,5 @@ class Named(tf_keras.layers.Layer):
     self._part = part
 
   def call(self, x: Any) -> Any:
-    """As the part."""
+    """Does what the part does."""
     return self._part(x)

@@ -157,7 +157,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     return self._factors
 
   def minimize(self, loss: Any, var_list: Any, tape: tf.GradientTape | None = None) -> tf.Variable:
-    """As in tf_keras, with the loss looked at for being finite."""
+    """Does what tf_keras does, and looks at the loss for being finite."""
     pairs = self.compute_gradients(loss, var_list, tape)
     return self.apply_gradients(pairs, loss=None if callable(loss) else loss)
 

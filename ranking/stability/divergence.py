@@ -141,7 +141,7 @@ class DivergenceMonitor:
     return "micro_diverged" if self.micro_divergences else "ok"
 
   def state(self) -> dict[str, Any]:
-    """As JSON, without the rule; `DivergenceMonitor(rule, **state)` goes on from it."""
+    """Plain values without the rule; `DivergenceMonitor(rule, **state)` goes on from them."""
     return {name: value for name, value in dataclasses.asdict(self).items() if name != "rule"}
 
   def _is_over(self, lost_steps: int) -> bool:

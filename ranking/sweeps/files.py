@@ -42,7 +42,7 @@ def describe(file: str) -> Sweep | Search:
 
 
 def read(file: str, kind: type[Kind]) -> Kind:
-  """As `describe`, for a command that takes one kind. Raises SweepError if it is another one."""
+  """Reads a file for a command that takes one kind. Raises SweepError if it is another one."""
   described = describe(file)
   if not isinstance(described, kind):
     name = type(described).__name__

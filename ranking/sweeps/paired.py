@@ -44,7 +44,7 @@ def compare(first_run: Path, second_run: Path, task: str) -> Difference:
 
 
 def over_seeds(pairs: Sequence[tuple[Path, Path]], task: str) -> Difference:
-  """As `compare`, the mean over several pairs of runs, one for each seed, on the same day N.
+  """Compares several pairs of runs, one for each seed, on the same day N: the mean difference.
 
   The interval is about the chance of both users and seeds, see differences.py; its `units` are the
   users. With one pair it is about users alone.

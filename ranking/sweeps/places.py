@@ -110,7 +110,7 @@ class Place:
 
   @property
   def commands(self) -> str:
-    """Of the runs that have begun, a line each."""
+    """The commands of the runs that have begun, a line each."""
     return "\n".join(self.rows.drop_duplicates("trial").command)
 
   def names(self) -> dict[tuple[int, int], str]:

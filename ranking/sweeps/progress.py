@@ -80,7 +80,7 @@ class SweepProgress(Console):
 
 
 def _duration(seconds: float) -> str:
-  """Such as "50 s", "12 min" or "3 h 20 min"."""
+  """A duration in words: "50 s", "12 min" or "3 h 20 min"."""
   if seconds < 100:
     return f"{seconds:.0f} s"
   hours, minutes = divmod(round(seconds / 60), 60)

@@ -127,7 +127,7 @@ def _run(directory: Path) -> Run:
 
 
 def _figure(task: str, entry: dict[str, Any]) -> str:
-  """Such as "click AUC 72.33"; a figure that is not finite is null or text in result.json."""
+  """A figure in words, "click AUC 72.33"; one that is not finite is null or text in result.json."""
   measure = KINDS[entry["kind"]].measure
   value = entry[measure.name]
   shown = measure.text(value) if isinstance(value, (int, float)) else "not finite"

@@ -220,7 +220,7 @@ def shard(trials: Sequence[Item], which: str) -> list[Item]:
 
 
 def _check_axis(name: str, values: Any, kinds: tuple[type, ...] = (object,)) -> None:
-  """As `_check_list`; the list must not be empty either."""
+  """Checks a list as `_check_list` does; it must not be empty either."""
   _check_list(name, values, kinds)
   if not values:
     raise SweepError(f"{name}: empty, which leaves no trial; give it a value or leave it out")
@@ -237,5 +237,5 @@ def _check_list(name: str, values: Any, kinds: tuple[type, ...]) -> None:
 
 
 def _text(value: Any) -> str:
-  """As a part of a name: 2.0 and 2 are the same."""
+  """A value as part of a name: 2.0 and 2 are the same."""
   return f"{value:.12g}" if isinstance(value, float) else str(value)

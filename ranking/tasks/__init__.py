@@ -113,7 +113,7 @@ def evaluate(
 def evaluate_truth(
   tasks: Sequence[Task], known: Sequence[LabelStatistics], labels: Array, truth: Array
 ) -> dict[str, dict[str, Any]]:
-  """As `evaluate`, of a model that knows each label's expected value, `truth` [n, T]."""
+  """Evaluates a model that knows each label's expected value, `truth` [n, T]; see `evaluate`."""
   outputs = [
     task.rules.outputs_of(truth[:, column], of_task)
     for column, (task, of_task) in enumerate(zip(tasks, known, strict=True))

@@ -72,5 +72,5 @@ class Binary(Kind):
     return np.log(inside) - np.log1p(-inside)
 
   def difference(self, labels: Array, first: Array, second: Array, users: Array) -> Difference:
-    """Of AUC, by DeLong's test summed by user."""
+    """Compares the AUC, by DeLong's test summed by user."""
     return auc_difference(labels, first, second, users)

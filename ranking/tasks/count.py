@@ -73,7 +73,7 @@ class Count(Kind):
     return np.log(np.maximum(means, 1e-12))
 
   def difference(self, labels: Array, first: Array, second: Array, users: Array) -> Difference:
-    """Of the mean deviance, by a bootstrap of users."""
+    """Compares the mean deviance, by a bootstrap of users."""
     return loss_difference(labels, first, second, users, _deviances)
 
 

@@ -34,7 +34,7 @@ class LabelStatistics:
 
   @classmethod
   def of(cls, labels: Array, count_levels: bool = False) -> "LabelStatistics":
-    """Of labels [n], NaN where missing."""
+    """Measures labels [n], NaN where missing."""
     present = labels[~np.isnan(labels)].astype(np.float64)
     if not len(present):
       return cls(0, 0.0, 0.0)
@@ -46,7 +46,7 @@ class LabelStatistics:
 
   @classmethod
   def from_json(cls, entry: Mapping[str, Any]) -> "LabelStatistics":
-    """Of a store's schema.json, in which older stores have no levels."""
+    """Reads an entry of a store's schema.json; older stores have no levels there."""
     levels = tuple((float(value), int(rows)) for value, rows in entry.get("levels", ()))
     return cls(**{**entry, "levels": levels})
 
@@ -84,7 +84,7 @@ class Measure:
 
   @property
   def heading(self) -> str:
-    """Its column in the tables of many runs, with unit and direction, such as "AUC (%) ↑"."""
+    """The heading of a column in tables of many runs, with unit and direction: "AUC (%) ↑"."""
     return f"{self.axis} {'↑' if self.better > 0 else '↓'}"
 
   def text(self, value: float) -> str:

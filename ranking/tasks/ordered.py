@@ -91,7 +91,7 @@ class Ordered(Kind):
     return np.interp(means, _expected(outputs, known), outputs)
 
   def difference(self, labels: Array, first: Array, second: Array, users: Array) -> Difference:
-    """Of concordance, by DeLong's test over all levels summed by user."""
+    """Compares the concordance, by DeLong's test over all levels summed by user."""
     return concordance_difference(labels, first, second, users)
 
 

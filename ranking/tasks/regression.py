@@ -43,5 +43,5 @@ class Regression(Kind):
       return Figures(root[0], (root[1], root[2]), calibration(wide, truth))
 
   def difference(self, labels: Array, first: Array, second: Array, users: Array) -> Difference:
-    """Of RMSE, by a bootstrap of users."""
+    """Compares the RMSE, by a bootstrap of users."""
     return rmse_difference(labels, first, second, users)

@@ -44,5 +44,5 @@ def record(run: Run, state: State, log: RunLog, taken: Taken) -> float:
 
 
 def _plain(observation: Observation) -> dict[str, Any]:
-  """As numbers and lists of them, for JSON."""
+  """Turns tensors into numbers and lists of them, for JSON."""
   return tf.nest.map_structure(lambda value: value.numpy().tolist(), observation._asdict())

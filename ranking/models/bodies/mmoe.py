@@ -30,7 +30,7 @@ class Mmoe(Body):
       raise ModelError(f"Mmoe.expert is {self.expert!r}; make it a block, such as @DenseLayers()")
 
   def build(self, tasks: Sequence[str], width_scale: float) -> tf_keras.layers.Layer:
-    """Such as the layers expert_1/hidden_1, expert_2/hidden_1, and click_gate."""
+    """Makes the layers, such as expert_1/hidden_1, expert_2/hidden_1, and click_gate."""
     experts = [
       Named(self.expert.build(width_scale), f"expert_{k + 1}") for k in range(self.num_experts)
     ]

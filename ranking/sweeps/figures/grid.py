@@ -43,7 +43,7 @@ class Headline:
 
   @property
   def label(self) -> str:
-    """Such as "mean AUC (%)"."""
+    """The label of the figure shown, such as "mean AUC (%)"."""
     return f"mean {self.measure.axis}"
 
   def mean(self, place: Place) -> float:
@@ -239,5 +239,5 @@ def _called(column: str, value: object) -> str:
 
 
 def _title(column: str) -> str:
-  """Of an axis: a setting without the name of what it belongs to."""
+  """The title of an axis: a setting without the name of what it belongs to."""
   return column.rpartition(".")[2].replace("_", " ")

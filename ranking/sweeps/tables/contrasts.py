@@ -151,7 +151,7 @@ class _Contrast:
 
   @property
   def p(self) -> float:
-    """Of no difference; nan where nothing is tested."""
+    """The p-value of no difference; nan where nothing is tested."""
     return math.nan if isinstance(self.difference, Obstacle) else self.difference.p
 
   @property
@@ -214,7 +214,7 @@ class _Contrast:
 
 
 def _names(place: Place) -> dict[tuple[int, int], str]:
-  """Its trials to be compared, by day and seed; none while its search is not finished."""
+  """The trials to be compared, by day and seed; none while its search is not finished."""
   return {} if place.stage == "search" else place.names()
 
 

@@ -38,7 +38,7 @@ class Edge(NamedTuple):
 
   @property
   def text(self) -> str:
-    """Such as "0.4", "≥ 6.4" where the highest rate tried was survived, "< 0.05"."""
+    """The edge in words: "0.4", "≥ 6.4" where the highest rate tried was survived, "< 0.05"."""
     if self.waiting is not None:
       count = self.waiting.count
       return f"{count.finished} of {self.waiting.wanted} runs at {self.waiting.rate:g}"
@@ -47,7 +47,7 @@ class Edge(NamedTuple):
     return f"{self.survived:g}" if self.lost is not None else f"≥ {self.survived:g}"
 
   def times(self, naive: "Edge | None") -> str:
-    """As a multiple of naive's edge, such as "8x", "≥ 128x"; NOTHING where none follows.
+    """The multiple of naive's edge, such as "8x", "≥ 128x"; NOTHING where none follows.
 
     What was survived is at least the edge, what was lost is above it: a ratio with one end open is
     a bound, and one with both open says nothing.

@@ -43,7 +43,7 @@ def effort(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def commands(rows: pd.DataFrame) -> str:
-  """Of each run, a line each."""
+  """The command of each run, a line each."""
   return "\n".join(rows.drop_duplicates("trial").command)
 
 

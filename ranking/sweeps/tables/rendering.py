@@ -89,7 +89,7 @@ def inline(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-  """As `inline`, in a table."""
+  """Renders an entry in a cell of a table; see `inline`."""
   return inline(text).replace("|", "\\|")
 
 

@@ -58,7 +58,7 @@ def target(grid: Sequence[Place], task: str, measure: Measure) -> float | None:
 
 
 def speed(rows: pd.DataFrame, task: str, measure: Measure, target: float) -> Speed:
-  """Of the finished runs of one place, of which those that diverged never get there.
+  """The speed of the finished runs of one place; those that diverged never get there.
 
   Args:
     rows: with the columns of results.py.

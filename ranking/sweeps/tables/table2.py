@@ -128,7 +128,7 @@ def _entry(figure: Mapping[str, Any]) -> Entry:
 
 
 def _values(place: Place) -> str:
-  """Its thresholds without their names, as the paper says them."""
+  """The thresholds without their names, as the paper says them."""
   return ", ".join(map(str, place.thresholds.values())) or NOTHING
 
 
