@@ -56,6 +56,6 @@ def test_a_reader_who_leaves_ends_no_process_but_is_noticed() -> None:
   process.stdin.write("gone\n")
   process.stdin.close()
   assert process.stderr is not None
-  assert process.stderr.read().strip() == "True"
+  assert process.stderr.read().splitlines() == ["two", "two", "two", "True"]
   process.stderr.close()
   assert process.wait() == 0

@@ -10,7 +10,8 @@ ROOT = Path(__file__).parent.parent
 # From the bottom up: parts of `ranking`, a module or a package each. Those of one layer know
 # nothing of each other, and a package may import within itself.
 LAYERS: tuple[tuple[str, ...], ...] = (
-  ("array", "checks", "errors", "files", "nearest", "quiet", "strategy"),
+  ("array", "checks", "errors", "files", "nearest", "quiet"),
+  ("strategy",),
   ("measures",),
   ("tasks",),
   ("data",),

@@ -201,7 +201,8 @@ def run(directory: Path, *settings: str) -> list[dict[str, float]]:
 
 def test_two_replicas_of_half_the_batch_train_as_one_of_the_whole(tmp_path: Path) -> None:
   same = (
-    "train_and_evaluate.observe_every=5",
+    "CrossLayers.num_cross_layers=1 DenseLayers.hidden_units=[128, 128]",
+    "train_and_evaluate.observe_every=5 train_and_evaluate.shadows={}",
     "train_and_evaluate.schedule=@InverseSquareRoot InverseSquareRoot.warmup_steps=4",
   )
   one = run(tmp_path / "one", *same)
