@@ -15,6 +15,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import re
 import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -74,6 +75,7 @@ def read(
     InputError: a value that a setting cannot have.
   """
   gin.clear_config()
+  _macros_read.clear()
   of_data, of_scale = _find("DATA", data, paths=True), _find("SCALE", scale, paths=False)
   described_here = of_data.parent == CONFIGS / "data"
   files = [CONFIGS / "base.gin", *((of_data, of_scale) if described_here else (of_scale, of_data))]
@@ -173,6 +175,9 @@ def parameters(name: str, known: Mapping[str, Callable[..., Any]]) -> list[str]:
   return [parameter for parameter in given if parameter not in GIVEN]
 
 
+_macros_read: set[str] = set()  # by what was read since gin was cleared, overridden later or not
+
+
 class _References(config_parser.ParserDelegate):
   """Makes gin's references of what may be referred to, and of macros."""
 
@@ -182,11 +187,12 @@ class _References(config_parser.ParserDelegate):
   def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Any:
     *scopes, selector = scoped_configurable_name.split("/")
     name = selector.rpartition(".")[2]
-    if name not in self._known:
+    if name not in self._known or name == RUN:
       raise ConfigError(f"no @{selector} can be configured{nearest(name, list(self._known))}")
     return gin.config.ConfigurableReference("/".join([*scopes, name]), evaluate)
 
   def macro(self, macro_name: str) -> Any:
+    _macros_read.add(macro_name)
     return gin.config.ConfigurableReference(f"{macro_name}/gin.macro", True)
 
 
@@ -210,8 +216,10 @@ def read_file(
     raise ConfigError(f"{path} includes itself, by way of {within[-1]}; remove one of the includes")
   try:
     text = path.read_text()
-  except (OSError, UnicodeDecodeError) as error:
-    raise ConfigError(f"{path} cannot be read ({error})") from error
+  except UnicodeDecodeError as error:
+    raise ConfigError(f"{path} is no text in UTF-8; save it as that") from error
+  except OSError as error:
+    raise ConfigError(f"{path} cannot be read: {error.strerror}; give another file") from error
   for statement in _statements(text, str(path), known):
     if isinstance(statement, config_parser.IncludeStatement):
       inner = Path(statement.filename)
@@ -285,6 +293,8 @@ def _statements(text: str, where: str, known: Mapping[str, Callable[..., Any]]) 
   except (SyntaxError, ValueError) as error:
     lines = [line.strip() for line in str(error).splitlines()]
     said = next((line for line in lines if line.startswith("Failed")), first_line(error))
+    if said.startswith("Expected newline"):
+      said = "one plain value belongs here, such as 3, 0.5, 'text', [1, 2] or @Name()"
     raise ConfigError(f"{where}: {said}") from error
 
 
@@ -345,16 +355,10 @@ def _bind_raw(data: str, raw: str) -> None:
 def _check_macros() -> None:
   """A macro that nothing defines, or that nothing reads, is a misspelt one."""
   defined = [scope for scope, name in _bound() if name == "macro"]
-  read = {
-    "/".join(reference.scopes)
-    for values in _bound().values()
-    for reference in _references(list(values.values()))
-    if reference.selector == "gin.macro"
-  }
-  if missing := sorted(read - set(defined)):
+  if missing := sorted(_macros_read - set(defined)):
     meant = nearest(missing[0], defined) if defined else ""
     raise ConfigError(f"no macro {missing[0]} for %{missing[0]}{meant}; define it: NAME = value")
-  if unread := [name for name in defined if name not in read]:
+  if unread := [name for name in defined if name not in _macros_read]:
     raise ConfigError(
       f"{unread[0]} is a macro, which nothing reads; bind name.argument, or use %{unread[0]}"
     )
@@ -368,7 +372,9 @@ def _check_used(bindings: Sequence[str]) -> None:
     used.add(name)
     for (_, bound), values in _bound().items():
       if bound == name:
-        found = list(_references(list(values.values())))
+        unobserved = name == RUN and values.get("observe_every") is None
+        read = [v for argument, v in values.items() if not (unobserved and argument == "shadows")]
+        found = list(_references(read))
         scopes |= {"/".join(reference.scopes) for reference in found}
         to_visit += [each.selector for each in found if each.selector not in used]
   for binding in bindings:
@@ -388,8 +394,14 @@ def _make(maker: Callable[[], Any]) -> Any:
     return maker()
   except InputError as error:  # gin adds where it was called
     raise ConfigError(first_line(error)) from error
+  except RecursionError as error:
+    raise ConfigError("a setting refers to itself, by way of others; bind it a value") from error
   except (ValueError, TypeError) as error:
-    raise ConfigError(first_line(error)) from error
+    said = first_line(error)
+    unset = re.match(r"(\w+)\.__init__\(\) missing .*: '(\w+)'", said)
+    if unset:
+      said = f"nothing sets {unset[1]}.{unset[2]}; bind it, as the files of configs/ do"
+    raise ConfigError(said) from error
 
 
 def first_line(error: BaseException) -> str:

@@ -114,6 +114,8 @@ class TrainingSettings:
   def rate(self) -> Rate:
     """The learning rate that the optimizer gets: a number, or a schedule of the steps taken."""
     peak = self.learning_rate * self.learning_rate_multiplier
+    if not math.isfinite(peak):
+      raise SettingError("train_and_evaluate.learning_rate times its multiplier is not finite")
     if self.schedule is None:
       return peak
     try:
@@ -129,7 +131,7 @@ class TrainingSettings:
 
   @property
   def window(self) -> float:
-    """W in hours, infinite for "all"."""
+    """The width W of the window in hours, infinite for "all"."""
     return math.inf if self.window_hours == "all" else self.window_hours
 
 

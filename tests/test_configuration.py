@@ -114,7 +114,9 @@ def test_a_macro_stands_for_its_value(tmp_path: Path) -> None:
     ("include 'nowhere.gin'", "line 4: no file nowhere.gin to include"),
     ("include 'mine.gin'", "mine.gin includes itself, by way of"),
     ("train_and_evaluate.seed = three", "Failed to parse token 'three'"),
-    ("train_and_evaluate.schedule = @LinearWarmUp()", "peak"),
+    ("train_and_evaluate.schedule = @LinearWarmUp()", r"nothing sets LinearWarmUp\.peak"),
+    ("train_and_evaluate.seed = @train_and_evaluate()", "no @train_and_evaluate can be configured"),
+    ("train_and_evaluate.seed = 3 4", "one plain value belongs here"),
   ],
 )
 def test_a_file_that_cannot_be_read_is_refused_in_one_line_with_its_place(
@@ -195,6 +197,31 @@ def test_raw_goes_to_the_source_that_is_configured_whatever_its_file_is_called(
 def test_a_binding_that_nothing_reads_is_refused(binding: str) -> None:
   with pytest.raises(ConfigError, match="has no effect: this run does not use"):
     settings_of(binding)
+
+
+@pytest.mark.parametrize(
+  "binding",
+  [
+    "Clippy.absolute_threshold=5",
+    "GradientClipping.threshold=5",
+    "AdaptiveGradientClipping.threshold=5",
+    "Lamb.multiplier=5",
+    "RmsClip.threshold=5",
+  ],
+)
+def test_a_threshold_of_a_clip_that_only_shadows_counts_where_shadows_are_observed(
+  binding: str,
+) -> None:
+  with pytest.raises(ConfigError, match="has no effect: this run does not use"):
+    settings_of(binding, config="small_naive")
+  observed = settings_of(binding, "train_and_evaluate.observe_every=5", config="small_naive")
+  assert 5 in [vars(clip).get(binding.split(".")[1][:-2]) for clip in observed.shadows.values()]
+
+
+def test_a_setting_that_a_file_binds_by_a_macro_can_be_bound_again(tmp_path: Path) -> None:
+  text = f"{SMALL}STEPS = 5\ntrain_and_evaluate.max_steps = %STEPS\n"
+  made = settings_of("train_and_evaluate.max_steps=2", config=written(tmp_path, text))
+  assert made.progress.max_steps == 2
 
 
 def test_the_operative_configuration_makes_the_same_settings_whatever_log_and_scale_are_given(

@@ -475,7 +475,7 @@ def test_the_command_refuses_in_one_line(tiny_store: DayStore, how: str) -> None
   arguments: dict[str, tuple[list[str], str]] = {
     "nothing there": (
       ["--store=nowhere"],
-      "nowhere/schema.json cannot be read (FileNotFoundError)",
+      "nowhere is no day store; give the folder that ranking prepare prints",
     ),
     "damaged": ([f"--store={tiny_store.directory}"], "ids.npy is damaged: CRC"),
   }

@@ -317,7 +317,7 @@ def test_a_run_does_not_go_on_behind_its_checkpoint_or_on_another_day_store(
   assert command(f"--run={run}", f"--set={settings} train_and_evaluate.max_steps=4") == 0
   (run / "result.json").unlink()
   assert command(f"--run={run}", f"--set={settings} train_and_evaluate.max_steps=2") == 2
-  assert f"{run} is at step 4 already; make train_and_evaluate.max_steps more than 2" in (
+  assert f"{run} is at step 4 already; make train_and_evaluate.max_steps 4 or more" in (
     capsys.readouterr().err
   )
   manifest = run / "checkpoints" / "step-00000004" / "manifest.json"
@@ -485,7 +485,7 @@ def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
       ["--set=ClippedOptimizer.clip=@AdaGC() AdaGC.decay=2.0"],
       "AdaGC.decay is 2.0; make it at least 0 and less than 1",
     ),
-    (["--set=train_and_evaluate.schedule=@LinearWarmUp()"], "peak"),
+    (["--set=train_and_evaluate.schedule=@LinearWarmUp()"], "nothing sets LinearWarmUp.peak"),
     (
       ["--set=train_and_evaluate.model=@SharedBottom()"],
       "make it a model, such as @Model()",
@@ -501,6 +501,16 @@ def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
     (["--set=train_and_evaluate.source=@Synthetic"], "make it an object, such as @Synthetic()"),
     (["--set=train_and_evaluate.shadows={'a': @Clippy}"], "make it a clip, such as @Clippy()"),
     (["--set=train_and_evaluate.distribution=3"], "distribution is 3; make it a function"),
+    (["--set=train_and_evaluate.distribution=@Clippy"], "distribution makes Clippy("),
+    (["--set=train_and_evaluate.distribution=@tpu"], "distribution cannot be made: "),
+    (
+      [
+        "--set=train_and_evaluate.learning_rate=1e300 train_and_evaluate.learning_rate_multiplier=1e300"
+      ],
+      "is not finite",
+    ),
+    (["--set=DenseLayers.hidden_units=[1000001]"], "make it a list of whole numbers"),
+    (["--set=train_and_evaluate.seed=)"], "SET: a bracket or a quote is left open"),
     (["--set=train_and_evaluate.schedule=3"], "schedule is 3; make it a class"),
     (["--set=ClippedOptimizer.clip=@Adagrad()"], "clip is Adagrad("),
     (["--set=ClippedOptimizer.direction=@Clippy()"], "direction is Clippy("),
@@ -546,6 +556,26 @@ def test_a_run_whose_output_nobody_reads_saves_says_so_and_goes_on_when_asked_ag
   )
   assert len(list((run / "checkpoints").glob("step-*"))) == 1
   assert command(f"--run={run}", f"--set={settings}") == 0
+
+
+def test_a_run_directory_that_is_a_file_is_refused_before_anything_is_prepared(
+  tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+  (tmp_path / "mine").write_text("x")
+  assert command(f"--run={tmp_path / 'mine'}") == 2
+  assert capsys.readouterr().err == f"error: {tmp_path / 'mine'} is a file; give RUN a folder\n"
+  assert not (tmp_path / "data").exists()
+
+
+def test_several_sets_add_up_and_a_run_is_named_for_what_it_runs(
+  tmp_path: Path, settings: str
+) -> None:
+  more = ["--set=train_and_evaluate.max_steps=1", "--set=train_and_evaluate.seed=7"]
+  assert command(f"--set={settings}", *more, "--method=lamb") == 0
+  (run,) = (tmp_path / "runs").iterdir()
+  assert run.name.startswith("small_lamb-synthetic-proxy-")
+  result = json.loads((run / "result.json").read_text())
+  assert (result["steps"], result["seed"], result["method"]) == (1, 7, "lamb")
 
 
 def test_a_truncated_array_is_named_before_a_step_uses_it(

@@ -1,1 +1,1 @@
-"""Commands that are no training: prepare a log, report on it, check a machine, draw runs."""
+"""The subcommands of `ranking`, a module each."""

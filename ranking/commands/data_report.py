@@ -18,6 +18,7 @@ from ranking.data import report
 from ranking.data.prepare import prepare
 from ranking.data.report import Report
 from ranking.data.store import DayStore
+from ranking.errors import InputError
 from ranking.tasks import KINDS
 from ranking.training.console import Console
 
@@ -36,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
   """Measures, draws and writes."""
+  if given.store and (given.config or given.model or given.method or given.raw or given.set):
+    raise InputError("--store is a log that is prepared; leave out what says how to prepare one")
   opened = DayStore(given.store) if given.store else prepare_log(given)
   out = given.out or opened.directory / "report"
   measured = report.measure(opened.schema, [*opened.train_days, opened.eval_day])

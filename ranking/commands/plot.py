@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import matplotlib.figure
 import pandas as pd
 
+from ranking.errors import InputError
 from ranking.sweeps import series
 from ranking.sweeps.figures import style
 from ranking.tasks import KINDS, headline
@@ -33,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
   """Draws."""
+  ending = given.out.suffix.removeprefix(".")
+  if ending not in matplotlib.figure.Figure().canvas.get_supported_filetypes():
+    raise InputError(f"--out is {str(given.out)!r}; make it a picture, such as curves.png or .svg")
   figure, panels = plt.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
   for directory, colour in zip(given.runs, COLOURS * len(given.runs), strict=False):
     steps, evaluations = series.steps(directory), series.evaluations(directory)

@@ -15,11 +15,14 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     "--data", default="synthetic", help="a file of configs/data/, or a path (%(default)s)"
   )
   parser.add_argument(
-    "--scale", default="paper", help="layer widths: paper (Table 1) or proxy, an eighth of them"
+    "--scale", help="layer widths: paper (Table 1, the default) or proxy, an eighth of them"
   )
   parser.add_argument("--raw", help="folder of the unpacked raw log; downloaded if not given")
   parser.add_argument(
-    "--set", default="", help='bindings, such as "train_and_evaluate.seed=3 Clippy.…=1e-3"'
+    "--set",
+    action="append",
+    default=[],
+    help='bindings, such as "train_and_evaluate.seed=3 Clippy.…=1e-3"',
   )
 
 
@@ -30,9 +33,9 @@ def read_settings(given: argparse.Namespace, run_directory: str) -> Settings:
     model=given.model,
     method=given.method,
     data=given.data,
-    scale=given.scale,
+    scale=given.scale or "paper",
     raw=given.raw,
-    bindings=configuration.split_bindings(given.set),
+    bindings=configuration.split_bindings(" ".join(given.set)),
     run_directory=run_directory,
   )
 
@@ -40,5 +43,5 @@ def read_settings(given: argparse.Namespace, run_directory: str) -> Settings:
 def read_log(given: argparse.Namespace) -> LogSettings:
   """The settings of the log alone; no model or method need be given. Raises InputError."""
   if not given.config and not (given.model and given.method):
-    given.config, given.scale = "small_naive.gin", "proxy"  # any will do: only the log is read
+    given.config = "small_naive.gin"  # any will do: only the log is read
   return read_settings(given, "runs/none").log

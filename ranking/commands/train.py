@@ -11,11 +11,14 @@ a signal, or because nobody reads the output, with a checkpoint.
 """
 
 import argparse
+import dataclasses
 import datetime
+import os
 from pathlib import Path
 
 from ranking import configuration
 from ranking.commands.run_arguments import add_run_arguments, read_settings
+from ranking.settings import Settings
 from ranking.training import interrupt, loop
 
 
@@ -27,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
   """Trains; returns the exit code."""
-  settings = read_settings(given, given.run or _run_directory(given))
+  settings = read_settings(given, given.run or "runs/new")
+  if not given.run and settings.run_directory == "runs/new":
+    settings = dataclasses.replace(settings, run_directory=_run_directory(settings))
   try:
     result = loop.train_and_evaluate(settings, configuration.operative)
   except loop.Stopped as stop:
@@ -43,9 +48,9 @@ def run(given: argparse.Namespace) -> int:
   return 3 if result["status"] == "diverged" and stopped else 0
 
 
-def _run_directory(given: argparse.Namespace) -> str:
+def _run_directory(settings: Settings) -> str:
   """A new folder that is named after what runs and when."""
-  what = given.config or f"{given.model}_{given.method}"
-  parts = [Path(name).name.removesuffix(".gin") for name in (what, given.data, given.scale)]
-  now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-  return f"runs/{'-'.join(parts)}-{now}"
+  names, now = settings.names, datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+  what = f"{names.model_name}_{names.method_name}-{settings.log.source.name}-{names.scale_name}"
+  folder = f"runs/{what}-{now}"
+  return f"{folder}-{os.getpid()}" if Path(folder).exists() else folder

@@ -61,14 +61,14 @@ class Console(Protocol):
 
 
 class Silence:
-  """Nobody follows."""
+  """A console that shows nothing."""
 
   def say(self, line: str) -> None:
-    """Drops it."""
+    """Shows nothing."""
 
   @contextlib.contextmanager
   def track(self, what: str, unit: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Drops them."""
+    """Shows nothing."""
     yield lambda advance: None
 
 

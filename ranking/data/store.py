@@ -81,6 +81,8 @@ class DayStore:
     self.card: dict[str, Any]
     self.schema: Schema
     self._label_columns: list[int] | None = None  # all of them
+    if not any((directory / name).is_file() for name in ("schema.json", CHECKSUMS)):
+      raise DataError(f"{directory} is no day store; give the folder that ranking prepare prints")
     self.card, self.schema = self._load(
       directory / "schema.json", lambda card: (card, Schema.from_json(card))
     )

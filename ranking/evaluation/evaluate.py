@@ -18,7 +18,7 @@ class Evaluator:
   """Evaluates a model on one day, every row of it, as often as asked.
 
   Args:
-    model: maps a batch to float32 [b, T] of logits and values.
+    model: maps a batch to float32 [b, T].
     schema: of the day store.
     day: usually day N.
     batch_size: rows of a global batch; the last is padded, and the padding dropped again.
@@ -43,7 +43,7 @@ class Evaluator:
     self._predict: Callable[[dict[str, tf.Tensor]], tf.Tensor] = predict
 
   def predictions(self) -> Array:
-    """float32 [n, T]: logits of binary tasks, values of regression tasks, in row order."""
+    """float32 [n, T]: the outputs of the model, a column per task, rows in the order of the day."""
     data = self._strategy.distribute_datasets_from_function(
       lambda context: window.dataset(self._batches, self._schema, 0, len(self._batches), context)
     )

@@ -19,7 +19,7 @@ class Predictions:
   """The predictions of one run; the file has an array for each of these.
 
   Attributes:
-    outputs: float32 [n, T], logits of binary tasks and values of regression tasks, rows in the
+    outputs: float32 [n, T], of the model, a column per task, rows in the
       order of the store.
     tasks: [T], names.
     day: name of day N.

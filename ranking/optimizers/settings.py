@@ -15,7 +15,7 @@ class ThresholdError(InputError):
 def check(settings: Any) -> None:
   """Raises ThresholdError if a numeric field of a dataclass is negative, none, or no share of 1."""
   for field in dataclasses.fields(settings):
-    if not isinstance(field.default, (int, float)):
+    if not isinstance(field.default, (int, float)) or isinstance(field.default, bool):
       continue
     value, name = getattr(settings, field.name), f"{type(settings).__name__}.{field.name}"
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)

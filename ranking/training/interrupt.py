@@ -27,7 +27,9 @@ def signals() -> Iterator[Callable[[], bool]]:
       os._exit(EXIT_CODE)
     received.append(now)
 
-  old = {number: signal.signal(number, handle) for number in WISHES}
+  # What is ignored stays so, as a closed terminal is under nohup.
+  heeded = [number for number in WISHES if signal.getsignal(number) is not signal.SIG_IGN]
+  old = {number: signal.signal(number, handle) for number in heeded}
   try:
     yield lambda: bool(received)
   finally:

@@ -8,7 +8,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from ranking.array import Array
 from ranking.data import window
 from ranking.evaluation.predictions import Predictions
 from ranking.files import write_atomically
@@ -20,7 +19,7 @@ from ranking.training.record import record
 from ranking.training.result import result_of, write_result
 from ranking.training.run import Run, build, open_log
 from ranking.training.run_log import RunLog, open_run_log
-from ranking.training.state import State, resume, save
+from ranking.training.state import Evaluation, State, resume, save
 from ranking.training.step import compile_steps
 
 
@@ -45,6 +44,8 @@ def train_and_evaluate(
     Stopped: a signal came, or nobody reads the output any more; a checkpoint was saved.
   """
   began, console, directory = time.monotonic(), Console(), Path(settings.run_directory)
+  if directory.exists() and not directory.is_dir():
+    raise SettingError(f"{directory} is a file; give RUN a folder")
   if (directory / "result.json").exists():
     raise SettingError(f"{directory} is a finished run; give RUN another folder or remove this one")
 
@@ -97,14 +98,14 @@ def train(run: Run, state: State, log: RunLog) -> None:
         save(run, state, log)
 
 
-def evaluate(run: Run, state: State, log: RunLog) -> Array:
-  """Measures day N at this step, once; returns the predictions, float32 [n, T]."""
-  if state.outputs is None:
-    state.outputs = run.evaluator.predictions()
-    metrics, day = run.evaluator.figures(state.outputs), run.store.eval_day.name
-    log.evaluation(state.step, day, metrics)
-    run.console.say(tables.evaluation_line(state.step, day, metrics))
-  return state.outputs
+def evaluate(run: Run, state: State, log: RunLog) -> Evaluation:
+  """Measures day N at this step, once."""
+  if state.evaluation is None:
+    outputs, day = run.evaluator.predictions(), run.store.eval_day.name
+    state.evaluation = Evaluation(outputs, run.evaluator.figures(outputs))
+    log.evaluation(state.step, day, state.evaluation.metrics)
+    run.console.say(tables.evaluation_line(state.step, day, state.evaluation.metrics))
+  return state.evaluation
 
 
 def finish(run: Run, state: State, log: RunLog) -> dict[str, Any]:
@@ -114,11 +115,11 @@ def finish(run: Run, state: State, log: RunLog) -> dict[str, Any]:
   if last_words.status != "diverged":
     save(run, state, log)  # first: what follows takes a while, and may be stopped
   state.monitor = last_words
-  outputs = evaluate(run, state, log)
+  outputs, metrics = evaluate(run, state, log)
   Predictions.of(outputs, run.store).save(run.directory)
   by_value = run.evaluator.figures_by(outputs)
   figures = {
-    "metrics": run.evaluator.figures(outputs),
+    "metrics": metrics,
     "metrics_by": {str(run.store.schema.report_by): by_value} if by_value else {},
   }
   tables.show_figures(run, state, figures)

@@ -29,7 +29,7 @@ def record(run: Run, state: State, log: RunLog, taken: Taken) -> float:
     rows.append({"step": state.step, "day": day, "verdict": state.monitor.status, **row})
   if not bool(taken.finite):
     state.monitor.give_up(state.step)
-  state.outputs = None
+  state.evaluation = None
   log.steps(rows)
   variables = run.network.trainable_variables
   clipped = [run.network.short_name(v) for v in variables if run.optimizer.is_clipped(v)]

@@ -73,9 +73,11 @@ def surroundings() -> dict[str, Any]:
 
 def _git_commit() -> str | None:
   """The checked-out commit, with "-dirty" if tracked files differ from it; None outside a clone."""
-  folder = str(Path(__file__).parent)
-  command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"]
+  git = ["git", "-C", str(Path(__file__).parent)]
+  tracked = [*git, "ls-files", "--error-unmatch", __file__]  # else it is somebody else's clone
+  describe = [*git, "describe", "--always", "--dirty", "--abbrev=40"]
   try:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    subprocess.run(tracked, capture_output=True, check=True)
+    return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
   except (OSError, subprocess.CalledProcessError):
     return None

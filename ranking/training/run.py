@@ -92,7 +92,7 @@ def build(settings: Settings, store: DayStore, console: Console) -> Run:
     f"{training.learning_rate_multiplier:g}, seed {training.seed}; "
     f"day N = {store.eval_day.name}, {len(store.eval_day):,} rows; in {settings.run_directory}"
   )
-  replicas = settings.distribution()
+  replicas = _strategy(settings)
   if training.batch_size % replicas.num_replicas_in_sync:
     raise SettingError(
       f"batch_size {training.batch_size} does not split evenly over "
@@ -104,9 +104,24 @@ def build(settings: Settings, store: DayStore, console: Console) -> Run:
       network = training.model.build(store.schema)
       optimizer = training.optimizer.build(training.rate())
       optimizer.build(network.trainable_variables)
-  except ValueError as error:
+  except (ValueError, tf.errors.ResourceExhaustedError) as error:
+    said = str(error).strip().splitlines()[0]
     raise SettingError(
-      f"cannot build {names.model_name} with {names.method_name}: {error}"
+      f"cannot build {names.model_name} with {names.method_name}: {said}"
     ) from error
   evaluator = Evaluator(network, store.schema, store.eval_day, training.batch_size, replicas)
   return Run(settings, console, store, batches, last_step, replicas, network, optimizer, evaluator)
+
+
+def _strategy(settings: Settings) -> tf.distribute.Strategy:
+  """Makes the strategy. Raises SettingError where there are no such devices."""
+  try:
+    made = settings.distribution()
+  except (ValueError, RuntimeError, tf.errors.OpError) as error:
+    said = str(error).strip().splitlines()[0]
+    raise SettingError(f"train_and_evaluate.distribution cannot be made: {said}") from error
+  if not isinstance(made, tf.distribute.Strategy):
+    raise SettingError(
+      f"train_and_evaluate.distribution makes {made!r}; make it a function, such as @best_available"
+    )
+  return made

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from ranking.array import Array
 from ranking.settings import SettingError, differences
@@ -11,6 +11,13 @@ from ranking.training import checkpoint
 from ranking.training.run import Run
 from ranking.training.run_log import RunLog
 from ranking.training.speed import Speed
+
+
+class Evaluation(NamedTuple):
+  """What the model says of day N, and how right it is."""
+
+  outputs: Array  # float32 [n, T]
+  metrics: dict[str, dict[str, Any]]  # as in result.json
 
 
 @dataclasses.dataclass
@@ -22,14 +29,14 @@ class State:
     began: when it did, by the monotonic clock; earlier than it was, after a resume.
     step: steps taken.
     speed: of the steps taken.
-    outputs: float32 [n, T], the predictions of day N at this step, once made.
+    evaluation: of day N at this step, once made.
   """
 
   monitor: DivergenceMonitor
   began: float
   step: int = 0
   speed: Speed = dataclasses.field(default_factory=Speed)
-  outputs: Array | None = None
+  evaluation: Evaluation | None = None
 
   @property
   def seconds(self) -> float:
@@ -86,6 +93,5 @@ def _check_same_run(run: Run, step: int, held: dict[str, Any]) -> None:
     )
   if step > run.last_step:
     raise SettingError(
-      f"{run.directory} is at step {step} already; make train_and_evaluate.max_steps more than "
-      f"{run.last_step}"
+      f"{run.directory} is at step {step} already; make train_and_evaluate.max_steps {step} or more"
     )
