@@ -114,7 +114,7 @@ def test_every_setting_and_its_repeats_differ_by_the_seed_alone():
 
 def test_a_search_on_an_earlier_day_shares_no_run_with_the_repeats_and_changes_none_of_them():
   columns = {"GC": [GC], "Clippy": [CLIPPY]}
-  late = Search("t", ["small"], columns, seeds=[0, 1])
+  late = Search("t", ["small"], columns, search_seed=5, seeds=[0, 1])
   early = dataclasses.replace(late, search_days_earlier=3)
   assert {trial.bindings[-1] for trial in early.trials()} == {
     "train_and_evaluate.without_last_days=3"
@@ -124,6 +124,12 @@ def test_a_search_on_an_earlier_day_shares_no_run_with_the_repeats_and_changes_n
     assert after.bindings[:-1] == before.bindings
     assert after.name == before.name.replace("-seed=", "-search-seed=")
     assert after.coordinates["days_left_out"] == 3
+
+
+def test_a_search_on_an_earlier_day_may_have_a_seed_of_its_repeats():
+  search = Search("t", ["small"], {"GC": [GC]}, seeds=[0, 1], search_days_earlier=3)
+  tried = search.trials()
+  assert not {trial.name for trial in tried} & {trial.name for trial in search.repeats_of(tried[0])}
 
 
 def test_a_column_keeps_its_place_among_the_repeats_while_another_one_waits(tmp_path: Path):
@@ -164,6 +170,7 @@ def test_columns_share_the_runs_of_a_method():
     ({"models": []}, r"^models: empty"),
     ({"seeds": []}, r"^seeds: empty"),
     ({"seeds": [1, 1]}, r"^two trials are small-gc"),
+    ({"search_seed": 2}, r"^search_seed 2 is one of seeds too, .*; make it another one$"),
     ({"learning_rate_multipliers": []}, r"^learning_rate_multipliers: empty"),
     ({"search_days_earlier": -1}, r"^search_days_earlier is -1; make it a number of days, or 0$"),
     ({"search_days_earlier": 1.5}, r"^search_days_earlier is 1.5; make it a number"),

@@ -55,6 +55,11 @@ class Search:
     if not isinstance(days, int) or isinstance(days, bool) or days < 0:
       raise SweepError(f"search_days_earlier is {days!r}; make it a number of days, or 0")
     self._sweep(self.seeds).trials()  # refuses what cannot be repeated before the first run
+    if self.search_seed in self.seeds and not days:
+      raise SweepError(
+        f"search_seed {self.search_seed} is one of seeds too, so the search would be its own "
+        "repeat; make it another one"
+      )
     trials = self._sweep([self.search_seed], days).trials()
     return [
       dataclasses.replace(trial, name=trial.name.replace(f"-day_{days}-seed=", "-search-seed="))
