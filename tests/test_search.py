@@ -1,6 +1,7 @@
 """The search of Table 2: which setting is the best, and which runs follow from that."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -161,23 +162,30 @@ def test_columns_share_the_runs_of_a_method():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"columns": {}}, r"^columns: {}; make it a map of titles to lists of methods$"),
-    ({"columns": ["gc"]}, r"^columns: \['gc'\]; make it a map"),
-    ({"columns": {"GC": "gc"}}, r"^column GC: 'gc'; make it a list of methods$"),
-    ({"columns": {"GC": []}}, r"^column GC: \[\]; make it a list"),
-    ({"columns": {"GC": ["gc", 3]}}, r"^column GC: \['gc', 3\]; make it a list"),
+    ({"columns": {}}, r"^columns is {}; make it a map of titles to lists of methods$"),
+    ({"columns": ["gc"]}, r"^columns is \['gc'\]; make it a map"),
+    ({"columns": {"GC": "gc"}}, r"^column GC is 'gc'; make it a list of methods$"),
+    ({"columns": {"GC": []}}, r"^column GC is \[\]; make it a list"),
+    ({"columns": {"GC": ["gc", 3]}}, r"^column GC is \['gc', 3\]; make it a list"),
     ({"columns": {"A": ["gc"], "B": [GC]}}, r"^two methods are called gc; give each a name"),
     ({"models": []}, r"^models: empty"),
     ({"seeds": []}, r"^seeds: empty"),
     ({"seeds": [1, 1]}, r"^two trials are small-gc"),
-    ({"search_seed": 2}, r"^search_seed 2 is one of seeds too, .*; make it another one$"),
+    ({"columns": {3: ["gc"]}}, r"^the title of a column is 3; make it text$"),
+    ({"search_seed": 2}, r"^search_seed is 2; make it none of the seeds"),
+    ({"learning_rate": math.nan}, r"^learning_rates is nan; make it a number, 0 or more$"),
+    ({"data": 3}, r"^data is 3; make it a file of configs/data/, or a path$"),
+    ({"scale": 3}, r"^scale is 3; make it a file"),
     ({"learning_rate_multipliers": []}, r"^learning_rate_multipliers: empty"),
-    ({"search_days_earlier": -1}, r"^search_days_earlier is -1; make it a number of days, or 0$"),
-    ({"search_days_earlier": 1.5}, r"^search_days_earlier is 1.5; make it a number"),
+    (
+      {"search_days_earlier": -1},
+      r"^search_days_earlier is -1; make it a whole number, 0",
+    ),
+    ({"search_days_earlier": 1.5}, r"^search_days_earlier is 1.5; make it a whole number"),
   ],
 )
 def test_a_search_that_cannot_be_is_refused_before_its_first_run(
   changes: dict[str, Any], message: str
 ):
   with pytest.raises(SweepError, match=message):
-    Search(**{"name": "t", "models": ["small"], "columns": {"GC": ["gc"]}, **changes}).trials()
+    Search(**{"name": "t", "models": ["small"], "columns": {"GC": ["gc"]}, **changes})
