@@ -354,7 +354,7 @@ def test_one_seed_is_compared_by_users_alone(tmp_path: Path, stores: list[DaySto
   sweep = dataclasses.replace(SWEEP, seeds=[0])
   figures = found_by(sweep, "clippy", run_all(tmp_path, stores, sweep))
   (pair,) = pairs(tmp_path, "gc", "times=1-", [0])
-  assert of(figures, "gc", "rmse")["p"] == paired.compare(*pair, "stars").p
+  assert of(figures, "gc", "rmse")["p"] == paired.over_seeds([pair], "stars").p
   assert set(figures.unit_name) == {"users"}
 
 
