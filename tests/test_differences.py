@@ -153,10 +153,7 @@ def test_interval_and_p_are_those_of_student_and_normal_with_many_users() -> Non
   first, second = random.normal(size=(2, 38))
   measured = auc_difference(labels, first, second, np.arange(38))
   t = measured.value / measured.standard_error
-  assert (measured.value / measured.standard_error, measured.degrees) == (
-    t,
-    7,
-  )  # eight users with the rarer class
+  assert measured.degrees == 7  # eight users with the rarer class
   assert measured.p == pytest.approx(2 * stats.t.sf(abs(t), 7), rel=1e-12)
   assert measured.ci95 == pytest.approx(
     stats.t(7, measured.value, measured.standard_error).interval(0.95), rel=1e-12
@@ -164,9 +161,8 @@ def test_interval_and_p_are_those_of_student_and_normal_with_many_users() -> Non
   many = auc_difference(*clustered(random, 3000, 2))
   half = (many.ci95[1] - many.ci95[0]) / 2
   assert half == pytest.approx(Z95 * many.standard_error, rel=2e-3)
-  assert many.p == pytest.approx(
-    math.erfc(abs(many.value / many.standard_error) / math.sqrt(2)), rel=1e-2
-  )
+  z = abs(many.value / many.standard_error)
+  assert many.p == pytest.approx(math.erfc(z / math.sqrt(2)), rel=1e-2)
 
 
 @few

@@ -34,8 +34,8 @@ def over_seeds(pairs: Sequence[tuple[Path, Path]], task: str) -> Difference:
   """AUC or RMSE of the first runs minus that of the second on day N, paired by row.
 
   The pairs are one for each seed, and the difference is their mean. The interval is about the
-  chance of both users and seeds, see differences.py; its `units` are the
-  users. With one pair it is about users alone.
+  chance of both users and seeds, see differences.py; its `units` are the users. With one pair it
+  is about users alone.
 
   Args:
     pairs: first and second run of each seed; the store of the very first must be there.
