@@ -1,44 +1,27 @@
 """The study's one command: python -m experiments figures|findings|report|publish|table3|pages
 
-Exit codes: 0; 1 runs failed; 2 bad input, in one line; 143 stopped by a signal.
+Exit codes are those of `ranking`.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
-from ranking import quiet
-from ranking.errors import InputError
-from ranking.sweeps.sweep import SweepError
+from ranking import cli
 
+ABOUT = "The study of the paper: its figures, findings, tables and pages."
 COMMANDS = {
-  "figures": ("experiments.figures.command", "draws the paper's figures, running what is missing"),
-  "findings": ("experiments.findings.command", "says which of the paper's findings hold"),
-  "report": ("experiments.report.command", "makes one HTML page of all results"),
-  "publish": ("experiments.publish", "keeps what finished experiments found"),
-  "table3": ("experiments.table3", "makes Table 3, running what is missing"),
-  "pages": ("experiments.pages", "writes comparison.md and the list of results again"),
+  "figures": ("experiments.figures.command", "draw the paper's figures, running what is missing"),
+  "findings": ("experiments.findings.command", "say which of the paper's findings hold"),
+  "report": ("experiments.report.command", "make one HTML page of all results"),
+  "publish": ("experiments.publish", "keep what finished experiments found"),
+  "table3": ("experiments.table3", "make Table 3, running what is missing"),
+  "pages": ("experiments.pages", "write comparison.md and the list of results again"),
 }
 
 
 def main(arguments: Sequence[str]) -> int:
-  """Runs one of COMMANDS; imports no other, for some need TensorFlow."""
-  parser = argparse.ArgumentParser(prog="python -m experiments", allow_abbrev=False)
-  parsers = parser.add_subparsers(dest="command", required=True)
-  chosen = next((word for word in arguments if word in COMMANDS), None)
-  for name, (module, what) in COMMANDS.items():
-    of_command = parsers.add_parser(name, help=what, description=what, allow_abbrev=False)
-    if name == chosen:
-      with quiet.native_stderr():
-        command = import_module(module)
-      command.add_arguments(of_command)
-  given = parser.parse_args(arguments)
-  try:
-    return int(command.run(given))
-  except (InputError, SweepError, OSError) as error:
-    print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
-    return 2
+  """Runs one of COMMANDS; see `cli.main`."""
+  return cli.main(arguments, "python -m experiments", ABOUT, COMMANDS)
 
 
 if __name__ == "__main__":

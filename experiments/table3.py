@@ -13,37 +13,29 @@ from typing import Any
 import pandas as pd
 
 from experiments.templating import TEMPLATES
+from ranking.commands import sweep as command
 from ranking.measures.ratios import Ratio, divergence_ratio, fisher_test
 from ranking.measures.significance import LEVEL, holm
-from ranking.sweeps import execution, files, results, runner
+from ranking.sweeps import execution, files
 from ranking.sweeps.places import places
 from ranking.sweeps.sweep import Sweep, SweepError
 from ranking.sweeps.tables import outcomes, rendering
 from ranking.sweeps.tables.document import NOTHING, Document, Entry, Table, p_text
-from ranking.training import interrupt
 
 HEADER = ("change", "diverged", "runs", "ratio", "95 % interval", "p", "p after Holm")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `python -m experiments table3`."""
-  parser.add_argument("file", help="a sweep of ablations, such as experiments/table3_kuairand.gin")
-  parser.add_argument("--raw", help="folder of the unpacked raw log; downloaded if not given")
-  parser.add_argument("--jobs", type=int, help="runs at once; as many as cores if not given")
-  parser.add_argument("--shard", default="1/1", help="this machine's share of the trials, i/n")
+  command.add_arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:
   """Runs what is not finished and writes the table; returns 1 if runs failed."""
   ablations = files.read(given.file, Sweep)
   unchanged(ablations)  # refuses what is no Table 3 before any run
+  table, failures = execution.complete(ablations, given.raw, given.jobs, given.shard)
   root = Path("runs", ablations.name)
-  try:
-    failures = execution.run(ablations.trials(), root, given.raw, given.jobs, given.shard)
-  except runner.Stopped as stop:
-    print(stop)
-    return interrupt.EXIT_CODE
-  table = results.read([root])
   return execution.conclude(root, "table3", table3(ablations, table), table, failures)
 
 

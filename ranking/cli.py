@@ -5,17 +5,22 @@ the run diverged; 143 stopped by a signal, or because nobody reads the output, w
 """
 
 import argparse
+import errno
 import importlib
+import importlib.metadata
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from ranking import quiet
-from ranking.errors import InputError
+from ranking.errors import InputError, Stopped
 from ranking.nearest import nearest
+from ranking.training import interrupt
 
-COMMANDS = {
+ABOUT = """Train multitask ranking models that do not diverge, and compare the methods for it.
+First: ranking train --config=large_dcn_clippy.gin --scale=proxy"""
+_WHAT = {
   "train": "train one model on a log, and evaluate it on the day that follows",
   "prepare": "prepare the day store of a log, which train does itself when it is not there",
   "data-report": "say what a prepared log holds, day by day",
@@ -26,6 +31,12 @@ COMMANDS = {
   "plot": "draw runs over each other",
   "doctor": "check Python, Keras, devices, memory, disk and data",
 }
+COMMANDS = {
+  name: (f"ranking.commands.{name.replace('-', '_')}", what) for name, what in _WHAT.items()
+}
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,26 +47,36 @@ class Parser(argparse.ArgumentParser):
     self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-  """Runs a subcommand; returns the exit code.
+def main(
+  arguments: Sequence[str] | None = None,
+  program: str = "ranking",
+  about: str = ABOUT,
+  commands: Mapping[str, tuple[str, str]] = COMMANDS,
+) -> int:
+  """Runs a subcommand and imports no other, for some need TensorFlow; returns the exit code.
 
   Args:
     arguments: of the command line, without the program's name; None = of this process.
+    program: what a person types to run it.
+    about: what it is for.
+    commands: the subcommands by name: the module that has `add_arguments` and `run`, and what it
+      does.
   """
   given = list(sys.argv[1:] if arguments is None else arguments)
-  if not given or given[0] in ("-h", "--help"):
-    print(_help())
-    return 0 if given else 2
-  name, *rest = given
-  if name not in COMMANDS:
-    meant = nearest(name, list(COMMANDS))
-    print(f"error: no command {name!r}{meant}; see ranking --help", file=sys.stderr)
-    return 2
   try:
+    if not given or given[0] in ("-h", "--help"):
+      print(_help(program, about, commands), flush=True)
+      return 0 if given else 2
+    if given == ["--version"]:
+      print(importlib.metadata.version("ranking"), flush=True)
+      return 0
+    name, *rest = given
+    if name not in commands:
+      raise InputError(f"no command {name!r}{nearest(name, list(commands))}; see {program} --help")
     with quiet.native_stderr():
-      command = importlib.import_module(f"ranking.commands.{name.replace('-', '_')}")
+      command = importlib.import_module(commands[name][0])
     parser = Parser(
-      prog=f"ranking {name}",
+      prog=f"{program} {name}",
       description=command.__doc__,
       formatter_class=argparse.RawDescriptionHelpFormatter,
       allow_abbrev=False,
@@ -67,27 +88,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
+  except (Stopped, KeyboardInterrupt) as stop:
+    interrupt.say(str(stop) or "stopped")
+    return interrupt.EXIT_CODE
   except BrokenPipeError:  # whoever reads the output has seen enough, as in `… | head`
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 143
+    return interrupt.EXIT_CODE
   except OSError as error:
     where = f"{error.filename}: " if error.filename else ""
-    print(f"error: {where}{error.strerror or error}; see df -h and ls -l", file=sys.stderr)
+    cure = "; see df -h and ls -l" if error.errno in (None, *NO_ROOM) else ""
+    print(f"error: {where}{error.strerror or error}{cure}", file=sys.stderr)
     return 2
 
 
-def _help() -> str:
-  width = max(map(len, COMMANDS))
-  lines = [f"  {name:{width}}  {what}" for name, what in COMMANDS.items()]
+def _help(program: str, about: str, commands: Mapping[str, tuple[str, str]]) -> str:
+  width = max(map(len, commands))
+  lines = [f"  {name:{width}}  {what}" for name, (_, what) in commands.items()]
   return "\n".join(
     [
-      "usage: ranking COMMAND [--help] …",
+      f"usage: {program} COMMAND [--help] …",
       "",
-      "Train multitask ranking models that do not diverge, and compare the methods for it.",
+      about,
       "",
       *lines,
       "",
-      "ranking COMMAND --help says what a command takes. First: ",
-      "  ranking train --config=large_dcn_clippy.gin --scale=proxy",
+      f"{program} COMMAND --help says what a command takes.",
     ]
   )

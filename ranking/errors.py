@@ -1,8 +1,15 @@
-"""What every error about bad input has in common."""
+"""What commands end with beside success: bad input, or a wish to stop."""
 
 
 class InputError(ValueError):
   """Bad input: the message is one line that names the thing, what it got and the cure.
 
   A command prints it and exits with code 2; anything else that is raised is a defect of ours.
+  """
+
+
+class Stopped(Exception):
+  """A signal or a closed output stopped the work; the message is one line that says how to go on.
+
+  A command prints it and exits with code 143; nothing of its work is lost.
   """

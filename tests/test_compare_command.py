@@ -211,16 +211,14 @@ def test_runs_without_predictions_or_store_are_named_in_one_line(
   assert not OUTPUTS[0].exists()
 
 
-@pytest.mark.parametrize(
-  ("flags", "message"),
-  [
-    (["--reference=clippy"], "error: name one file that describes an experiment"),
-    (["mine.gin", "--sweep=mine.gin", "--reference=clippy"], "error: name one file"),
-  ],
-)
-def test_it_needs_one_file(flags: list[str], message: str, capfd: pytest.CaptureFixture[str]):
-  assert ranking("compare", *flags) == 2
-  assert one_line(capfd).startswith(message)
+@pytest.mark.parametrize("flag", ["raw", "jobs", "shard"])
+def test_what_says_how_to_run_is_refused_with_a_search(
+  flag: str, capfd: pytest.CaptureFixture[str]
+):
+  assert ranking("compare", write(SEARCH), "--reference=Clippy", f"--{flag}=2") == 2
+  assert one_line(capfd) == (
+    f"error: --{flag} is for runs, and those of a search are not run here; leave it out\n"
+  )
 
 
 def test_the_days_of_the_repository_are_the_last_seven_of_every_method():

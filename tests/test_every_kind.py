@@ -85,5 +85,5 @@ def test_a_log_with_a_task_of_every_kind_goes_through_all_commands(
     assert 0.5 < entry["calibration"] < 2
     for text in (summary, page):
       assert task in text
-    same = paired.compare(Path("run"), Path("run"), task)
+    same = paired.over_seeds([(Path("run"), Path("run"))], task)
     assert (same.value, same.p) == (0.0, 1.0)

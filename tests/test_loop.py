@@ -15,6 +15,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
+from ranking.errors import Stopped
 from ranking.settings import ProgressSettings
 from ranking.stability import health
 from ranking.stability.divergence import DivergenceMonitor
@@ -96,7 +97,7 @@ def test_a_signal_at_an_evaluation_step_loses_no_evaluation(
   stopped: list[int] = []
   ask_to_stop(monkeypatch, lambda: state.step == 50 and not stopped)
   monkeypatch.setattr(loop, "save", lambda *_: stopped.append(state.step))
-  with pytest.raises(loop.Stopped, match="stopped by a signal after step 50; the same command"):
+  with pytest.raises(Stopped, match="stopped by a signal after step 50; the same command"):
     loop.train(run, state, log)
   loop.train(run, state, log)
   assert stopped == [50]
@@ -110,7 +111,7 @@ def test_a_run_whose_output_nobody_reads_finishes_its_step_saves_and_says_so(
   run.console.is_closed = True
   saved: list[int] = []
   monkeypatch.setattr(loop, "save", lambda *_: saved.append(state.step))
-  with pytest.raises(loop.Stopped, match=r"as nobody reads its output after step 10; the same"):
+  with pytest.raises(Stopped, match=r"as nobody reads its output after step 10; the same"):
     loop.train(run, state, Mock())
   assert saved == [10]
 

@@ -148,7 +148,7 @@ def test_seeds_that_predict_the_same_leave_the_chance_of_users(
   assert (twice.value, twice.units) == (alone.value, alone.units)
   assert twice.standard_error == pytest.approx(alone.standard_error, rel=1e-12)
   assert twice.degrees == pytest.approx(alone.degrees)
-  normal = math.erfc(abs(twice.statistic) / math.sqrt(2))
+  normal = math.erfc(abs(twice.value / twice.standard_error) / math.sqrt(2))
   assert twice.p == pytest.approx(normal if math.isinf(twice.degrees) else alone.p, rel=1e-9)
 
 

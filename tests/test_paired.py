@@ -14,8 +14,8 @@ from ranking.data.prepare import prepare
 from ranking.data.schema import Log
 from ranking.data.store import DayStore
 from ranking.evaluation.predictions import Predictions
-from ranking.measures.differences import auc_difference, rmse_difference
-from ranking.sweeps.paired import compare, users
+from ranking.measures.differences import Difference, auc_difference, rmse_difference
+from ranking.sweeps.paired import over_seeds, users
 from tests.conftest import ROWS_PER_DAY, TinySource
 
 LAST = slice(sum(ROWS_PER_DAY[:-1]), None)
@@ -38,6 +38,10 @@ def run(folder: Path, of: DayStore, seed: int = 0) -> Path:
   Predictions.of(outputs(of, seed), of).save(folder)
   (folder / "result.json").write_text(json.dumps({"store": str(of.directory)}))
   return folder
+
+
+def compare(first: Path, second: Path, task: str) -> Difference:
+  return over_seeds([(first, second)], task)
 
 
 def test_rows_of_a_user_share_a_number_and_rows_of_unknown_ones_have_their_own(

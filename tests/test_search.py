@@ -1,6 +1,7 @@
 """The search of Table 2: which setting is the best, and which runs follow from that."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def test_every_setting_and_its_repeats_differ_by_the_seed_alone():
 
 def test_a_search_on_an_earlier_day_shares_no_run_with_the_repeats_and_changes_none_of_them():
   columns = {"GC": [GC], "Clippy": [CLIPPY]}
-  late = Search("t", ["small"], columns, seeds=[0, 1])
+  late = Search("t", ["small"], columns, search_seed=5, seeds=[0, 1])
   early = dataclasses.replace(late, search_days_earlier=3)
   assert {trial.bindings[-1] for trial in early.trials()} == {
     "train_and_evaluate.without_last_days=3"
@@ -124,6 +125,12 @@ def test_a_search_on_an_earlier_day_shares_no_run_with_the_repeats_and_changes_n
     assert after.bindings[:-1] == before.bindings
     assert after.name == before.name.replace("-seed=", "-search-seed=")
     assert after.coordinates["days_left_out"] == 3
+
+
+def test_a_search_on_an_earlier_day_may_have_a_seed_of_its_repeats():
+  search = Search("t", ["small"], {"GC": [GC]}, seeds=[0, 1], search_days_earlier=3)
+  tried = search.trials()
+  assert not {trial.name for trial in tried} & {trial.name for trial in search.repeats_of(tried[0])}
 
 
 def test_a_column_keeps_its_place_among_the_repeats_while_another_one_waits(tmp_path: Path):
@@ -155,22 +162,30 @@ def test_columns_share_the_runs_of_a_method():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"columns": {}}, r"^columns: {}; make it a map of titles to lists of methods$"),
-    ({"columns": ["gc"]}, r"^columns: \['gc'\]; make it a map"),
-    ({"columns": {"GC": "gc"}}, r"^column GC: 'gc'; make it a list of methods$"),
-    ({"columns": {"GC": []}}, r"^column GC: \[\]; make it a list"),
-    ({"columns": {"GC": ["gc", 3]}}, r"^column GC: \['gc', 3\]; make it a list"),
+    ({"columns": {}}, r"^columns is {}; make it a map of titles to lists of methods$"),
+    ({"columns": ["gc"]}, r"^columns is \['gc'\]; make it a map"),
+    ({"columns": {"GC": "gc"}}, r"^column GC is 'gc'; make it a list of methods$"),
+    ({"columns": {"GC": []}}, r"^column GC is \[\]; make it a list"),
+    ({"columns": {"GC": ["gc", 3]}}, r"^column GC is \['gc', 3\]; make it a list"),
     ({"columns": {"A": ["gc"], "B": [GC]}}, r"^two methods are called gc; give each a name"),
     ({"models": []}, r"^models: empty"),
     ({"seeds": []}, r"^seeds: empty"),
     ({"seeds": [1, 1]}, r"^two trials are small-gc"),
+    ({"columns": {3: ["gc"]}}, r"^the title of a column is 3; make it text$"),
+    ({"search_seed": 2}, r"^search_seed is 2; make it none of the seeds"),
+    ({"learning_rate": math.nan}, r"^learning_rates is nan; make it a number, 0 or more$"),
+    ({"data": 3}, r"^data is 3; make it a file of configs/data/, or a path$"),
+    ({"scale": 3}, r"^scale is 3; make it a file"),
     ({"learning_rate_multipliers": []}, r"^learning_rate_multipliers: empty"),
-    ({"search_days_earlier": -1}, r"^search_days_earlier is -1; make it a number of days, or 0$"),
-    ({"search_days_earlier": 1.5}, r"^search_days_earlier is 1.5; make it a number"),
+    (
+      {"search_days_earlier": -1},
+      r"^search_days_earlier is -1; make it a whole number, 0",
+    ),
+    ({"search_days_earlier": 1.5}, r"^search_days_earlier is 1.5; make it a whole number"),
   ],
 )
 def test_a_search_that_cannot_be_is_refused_before_its_first_run(
   changes: dict[str, Any], message: str
 ):
   with pytest.raises(SweepError, match=message):
-    Search(**{"name": "t", "models": ["small"], "columns": {"GC": ["gc"]}, **changes}).trials()
+    Search(**{"name": "t", "models": ["small"], "columns": {"GC": ["gc"]}, **changes})

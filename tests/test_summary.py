@@ -19,6 +19,7 @@ from ranking.sweeps.tables import rendering, speed, summary
 from ranking.sweeps.tables.document import Document, Table
 from ranking.sweeps.tables.edges import Edge
 from ranking.tasks import MEASURES
+from tests.command_line import ROOT
 from tests.test_sweep_results import finished, hold
 
 GC = Method("gc", thresholds=[{"GradientClipping.threshold": [0.1, 0.01]}])
@@ -278,6 +279,12 @@ def test_the_csv_has_the_figures_to_the_last_digit_and_the_document_is_the_same_
     figures["mean"].tolist(), nan_ok=True, rel=0, abs=0
   )
   assert "| gc | 0.1 | *2 of 3 runs* | – |" in first[0].read_text()
+
+
+def test_the_csv_has_every_column_of_what_is_published_so_that_pages_can_read_it(tmp_path: Path):
+  published = pd.read_csv(ROOT / "experiments/results/survival_kuairand/summary.csv", nrows=0)
+  table = table_of(tmp_path, SWEEP, {"": [OK] * 3})
+  assert set(published) <= set(summary.summary(SWEEP, table).figures)
 
 
 def test_a_place_has_a_row_for_each_trial_whether_it_has_begun_or_not(tmp_path: Path):

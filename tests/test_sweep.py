@@ -1,6 +1,7 @@
 """A grid becomes trials: how many, what they are called, in which order, and who runs which."""
 
 import dataclasses
+import math
 import re
 from typing import Any
 
@@ -16,7 +17,6 @@ CLIPPY = Method(
     {"Clippy.relative_threshold": [0.02], "Clippy.absolute_threshold": [1e-3]},
   ],
 )
-NO_LIST: Any = {"a.b": [1]}
 GRID = Sweep(
   name="table2",
   models=["small", "large_dcn"],
@@ -148,27 +148,43 @@ def test_a_shard_without_a_trial_is_refused():
     ({"seeds": []}, "seeds: empty"),
     ({"learning_rates": []}, "learning_rates: empty"),
     ({"learning_rate_multipliers": []}, "learning_rate_multipliers: empty"),
-    ({"ablations": {}}, "ablations: {}; make it a map"),
-    ({"methods": [Method("gc", thresholds=[])]}, "thresholds of gc: empty"),
-    ({"methods": [Method("gc", thresholds=[{"a.b": []}])]}, "a.b of gc: empty"),
-    ({"methods": [Method("gc", thresholds=[{"a.b": "0.1"}])]}, "a.b of gc: '0.1' is no list"),
-    ({"methods": [Method("gc", thresholds=NO_LIST)]}, "thresholds of gc: {.*} is no list"),
-    ({"methods": [Method("gc", bindings="a.b=1")]}, "bindings of gc: 'a.b=1' is no list"),
+    ({"ablations": {}}, "ablations is {}; make it a map"),
     ({"seeds": 3}, "seeds: 3 is no list; make it a list of int"),
     ({"seeds": [0.5]}, "seeds: 0.5 is no int"),
     ({"seeds": [True]}, "seeds: True is no int"),
     ({"days_left_out": []}, "days_left_out: empty"),
-    ({"days_left_out": [1, -1]}, "days_left_out: -1; make it a number of days, or 0"),
+    ({"days_left_out": [1, -1]}, "days_left_out is -1; make it a whole number, 0 or more"),
     ({"days_left_out": [1, 1]}, "two trials are small-naive-times=1-day_1-seed=0"),
-    ({"learning_rates": ["fast"]}, "learning_rates: 'fast' is no int or float"),
+    ({"learning_rates": ["fast"]}, "learning_rates is 'fast'; make it a number, 0 or more"),
+    ({"learning_rates": [math.nan]}, "learning_rates is nan; make it a number"),
+    ({"data": 3}, "data is 3; make it a file of configs/data/, or a path"),
+    ({"scale": 3}, "scale is 3; make it a file of configs/scale/"),
+    ({"ablations": {1: []}}, "an ablation is 1; make it its name as text"),
     ({"models": "small"}, "models: 'small' is no list"),
     ({"ablations": {"no_dcn": "a.b=0"}}, "ablation no_dcn: 'a.b=0' is no list"),
-    ({"ablations": ["no_dcn"]}, r"ablations: \['no_dcn'\]; make it a map"),
+    ({"ablations": ["no_dcn"]}, r"ablations is \['no_dcn'\]; make it a map"),
     ({"seeds": [1, 1]}, "two trials are small-naive-times=1-seed=1; name each value"),
     ({"learning_rate_multipliers": [2, 2.0]}, "two trials are small-naive-times=2-seed=0"),
   ],
 )
 def test_an_axis_that_makes_no_sense_is_refused(axes: dict[str, Any], message: str):
-  sweep = dataclasses.replace(Sweep("s", ["small"], ["naive"]), **axes)
   with pytest.raises(SweepError, match=message):
-    sweep.trials()
+    dataclasses.replace(Sweep("s", ["small"], ["naive"]), **axes).trials()
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    ({"name": 3}, "name of a method is 3; make it text"),
+    ({"config": 3}, "config of gc is 3; make it text"),
+    ({"thresholds": []}, "thresholds of gc: empty"),
+    ({"thresholds": {"a.b": [1]}}, "thresholds of gc: {.*} is no list"),
+    ({"thresholds": [{3: [1]}]}, "a setting of gc is 3; make it its name as text"),
+    ({"thresholds": [{"a.b": []}]}, "a.b of gc: empty"),
+    ({"thresholds": [{"a.b": "0.1"}]}, "a.b of gc: '0.1' is no list"),
+    ({"bindings": "a.b=1"}, "bindings of gc: 'a.b=1' is no list"),
+  ],
+)
+def test_a_method_that_makes_no_sense_is_refused(settings: dict[str, Any], message: str):
+  with pytest.raises(SweepError, match=message):
+    Method(**{"name": "gc", **settings})

@@ -66,9 +66,10 @@ def began(*names: str) -> bool:
 
 def start_in_a_process_of_its_own(behaviour: str) -> "subprocess.Popen[str]":
   code = (
+    "from ranking.errors import Stopped\n"
     "from tests import test_sweep_runner\n"
     f"try: test_sweep_runner.run({behaviour!r})\n"
-    "except test_sweep_runner.runner.Stopped as stop: print(stop); raise SystemExit(143)\n"
+    "except Stopped as stop: print(stop); raise SystemExit(143)\n"
   )
   path = {"PYTHONPATH": str(FAKE.parent.parent)}
   return subprocess.Popen(

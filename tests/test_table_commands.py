@@ -159,7 +159,7 @@ def test_a_search_run_that_fails_leaves_its_column_open_and_the_others_go_on(
   [
     (SEARCH + "search.Search.models = ['smal']", "no MODEL 'smal'; the nearest is 'small'"),
     (SEARCH + "search.Search.seeds = []", "seeds: empty, which leaves no trial"),
-    (SEARCH + "search.Search.columns = {}", "columns: {}; make it a map of titles"),
+    (SEARCH + "search.Search.columns = {}", "columns is {}; make it a map of titles"),
     (
       SEARCH + "search.Search.seds = [1]",
       "no setting search.Search.seds; the nearest is 'Search.seeds'",

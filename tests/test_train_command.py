@@ -19,7 +19,7 @@ from ranking.data.store import DayStore
 from ranking.evaluation.predictions import load
 from ranking.models.network import Network
 from ranking.stability.divergence import DivergenceMonitor
-from ranking.sweeps.paired import compare
+from ranking.sweeps.paired import over_seeds
 from ranking.tasks import evaluate
 from ranking.training import interrupt
 from tests.conftest import FEW_FEATURES
@@ -109,7 +109,7 @@ def test_the_predictions_of_a_run_score_as_its_result_says(tmp_path: Path, setti
   labels = np.array(store.eval_day.labels)
   measured = evaluate(store.schema.tasks, store.schema.label_statistics, labels, predicted.outputs)
   assert json.loads(json.dumps(measured)) == result["metrics"]
-  assert not compare(run, run, "click").value
+  assert not over_seeds([(run, run)], "click").value
 
 
 def test_a_run_without_tasks_knows_nothing_of_them(tmp_path: Path, settings: str) -> None:
@@ -505,7 +505,8 @@ def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
     (["--set=train_and_evaluate.distribution=@tpu"], "distribution cannot be made: "),
     (
       [
-        "--set=train_and_evaluate.learning_rate=1e300 train_and_evaluate.learning_rate_multiplier=1e300"
+        "--set=train_and_evaluate.learning_rate=1e300 "
+        "train_and_evaluate.learning_rate_multiplier=1e300"
       ],
       "is not finite",
     ),

@@ -48,8 +48,7 @@ def run(given: argparse.Namespace) -> int:
   """Runs what is not finished, and draws; returns what the command of a sweep does."""
   described = [Path("experiments", f"{kind}_{given.data}.gin") for kind in ("dynamics", "methods")]
   for file in described:
-    of_sweep = {"file": str(file), "sweep": None, "shard": "1/1"}
-    if code := sweep.run(argparse.Namespace(raw=given.raw, jobs=given.jobs, **of_sweep)):
+    if code := sweep.make(files.read(str(file), Sweep), given.raw, given.jobs):
       return code
   out = given.out or Path("experiments", "results", "figures", given.data)
   of_dynamics, of_methods = map(read_runs, described)

@@ -6,53 +6,54 @@ and .csv beside the runs, in runs/<name of the file>/. Exit codes: as `ranking s
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from ranking.commands import sweep as command
 from ranking.sweeps import execution, files, results, runner
+from ranking.sweeps.places import Place
 from ranking.sweeps.search import Search
-from ranking.sweeps.sweep import Sweep, SweepError
+from ranking.sweeps.sweep import SweepError
 from ranking.sweeps.tables import contrasts
 from ranking.sweeps.tables.comparison import comparison
-from ranking.training import interrupt
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """The file, the reference, and how trials are run."""
+  """Adds the file, the reference, and how the trials of a sweep are run."""
   command.add_arguments(parser)
   parser.add_argument("--reference", required=True, help="the method to compare the others with")
 
 
 def run(given: argparse.Namespace) -> int:
   """Runs what is not finished of a sweep, and writes the comparison."""
-  described = files.describe(command.file_of(given))
-  try:
-    return _sweep(described, given) if isinstance(described, Sweep) else _search(described, given)
-  except runner.Stopped as stop:
-    interrupt.say(str(stop))
-    return interrupt.EXIT_CODE
-
-
-def _sweep(sweep: Sweep, given: argparse.Namespace) -> int:
-  titles = [place.title for place in contrasts.methods(sweep, results.NONE)]
-  reference = contrasts.named(titles, given.reference)  # before any run
-  root = Path("runs", sweep.name)
-  failures = execution.run(sweep.trials(), root, given.raw, given.jobs, given.shard)
-  table = results.read([root])
-  document = comparison(sweep, contrasts.methods(sweep, table), reference, table)
+  described = files.describe(given.file)
+  root = Path("runs", described.name)
+  if isinstance(described, Search):
+    for name in ("raw", "jobs", "shard"):
+      if getattr(given, name) is not None:
+        raise SweepError(
+          f"--{name} is for runs, and those of a search are not run here; leave it out"
+        )
+    reference = contrasts.named(list(described.columns), given.reference)
+    table, failures = results.read([root]), dict[str, str]()
+    places = repeats(described, table, reference, given.file)
+  else:
+    titles = [place.title for place in contrasts.methods(described, results.NONE)]
+    reference = contrasts.named(titles, given.reference)  # before any run
+    table, failures = execution.complete(described, given.raw, given.jobs, given.shard)
+    places = contrasts.methods(described, table)
+  document = comparison(described, places, reference, table)
   return execution.conclude(root, "comparison", document, table, failures)
 
 
-def _search(search: Search, given: argparse.Namespace) -> int:
-  reference = contrasts.named(list(search.columns), given.reference)
+def repeats(search: Search, table: pd.DataFrame, reference: str, file: str) -> Sequence[Place]:
+  """The places of a search. Raises SweepError if the reference is finished on no model."""
   root = Path("runs", search.name)
-  table = results.read([root])
-  repeats = [trial for trial in search.repeats(table) if trial is not None]
-  runner.check_directories([*search.trials(), *repeats], root)
+  again = [trial for trial in search.repeats(table) if trial is not None]
+  runner.check_directories([*search.trials(), *again], root)
   places = search.places(table)
   if not any(place.complete for place in places if place.title == reference):
-    raise SweepError(
-      f"{root} has {reference} finished on no model; run: ranking sweep {command.file_of(given)}"
-    )
-  document = comparison(search, places, reference, table)
-  return execution.conclude(root, "comparison", document, table, {})
+    raise SweepError(f"{root} has {reference} finished on no model; run: ranking sweep {file}")
+  return places

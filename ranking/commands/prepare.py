@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ranking.commands.run_arguments import add_run_arguments, read_log
 from ranking.data.prepare import prepare
-from ranking.training import interrupt
+from ranking.errors import Stopped
 from ranking.training.console import Console
 
 
@@ -28,8 +28,7 @@ def run(given: argparse.Namespace) -> int:
       log.source, Path(log.store_directory), Console(), log.lookback, log.without_last_days
     )
   except KeyboardInterrupt:
-    interrupt.say("stopped; the same command goes on where this one stopped")
-    return interrupt.EXIT_CODE
+    raise Stopped("stopped; the same command goes on where this one stopped") from None
   print((made.directory / "summary.md").read_text())
   print(made.directory)
   return 0

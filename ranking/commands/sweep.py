@@ -21,60 +21,40 @@ input; 143 stopped by a signal.
 import argparse
 from pathlib import Path
 
-from ranking.sweeps import execution, files, results, runner
+from ranking.sweeps import execution, files
 from ranking.sweeps.figures import style
 from ranking.sweeps.figures.pictures import pictures
 from ranking.sweeps.search import Search
-from ranking.sweeps.sweep import Sweep, SweepError, shard
+from ranking.sweeps.sweep import Sweep
 from ranking.sweeps.tables import summary, table2
-from ranking.training import interrupt
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """The file, and how its trials are run."""
-  parser.add_argument("file", nargs="?", help="a file such as experiments/….gin")
-  parser.add_argument("--sweep", help="the same")
+  """Adds the file, and how its trials are run."""
+  parser.add_argument("file", help="a file such as experiments/….gin")
   parser.add_argument("--raw", help="folder of the unpacked raw log; downloaded if not given")
   parser.add_argument("--jobs", type=int, help="runs at once; as many as cores if not given")
-  parser.add_argument("--shard", default="1/1", help="this machine's share of the trials, i/n")
+  parser.add_argument("--shard", help="this machine's share of the trials, i/n; all if not given")
 
 
 def run(given: argparse.Namespace) -> int:
   """Checks every trial, runs those that are not finished, and writes what came of them."""
-  described = files.describe(file_of(given))
-  try:
-    return _sweep(described, given) if isinstance(described, Sweep) else _search(described, given)
-  except runner.Stopped as stop:
-    interrupt.say(str(stop))
-    return interrupt.EXIT_CODE
+  return make(files.describe(given.file), given.raw, given.jobs, given.shard)
 
 
-def file_of(given: argparse.Namespace) -> str:
-  """The one file that was named. Raises SweepError if none or two were."""
-  named = [file for file in (given.file, given.sweep) if file]
-  if len(named) != 1:
-    raise SweepError("name one file that describes an experiment, such as experiments/….gin")
-  return str(named[0])
-
-
-def _sweep(sweep: Sweep, given: argparse.Namespace) -> int:
-  root = Path("runs", sweep.name)
-  failures = execution.run(sweep.trials(), root, given.raw, given.jobs, given.shard)
-  table = results.read([root])
+def make(
+  described: Sweep | Search,
+  raw: str | None = None,
+  jobs: int | None = None,
+  share: str | None = None,
+) -> int:
+  """Does what `run` does with an experiment that is read; see `execution.complete`."""
+  table, failures = execution.complete(described, raw, jobs, share)
+  root = Path("runs", described.name)
+  if isinstance(described, Search):
+    return execution.conclude(root, "table2", table2.table2(described, table), table, failures)
   drawn = [
-    path for name, figure in pictures(sweep, table) for path in style.save(figure, root / name)
+    path for name, figure in pictures(described, table) for path in style.save(figure, root / name)
   ]
-  document = summary.summary(sweep, table)
+  document = summary.summary(described, table)
   return execution.conclude(root, "summary", document, table, failures, drawn)
-
-
-def _search(search: Search, given: argparse.Namespace) -> int:
-  root = Path("runs", search.name)
-  failures = execution.run(search.trials(), root, given.raw, given.jobs, given.shard)
-  repeats = shard(search.repeats(results.read([root])), given.shard)
-  # By name: columns that share a method may have chosen the same setting.
-  known = {trial.name: trial for trial in repeats if trial is not None}
-  if known:
-    failures |= execution.run(list(known.values()), root, given.raw, given.jobs)
-  table = results.read([root])
-  return execution.conclude(root, "table2", table2.table2(search, table), table, failures)

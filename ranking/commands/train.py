@@ -18,8 +18,9 @@ from pathlib import Path
 
 from ranking import configuration
 from ranking.commands.run_arguments import add_run_arguments, read_settings
+from ranking.errors import Stopped
 from ranking.settings import Settings
-from ranking.training import interrupt, loop
+from ranking.training import loop
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,15 +36,11 @@ def run(given: argparse.Namespace) -> int:
     settings = dataclasses.replace(settings, run_directory=_run_directory(settings))
   try:
     result = loop.train_and_evaluate(settings, configuration.operative)
-  except loop.Stopped as stop:
-    interrupt.say(str(stop))
-    return interrupt.EXIT_CODE
   except KeyboardInterrupt:  # before the first step
-    interrupt.say(
+    raise Stopped(
       f"stopped; the same command with RUN={settings.run_directory} goes on from what is prepared "
       "and from the newest checkpoint"
-    )
-    return interrupt.EXIT_CODE
+    ) from None
   stopped = settings.progress.on_divergence == "stop"
   return 3 if result["status"] == "diverged" and stopped else 0
 

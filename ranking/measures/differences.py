@@ -16,7 +16,6 @@ run that diverged has no AUC, and the survivors' average flatters the method tha
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,19 +47,6 @@ class Difference:
   p: float
   units: int
   degrees: float = math.inf
-
-  @property
-  def statistic(self) -> float:
-    """Student's t, or z with infinite degrees: the value in standard errors."""
-    return self.value / self.standard_error if self.standard_error else 0.0
-
-
-class Spread(NamedTuple):
-  """Mean ± standard deviation of a figure over seeds."""
-
-  mean: float
-  deviation: float
-  seeds: int
 
 
 def auc_difference(
@@ -219,17 +205,6 @@ def loss_difference(
   return Difference(value, standard_error, (float(low), float(high)), p, count)
 
 
-def spread(figures: npt.ArrayLike) -> Spread:
-  """Mean and standard deviation over seeds, [seeds]; the deviation of one seed is nan.
-
-  Raises:
-    ValueError: when there is no figure or one is not finite.
-  """
-  values = _figures("figures", figures, 1)
-  deviation = float(values.std(ddof=1)) if len(values) > 1 else math.nan
-  return Spread(float(values.mean()), deviation, len(values))
-
-
 def paired_difference(first: npt.ArrayLike, second: npt.ArrayLike) -> Difference:
   """Mean difference of two methods over seeds or evaluation days, by Student's paired t (1908).
 
@@ -245,7 +220,7 @@ def paired_difference(first: npt.ArrayLike, second: npt.ArrayLike) -> Difference
   Raises:
     ValueError: on two shapes, no figure, or one that is not finite.
   """
-  ours, theirs = _figures("first", first, 2), _figures("second", second, 2)
+  ours, theirs = _figures("first", first), _figures("second", second)
   if ours.shape != theirs.shape:
     raise ValueError(
       "first and second must be paired, one shape for both; "
@@ -303,9 +278,9 @@ def _labelled(*columns: npt.ArrayLike) -> list[Array]:
   return [labels, first, second, users]
 
 
-def _figures(name: str, figures: npt.ArrayLike, most_axes: int) -> Array:
+def _figures(name: str, figures: npt.ArrayLike) -> Array:
   values = np.asarray(figures, np.float64)
-  if not 1 <= values.ndim <= most_axes or not values.size:
+  if values.ndim not in (1, 2) or not values.size:
     raise ValueError(f"{name} must hold a figure per run; got shape {list(values.shape)}")
   if not np.isfinite(values).all():
     raise ValueError(f"{name} has a figure that is not finite; a diverged run has none to compare")

@@ -11,11 +11,38 @@ import pandas as pd
 from ranking import configuration
 from ranking.settings import LogSettings
 from ranking.sweeps import results, runner
-from ranking.sweeps.sweep import SweepError, Trial, shard
+from ranking.sweeps.search import Search
+from ranking.sweeps.sweep import Sweep, SweepError, Trial, shard
 from ranking.sweeps.tables import rendering
 from ranking.sweeps.tables.document import Document
 
 RANKING = (sys.executable, "-m", "ranking")  # what takes `train` and `prepare`
+
+
+def complete(
+  described: Sweep | Search,
+  raw: str | None = None,
+  jobs: int | None = None,
+  share: str | None = None,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+  """Runs what is not finished of an experiment, of a search its repeats as well.
+
+  Args:
+    described: whose runs are below runs/<its name>.
+    raw, jobs, share: as of `run`.
+
+  Returns:
+    The table of `results.read`, and what `runner.run` says of the trials that failed.
+  """
+  root = Path("runs", described.name)
+  failures = run(described.trials(), root, raw, jobs, share)
+  if isinstance(described, Search):
+    repeats = described.repeats(results.read([root]))
+    repeats = repeats if share is None else shard(repeats, share)
+    # By name: columns that share a method may have chosen the same setting.
+    known = {trial.name: trial for trial in repeats if trial is not None}
+    failures |= run(list(known.values()), root, raw, jobs)
+  return results.read([root]), failures
 
 
 def run(
@@ -23,7 +50,7 @@ def run(
   root: Path,
   raw: str | None = None,
   jobs: int | None = None,
-  share: str = "1/1",
+  share: str | None = None,
 ) -> dict[str, str]:
   """Checks the trials and runs those of this machine that are not finished; see `runner.run`.
 
@@ -32,7 +59,7 @@ def run(
     root: folder of the run directories.
     raw: folder of the unpacked raw log; None = downloaded.
     jobs: runs at once; None = as many as cores.
-    share: this machine's part of the trials, such as "1/2".
+    share: this machine's part of the trials, such as "1/2"; None = all.
   """
   # One thread each, not all cores for one run after the other: more runs an hour, and the same
   # figures bit for bit.
@@ -40,7 +67,7 @@ def run(
   jobs = cores if jobs is None else jobs
   if jobs < 1:
     raise SweepError(f"--jobs is {jobs}; make it 1 or more")
-  mine = shard(trials, share)
+  mine = trials if share is None else shard(trials, share)
   to_prepare = of_each_log(mine, raw)
   runner.check_directories(mine, root)
   return runner.run(

@@ -30,24 +30,12 @@ def users(store: DayStore, day: Day) -> Array:
   return np.where(ids < FIRST_ID, -1 - rows, ids)
 
 
-def compare(first_run: Path, second_run: Path, task: str) -> Difference:
-  """AUC or RMSE of the first run minus that of the second on day N, paired by row.
-
-  Args:
-    first_run, second_run: run directories of finished runs; the store of the first must be there.
-    task: one that both have.
-
-  Raises:
-    ValueError: unless both were evaluated on the same rows, and where a figure is not finite.
-  """
-  return over_seeds([(first_run, second_run)], task)
-
-
 def over_seeds(pairs: Sequence[tuple[Path, Path]], task: str) -> Difference:
-  """Compares several pairs of runs, one for each seed, on the same day N: the mean difference.
+  """AUC or RMSE of the first runs minus that of the second on day N, paired by row.
 
-  The interval is about the chance of both users and seeds, see differences.py; its `units` are the
-  users. With one pair it is about users alone.
+  The pairs are one for each seed, and the difference is their mean. The interval is about the
+  chance of both users and seeds, see differences.py; its `units` are the users. With one pair it
+  is about users alone.
 
   Args:
     pairs: first and second run of each seed; the store of the very first must be there.

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ranking.measures.differences import spread
 from ranking.sweeps.results import SURVIVED, Count
 from ranking.sweeps.sweep import Trial, settings
 
@@ -141,11 +140,14 @@ class Place:
     return "ok" if values.map(math.isfinite).all() else "not finite"
 
   def spread(self, task: str | None, of_survivors: bool = False) -> tuple[float, float]:
-    """Mean and standard deviation over its runs, NaN unless its `outcome` is ok."""
+    """Mean and standard deviation over its runs, NaN unless its `outcome` is ok.
+
+    The deviation is that of a sample, NaN of one run.
+    """
     if self.outcome(task, of_survivors) != "ok":
       return math.nan, math.nan
-    mean, deviation, _ = spread(self.values(task))
-    return mean, deviation
+    values = self.values(task)
+    return float(values.mean()), float(values.std())
 
 
 def places(trials: Sequence[Trial], table: pd.DataFrame, over_days: bool = False) -> list[Place]:

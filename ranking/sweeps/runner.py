@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ranking.errors import Stopped
 from ranking.files import write_atomically
 from ranking.sweeps.progress import SweepProgress
 from ranking.sweeps.sweep import SweepError, Trial
@@ -33,10 +34,6 @@ LOOK_EVERY_SECONDS = 0.1
 SAME_TRIAL = ("model", "method", "data", "scale", "bindings")  # what makes two trials the same run
 
 Command = Callable[[Trial, Path], Sequence[str]]
-
-
-class Stopped(Exception):
-  """A signal stopped the sweep; nothing of its runs is lost."""
 
 
 def finished(directory: Path) -> bool:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ranking.sweeps.places import Place
 from ranking.sweeps.results import FINISHED, SURVIVED, tasks
-from ranking.sweeps.sweep import Method, Sweep, SweepError, Trial
+from ranking.sweeps.sweep import CHECK, Method, Sweep, SweepError, Trial
 from ranking.tasks import MEASURES
 
 
@@ -49,17 +49,28 @@ class Search:
   scale: str = "proxy"
   bindings: Sequence[str] = ()
 
+  def __post_init__(self) -> None:
+    """Raises SweepError if it cannot be run or repeated."""
+    if not isinstance(self.columns, Mapping) or not self.columns:
+      CHECK.refuse("columns", self.columns, "make it a map of titles to lists of methods")
+    for title, column in self.columns.items():
+      CHECK.text("the title of a column", title)
+      is_list = isinstance(column, (list, tuple)) and column
+      if not is_list or not all(isinstance(each, (str, Method)) for each in column):
+        CHECK.refuse(f"column {title}", column, "make it a list of methods")
+    names = [method.name for method in self._methods()]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+      raise SweepError(f"two methods are called {twice[0]}; give each a name of its own")
+    CHECK.whole("search_days_earlier", self.search_days_earlier, 0)
+    if self.search_seed in self.seeds and not self.search_days_earlier:
+      cure = "make it none of the seeds, or a run of the search would be its own repeat"
+      CHECK.refuse("search_seed", self.search_seed, cure)
+    self._sweep(self.seeds).trials()
+    self.trials()
+
   def trials(self) -> list[Trial]:
-    """Those of the search. Raises SweepError as `Sweep.trials` does, and on unusable columns."""
-    days = self.search_days_earlier
-    if not isinstance(days, int) or isinstance(days, bool) or days < 0:
-      raise SweepError(f"search_days_earlier is {days!r}; make it a number of days, or 0")
-    self._sweep(self.seeds).trials()  # refuses what cannot be repeated before the first run
-    trials = self._sweep([self.search_seed], days).trials()
-    return [
-      dataclasses.replace(trial, name=trial.name.replace(f"-day_{days}-seed=", "-search-seed="))
-      for trial in trials
-    ]
+    """Those of the search."""
+    return self._sweep([self.search_seed], self.search_days_earlier).trials(days_named="search")
 
   def settings(self, model: str, column: str) -> list[Trial]:
     """The trials of the search that a column chooses among, in the grid's order."""
@@ -119,19 +130,9 @@ class Search:
 
   def _methods(self) -> list[Method]:
     """Each method of the columns once."""
-    if not isinstance(self.columns, Mapping) or not self.columns:
-      raise SweepError(f"columns: {self.columns!r}; make it a map of titles to lists of methods")
     methods: list[Method] = []
-    for title, column in self.columns.items():
-      kinds = [isinstance(each, (str, Method)) for each in column] if _is_list(column) else []
-      if not kinds or not all(kinds):
-        raise SweepError(f"column {title}: {column!r}; make it a list of methods")
-      for method in map(_named, column):
-        if method not in methods:
-          methods.append(method)
-    names = [method.name for method in methods]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-      raise SweepError(f"two methods are called {twice[0]}; give each a name of its own")
+    for column in self.columns.values():
+      methods += [method for method in map(_named, column) if method not in methods]
     return methods
 
 
@@ -161,10 +162,6 @@ def choose(settings: Sequence[Trial], table: pd.DataFrame) -> Trial | None:
     return MEASURES[measures[str(headline)]].better * value
 
   return max(settings, key=score)
-
-
-def _is_list(value: object) -> bool:
-  return isinstance(value, (list, tuple))
 
 
 def _named(method: str | Method) -> Method:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from ranking.checks import Checks
 from ranking.errors import InputError
 
 Item = TypeVar("Item")
@@ -14,6 +15,9 @@ NO_ABLATION: Mapping[str, Sequence[str]] = {"none": ()}
 
 class SweepError(InputError):
   """A sweep that cannot be run."""
+
+
+CHECK = Checks("", SweepError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,13 +38,21 @@ class Method:
   bindings: Sequence[str] = ()
   thresholds: Sequence[Mapping[str, Sequence[Any]]] = ({},)
 
-  def combinations(self) -> Iterator[dict[str, Any]]:
-    """Setting → value, of each point of the grids. Raises SweepError if one is not a list."""
+  def __post_init__(self) -> None:
+    """Raises SweepError if a name is no text or a grid holds no lists."""
+    CHECK.text("name of a method", self.name)
+    if self.config is not None:
+      CHECK.text(f"config of {self.name}", self.config)
     _check_list(f"bindings of {self.name}", self.bindings, (str,))
     _check_axis(f"thresholds of {self.name}", self.thresholds, (Mapping,))
     for grid in self.thresholds:
       for setting, values in grid.items():
+        CHECK.text(f"a setting of {self.name}", setting, "its name as text")
         _check_axis(f"{setting} of {self.name}", values)
+
+  def combinations(self) -> Iterator[dict[str, Any]]:
+    """Setting → value, of each point of the grids."""
+    for grid in self.thresholds:
       for values in itertools.product(*grid.values()):
         yield dict(zip(grid, values, strict=True))
 
@@ -102,16 +114,43 @@ class Sweep:
   scale: str = "proxy"
   bindings: Sequence[str] = ()
 
-  def trials(self) -> list[Trial]:
+  def __post_init__(self) -> None:
+    """Raises SweepError if an axis is empty or of a wrong kind."""
+    _check_axis("models", self.models, (str,))
+    _check_axis("methods", self.methods, (str, Method))
+    for name, rates in (
+      ("learning_rates", (1.0,) if self.learning_rates is None else self.learning_rates),
+      ("learning_rate_multipliers", self.learning_rate_multipliers),
+    ):
+      _check_axis(name, rates)
+      for rate in rates:
+        CHECK.number(name, rate, 0)
+    _check_axis("seeds", self.seeds, (int,))
+    _check_axis("days_left_out", self.days_left_out)
+    for days in self.days_left_out:
+      CHECK.whole("days_left_out", days, 0)
+    if not isinstance(self.ablations, Mapping) or not self.ablations:
+      CHECK.refuse("ablations", self.ablations, "make it a map of names to bindings")
+    for name, changes in self.ablations.items():
+      CHECK.text("an ablation", name, "its name as text")
+      _check_list(f"ablation {name}", changes, (str,))
+    CHECK.text("data", self.data, "a file of configs/data/, or a path")
+    CHECK.text("scale", self.scale, "a file of configs/scale/")
+    _check_list("bindings", self.bindings, (str,))
+
+  def trials(self, days_named: str = "day_{}") -> list[Trial]:
     """All of them, seed by seed, so that an unfinished sweep has few seeds rather than gaps.
 
-    Raises SweepError if an axis is empty or of a wrong kind, or if two trials are the same.
+    Args:
+      days_named: how the name of a trial says that it leaves out days, and how many.
+
+    Raises:
+      SweepError: two trials are the same.
     """
-    self._check()
     methods = [Method(method) if isinstance(method, str) else method for method in self.methods]
     points = [(method, point) for method in methods for point in method.combinations()]
     trials = [
-      self._trial(model, method, point, rate, multiplier, ablation, days, seed)
+      self._trial(model, method, point, rate, multiplier, ablation, days, seed, days_named)
       for seed, model, (method, point), rate, multiplier, ablation, days in itertools.product(
         self.seeds,
         self.models,
@@ -127,22 +166,6 @@ class Sweep:
       raise SweepError(f"two trials are {twice[0]}; name each value of the grid once")
     return trials
 
-  def _check(self) -> None:
-    _check_axis("models", self.models, (str,))
-    _check_axis("methods", self.methods, (str, Method))
-    if self.learning_rates is not None:
-      _check_axis("learning_rates", self.learning_rates, (int, float))
-    _check_axis("learning_rate_multipliers", self.learning_rate_multipliers, (int, float))
-    _check_axis("seeds", self.seeds, (int,))
-    _check_axis("days_left_out", self.days_left_out, (int,))
-    if any(days < 0 for days in self.days_left_out):
-      raise SweepError(f"days_left_out: {min(self.days_left_out)}; make it a number of days, or 0")
-    if not isinstance(self.ablations, Mapping) or not self.ablations:
-      raise SweepError(f"ablations: {self.ablations!r}; make it a map of names to bindings")
-    for name, changes in self.ablations.items():
-      _check_list(f"ablation {name}", changes, (str,))
-    _check_list("bindings", self.bindings, (str,))
-
   def _trial(
     self,
     model: str,
@@ -153,6 +176,7 @@ class Sweep:
     ablation: str,
     days: int,
     seed: int,
+    days_named: str,
   ) -> Trial:
     changes = self.ablations[ablation]
     parts = [model, method.name]
@@ -163,7 +187,7 @@ class Sweep:
     if changes:
       parts.append(ablation)
     if days:
-      parts.append(f"day_{days}")
+      parts.append(days_named.format(days))
     parts.append(f"seed={seed}")
     config = method.config or method.name
     own: dict[str, Any] = dict(point)

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from ranking.data import window
+from ranking.errors import Stopped
 from ranking.evaluation.predictions import Predictions
 from ranking.files import write_atomically
 from ranking.settings import SettingError, Settings
@@ -21,10 +22,6 @@ from ranking.training.run import Run, build, open_log
 from ranking.training.run_log import RunLog, open_run_log
 from ranking.training.state import Evaluation, State, resume, save
 from ranking.training.step import compile_steps
-
-
-class Stopped(Exception):
-  """The run was asked to stop; the message says after which step, and how to go on."""
 
 
 def train_and_evaluate(

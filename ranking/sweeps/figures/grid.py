@@ -142,8 +142,9 @@ def frame(places: Sequence[Place]) -> pd.DataFrame:
     ]
   )
   several = grid.groupby("method").thresholds.transform("nunique") > 1
-  values = grid.thresholds.str.replace(r"\w+=", "", regex=True)
-  grid[METHOD] = grid.method.map(_name).where(~several, grid.method.map(_name) + " " + values)
+  values = pd.Series([" ".join(map(str, place.thresholds.values())) for place in places])
+  names = grid.method.map(_name)
+  grid[METHOD] = names.where(~several, names + " " + values.replace("", "default"))
   return grid
 
 

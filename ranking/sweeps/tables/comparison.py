@@ -80,7 +80,6 @@ def comparison(
 def _found(figures: pd.DataFrame) -> dict[str, Any]:
   """What the text says of the rows that were tested: measures, units, and what could be seen."""
   tested = figures.dropna(subset=["p"])
-  firsts = tested.drop_duplicates("unit_name")
   seen = []
   for (task, name), rows in tested.groupby(["task", "measure"], sort=False):
     measure = MEASURES[name]
@@ -89,7 +88,8 @@ def _found(figures: pd.DataFrame) -> dict[str, Any]:
   return {
     "measures": [MEASURES[name] for name in figures.measure.unique()],
     "units": {
-      name: f"{units:,.0f}" for name, units in zip(firsts.unit_name, firsts.units, strict=True)
+      name: (f"{units.min():,}", f"{units.max():,}")
+      for name, units in tested.groupby("unit_name", sort=False).units
     },
     "seen": seen,
   }

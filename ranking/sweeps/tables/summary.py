@@ -194,7 +194,7 @@ def _figure(
     "mean": mean,
     "deviation": deviation,
     "survivors": count.finished - count.diverged,
-    "target": target.value if target else math.nan,
+    "target_auc": target.value if target else math.nan,  # whatever its measure
     "steps_to_target": fast.steps,
     "seconds_to_target": fast.seconds,
     "edge": edge.survived if edge and edge.survived is not None else math.nan,
