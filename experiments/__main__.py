@@ -15,7 +15,7 @@ from ranking.sweeps.sweep import SweepError
 COMMANDS = {
   "figures": ("experiments.figures.command", "draws the paper's figures, running what is missing"),
   "findings": ("experiments.findings.command", "says which of the paper's findings hold"),
-  "report": ("experiments.report.command", "makes one HTML page of all results"),
+  "report": ("experiments.report", "makes one HTML page of all results"),
   "publish": ("experiments.publish", "keeps what finished experiments found"),
   "table3": ("experiments.table3", "makes Table 3, running what is missing"),
   "pages": ("experiments.pages", "writes comparison.md and the list of results again"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.report.page import HOMES
+from experiments.report import DOCUMENTS
 from ranking.sweeps.results import FINISHED
 from ranking.sweeps.sweep import SweepError
 
@@ -47,7 +47,7 @@ def files(folder: Path) -> list[Path]:
   Raises SweepError if it is not finished, or a document or picture is older than its last run.
   """
   table = folder / "table.parquet"
-  documents = [folder / f"{stem}.{ending}" for stem in HOMES for ending in ("md", "csv")]
+  documents = [folder / f"{stem}.{ending}" for stem in DOCUMENTS for ending in ("md", "csv")]
   documents = [path for path in documents if path.is_file()]
   if not table.is_file() or not documents:
     raise SweepError(f"{folder} has no table of an experiment; run its sweep first")

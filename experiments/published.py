@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from ranking.errors import InputError
 from ranking.measures.differences import Difference, paired_difference
 
 Row = dict[Any, Any]
@@ -34,8 +35,7 @@ class Published:
     ending = "table.parquet" if table == "runs" else f"{table}.csv"
     path = self.root / experiment / ending
     if path not in self._tables:
-      read = pd.read_parquet if table == "runs" else pd.read_csv
-      self._tables[path] = read(path)
+      self._tables[path] = read(path, list(columns))
     found = self._tables[path]
     for column, value in columns.items():
       found = found[found[column] == value]
@@ -47,6 +47,17 @@ class Published:
     if len(found) != 1:
       raise LookupError(f"{experiment}/{table} has {len(found)} rows with {columns}, not one")
     return found[0]
+
+
+def read(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
+  """A table as CSV or Parquet. Raises InputError if it cannot be read or lacks a column."""
+  try:
+    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+  except ValueError as error:  # as those of pandas and of pyarrow are
+    raise InputError(f"{path} cannot be read ({type(error).__name__}); make it again") from error
+  if absent := [name for name in columns if name not in table]:
+    raise InputError(f"{path} has no column {absent[0]!r}; make it again")
+  return table
 
 
 def paired(first: Sequence[Row], second: Sequence[Row], by: str) -> Difference:

@@ -64,12 +64,6 @@ def method(name: str) -> str:
   return COLUMN_NAMES.get(name) or style.NAMES.get(name, name)
 
 
-def enumeration(names: Sequence[Any]) -> str:
-  """An enumeration: "a", "a and b" or "a, b and c"."""
-  *before, last = map(str, names)
-  return f"{', '.join(before)} and {last}" if before else last
-
-
 def percent(fraction: float, digits: int = 2) -> str:
   """A fraction in percent, without the sign: "73.76" for 0.7376."""
   return f"{100 * fraction:.{digits}f}"
@@ -91,42 +85,21 @@ def p_is(p: float) -> str:
   return "p < 0.001" if p < 0.0005 else f"p = {p:.3f}"
 
 
-def in_line(column: str) -> str:
-  """The name of a column without a comma, so that it can stand in an enumeration."""
-  head, comma, rest = column.partition(", ")
-  return f"{head} ({rest})" if comma else head
-
-
-def figure(value: float, measure: str) -> str:
-  """A figure as its measure prints it: AUC in percent."""
-  return MEASURES[measure].text(value)
-
-
 def heading(measure: str) -> str:
   """What a column of a measure is called: "AUC (%)"."""
   return MEASURES[measure].heading
 
 
-def signed(difference: float, measure: str = "auc") -> str:
+def signed(difference: float, measure: str) -> str:
   """A difference with its sign; what prints as none has none."""
   text = MEASURES[measure].text(abs(difference))
   sign = "−" if difference < 0 else "+"
   return f"{sign}{text}" if float(text) else text
 
 
-def setting(value: Any) -> str:
-  """A setting as a cell says it; none that is missing."""
-  if isinstance(value, float):
-    return "–" if math.isnan(value) else f"{value:g}"
-  return str(value)
-
-
 FILTERS: tuple[Callable[..., Any], ...] = (
   code,
-  enumeration,
-  figure,
   heading,
-  in_line,
   in_points,
   in_words,
   median,
@@ -135,7 +108,6 @@ FILTERS: tuple[Callable[..., Any], ...] = (
   p_is,
   p_text,
   percent,
-  setting,
   signed,
 )
 
