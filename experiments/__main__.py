@@ -1,4 +1,4 @@
-"""The study's one command: python -m experiments figures|findings|report|publish|table3|pages
+"""The study's one command: python -m experiments figures|findings|report|publish|table3
 
 Exit codes: 0; 1 runs failed; 2 bad input, in one line; 143 stopped by a signal.
 """
@@ -18,7 +18,6 @@ COMMANDS = {
   "report": ("experiments.report", "makes one HTML page of all results"),
   "publish": ("experiments.publish", "keeps what finished experiments found"),
   "table3": ("experiments.table3", "makes Table 3, running what is missing"),
-  "pages": ("experiments.pages", "writes comparison.md and the list of results again"),
 }
 
 

@@ -1,9 +1,9 @@
 """Writes the pages about what is published: experiments/comparison.md and results/README.md.
 
-Their templates hold the words, and take every figure from experiments/results/.
+Their templates hold the words, and take figures from experiments/results/. The commands publish and
+findings write them anew at their end.
 """
 
-import argparse
 import json
 from collections import Counter
 from pathlib import Path
@@ -14,7 +14,7 @@ from ranking.files import write_atomically
 from ranking.measures.significance import holm
 from ranking.sweeps.figures import style
 
-EXPERIMENTS = Path(__file__).parent
+EXPERIMENTS = Path("experiments")
 DOCUMENTS = {  # of an experiment, in the order of the list → what a link to one says
   "table2.md": "table",
   "table3.md": "table",
@@ -25,19 +25,11 @@ DOCUMENTS = {  # of an experiment, in the order of the list → what a link to o
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """Adds no option: the pages are those of this checkout."""
-  del parser
-
-
-def run(given: argparse.Namespace) -> int:
-  """Writes the pages and prints where they are."""
-  del given
-  pages = {EXPERIMENTS / "comparison.md": comparison(), RESULTS / "README.md": list_of_results()}
-  for path, text in pages.items():
-    write_atomically(path, text)
-    print(path)
-  return 0
+def write() -> None:
+  """Writes the pages and prints where they are. Raises InputError if a figure is not there."""
+  for path, text in (("comparison.md", comparison()), ("results/README.md", list_of_results())):
+    write_atomically(EXPERIMENTS / path, text)
+    print(EXPERIMENTS / path)
 
 
 def comparison() -> str:
@@ -55,14 +47,14 @@ def comparison() -> str:
   )
 
 
-def list_of_results(root: Path = RESULTS) -> str:
+def list_of_results() -> str:
   """The list of all experiments with what they found and links to it, as Markdown."""
-  published = Published(root)
+  published = Published()
   return templating.render(
     "results.md",
     rows=published.rows,
     row=published.row,
-    documents={folder.name: _links(folder) for folder in sorted(root.iterdir()) if folder.is_dir()},
+    documents={folder.name: _links(folder) for folder in sorted(RESULTS.glob("*/"))},
   )
 
 

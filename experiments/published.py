@@ -10,7 +10,7 @@ from ranking.errors import InputError
 from ranking.measures.differences import Difference, paired_difference
 
 Row = dict[Any, Any]
-RESULTS = Path(__file__).with_name("results")
+RESULTS = Path("experiments", "results")
 
 
 class Published:
@@ -42,10 +42,10 @@ class Published:
     return found.to_dict("records")
 
   def row(self, experiment: str, table: str, **columns: Any) -> Row:
-    """The only row like that. Raises LookupError if there is none, or there are several."""
+    """The only row like that. Raises InputError if there is none, or there are several."""
     found = self.rows(experiment, table, **columns)
     if len(found) != 1:
-      raise LookupError(f"{experiment}/{table} has {len(found)} rows with {columns}, not one")
+      raise InputError(f"{experiment}/{table} has {len(found)} rows with {columns}, not one")
     return found[0]
 
 

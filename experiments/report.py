@@ -18,12 +18,12 @@ from markupsafe import Markup
 from experiments import templating
 from experiments.findings.archive import Archive
 from experiments.findings.rules import RULES
-from experiments.published import read
+from experiments.pages import EXPERIMENTS
+from experiments.published import RESULTS, read
 from ranking.errors import InputError
 from ranking.files import write_atomically
 
-RUNS, EXPERIMENTS = Path("runs"), Path("experiments")
-RESULTS, FIGURES = EXPERIMENTS / "results", EXPERIMENTS / "results" / "figures"
+RUNS, FIGURES = Path("runs"), RESULTS / "figures"
 DOCUMENTS = ("table2", "table3", "comparison", "summary")
 SECTIONS = ("table2", "survival", "table3")  # kinds of experiments that have one of their own
 TESTED = "model method reference task measure difference ci95_low ci95_high p_holm outcome"

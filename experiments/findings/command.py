@@ -10,11 +10,13 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from experiments import templating
+from experiments import pages, templating
 from experiments.findings.archive import Archive
 from experiments.findings.log import Log
 from experiments.findings.rule import Judgement, Rule, Verdict
 from experiments.findings.rules import RULES
+from experiments.pages import EXPERIMENTS
+from experiments.published import RESULTS
 from ranking.files import write_atomically
 from ranking.sweeps import files
 
@@ -29,14 +31,15 @@ class Judged(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `python -m experiments findings`."""
   parser.add_argument("--logs", nargs="+", default=["kuairand"], help="their names")
-  parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
-  parser.add_argument("--out", type=Path, default=Path("experiments/findings.md"), help="the page")
 
 
 def run(given: argparse.Namespace) -> int:
-  """Writes the page and its archive. Raises InputError or SweepError if a run cannot be read."""
-  archive = Archive(given.out.with_suffix(".json"))
-  logs = [Log(name, given.runs, trials, given.out.parent / "results") for name in given.logs]
+  """Writes the page, its archive and the pages of pages.py.
+
+  Raises InputError or SweepError if a run cannot be read.
+  """
+  archive = Archive(EXPERIMENTS / "findings.json")
+  logs = [Log(name, Path("runs"), trials, RESULTS) for name in given.logs]
   kept, judged = [], []
   for rule in RULES:
     judgements = {}
@@ -45,12 +48,12 @@ def run(given: argparse.Namespace) -> int:
       if is_kept and rule.name not in kept:
         kept.append(rule.name)
     judged.append(Judged(rule, judgements))
-  given.out.parent.mkdir(parents=True, exist_ok=True)
-  write_atomically(given.out, page(given.logs, judged))
+  write_atomically(EXPERIMENTS / "findings.md", page(given.logs, judged))
   archive.save()
   if kept:
     print(f"kept as judged before, what is here does not judge them: {', '.join(kept)}")
-  print(given.out)
+  print(EXPERIMENTS / "findings.md")
+  pages.write()
   return 0
 
 

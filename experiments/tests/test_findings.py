@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments import pages
 from experiments.__main__ import main
 from experiments.figures import dynamics, moments
 from experiments.findings import command, quality
@@ -508,14 +509,19 @@ def test_a_finding_keeps_its_judgement_without_its_runs_until_its_rule_changes(t
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"kuairand": {"F1": {"verdict": "reproduced"}}}'])
 def test_a_damaged_archive_is_named_and_left_as_it_is(
-  text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+  text: str,
+  tmp_path: Path,
+  monkeypatch: pytest.MonkeyPatch,
+  capsys: pytest.CaptureFixture[str],
 ):
-  out = tmp_path / "findings.md"
-  out.with_suffix(".json").write_text(text)
-  assert main(["findings", f"--runs={tmp_path}", f"--out={out}"]) == 2
+  monkeypatch.chdir(tmp_path)
+  archive = tmp_path / "experiments" / "findings.json"
+  archive.parent.mkdir()
+  archive.write_text(text)
+  assert main(["findings"]) == 2
   assert "findings.json is no archive of findings" in capsys.readouterr().err
-  assert out.with_suffix(".json").read_text() == text
-  assert not out.exists()
+  assert archive.read_text() == text
+  assert not archive.with_suffix(".md").exists()
 
 
 def test_the_archive_of_the_repository_says_what_its_page_says():
@@ -533,9 +539,14 @@ def test_the_command_knows_the_trials_of_tables_and_of_sweeps():
   assert len(command.trials("table3_kuairand")) == 60
 
 
-def test_the_command_writes_the_page_without_any_runs(tmp_path: Path):
-  out = tmp_path / "findings.md"
-  assert main(["findings", f"--runs={tmp_path}", f"--out={out}"]) == 0
+def test_the_command_writes_the_page_without_any_runs_and_then_the_others(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(pages, "write", lambda: print("pages written"))
+  Path("experiments").mkdir()
+  assert main(["findings"]) == 0
+  assert capsys.readouterr().out == "experiments/findings.md\npages written\n"
   assert "On kuairand, of 15 findings 1 reproduced, 0 not reproduced, 14 undecided." in (
-    out.read_text()
+    Path("experiments/findings.md").read_text()
   )
