@@ -13,7 +13,6 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from ranking.measures.differences import Difference
 from ranking.sweeps.figures import style
 from ranking.sweeps.tables.document import p_text
 from ranking.sweeps.tables.rendering import inline
@@ -29,9 +28,10 @@ def render(template: str, **figures: Any) -> str:
   return environment.get_template(template).render(figures)
 
 
-def sentence(template: str, **figures: Any) -> str:
-  """Plain text, which the page that shows it escapes."""
-  return TEXT.from_string(template).render(figures)
+def evidence(macro: str, **figures: Any) -> str:
+  """What a macro of evidence.txt says, on one line of plain text, which pages escape."""
+  said = getattr(TEXT.get_template("evidence.txt").module, macro)(**figures)
+  return " ".join(said.split())
 
 
 def in_markdown(value: Any) -> Any:
@@ -46,12 +46,6 @@ def code(text: str) -> Markup:
   longest = max((len(run) for run in re.findall("`+", text)), default=0)
   fence, gap = "`" * (longest + 1), " " if longest else ""
   return Markup(f"{fence}{gap}{text}{gap}{fence}")
-
-
-def in_points(difference: Difference) -> str:
-  """A difference of AUCs with half its 95 % interval, in percent: "+0.22 ± 0.11"."""
-  low, high = difference.ci95
-  return f"{100 * difference.value:+.2f} ± {50 * (high - low):.2f}"
 
 
 def model(name: str) -> str:
@@ -100,7 +94,6 @@ def signed(difference: float, measure: str) -> str:
 FILTERS: tuple[Callable[..., Any], ...] = (
   code,
   heading,
-  in_points,
   in_words,
   median,
   method,

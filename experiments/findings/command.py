@@ -1,14 +1,14 @@
 """Writes experiments/findings.md from finished runs.
 
 Says of every finding of the paper whether each log reproduces it, by the rules of
-experiments/findings/. A finding whose runs are not on this machine is judged by what was
-published of them in results/ beside the page, or else keeps what was said of it before, in
-findings.json there, unless its rule was changed since; what was never run is undecided.
+experiments/findings/. A finding whose runs are not on this machine keeps what was said of it
+before, in findings.json beside the page, unless its rule was changed since; what was never run is
+undecided.
 """
 
 import argparse
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 
 from experiments import pages, templating
 from experiments.findings.archive import Archive
@@ -16,16 +16,10 @@ from experiments.findings.log import Log
 from experiments.findings.rule import Judgement, Rule, Verdict
 from experiments.findings.rules import RULES
 from experiments.pages import EXPERIMENTS
-from experiments.published import RESULTS
 from ranking.files import write_atomically
 from ranking.sweeps import files
 
-
-class Judged(NamedTuple):
-  """A rule and what it says of each log, by the log's name."""
-
-  rule: Rule
-  judgements: dict[str, Judgement]
+Judged = tuple[Rule, dict[str, Judgement]]  # what a rule says of each log, by its name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,15 +33,16 @@ def run(given: argparse.Namespace) -> int:
   Raises InputError or SweepError if a run cannot be read.
   """
   archive = Archive(EXPERIMENTS / "findings.json")
-  logs = [Log(name, Path("runs"), trials, RESULTS) for name in given.logs]
-  kept, judged = [], []
+  logs = [Log(name, Path("runs"), trials) for name in given.logs]
+  kept: list[str] = []
+  judged: list[Judged] = []
   for rule in RULES:
     judgements = {}
     for log in logs:
       judgements[log.name], is_kept = archive.judge(rule, log)
       if is_kept and rule.name not in kept:
         kept.append(rule.name)
-    judged.append(Judged(rule, judgements))
+    judged.append((rule, judgements))
   write_atomically(EXPERIMENTS / "findings.md", page(given.logs, judged))
   archive.save()
   if kept:
