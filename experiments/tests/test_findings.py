@@ -452,7 +452,7 @@ def test_what_cannot_be_read_or_compared_is_one_line_that_names_it(tmp_path: Pat
   path = tmp_path / "table3_toy" / "table3.csv"
   path.parent.mkdir()
   path.touch()
-  with pytest.raises(InputError, match="table3.csv cannot be read"):
+  with pytest.raises(InputError, match=r"table3\.csv cannot be read"):
     Log("toy", tmp_path, lambda _: []).file("table3", "table3.csv")
 
 
