@@ -8,9 +8,13 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from experiments import templating
-from experiments.published import RESULTS, Published, paired
+from experiments.published import RESULTS, Published
 from ranking.files import write_atomically
+from ranking.measures.differences import Difference, paired_difference
 from ranking.measures.significance import holm
 from ranking.sweeps.figures import style
 
@@ -40,11 +44,39 @@ def comparison() -> str:
     "comparison.md",
     rows=published.rows,
     row=published.row,
-    paired=paired,
-    holm=holm,
+    by=published.by,
+    trials=published.trials,
+    ahead=_adam_ahead(published),
+    over_layer=_over_layer(published),
     models=list(style.MODELS),
     verdicts=Counter(judgement["verdict"] for judgement in judged.values()),
   )
+
+
+def _over_layer(published: Published) -> dict[str, tuple[Difference, float]]:
+  """Methods minus LayerClippy over the days, each with its p after Holm's correction."""
+  runs = pd.DataFrame(published.rows("days_kuairand", "runs", task="is_click"))
+  by_day = runs.pivot_table(index="eval_day", columns="method", values="value")
+  reference = by_day.pop("layer_clippy")
+  found = [paired_difference(by_day[method], reference) for method in by_day]
+  adjusted = holm([difference.p for difference in found])
+  return dict(zip(by_day, zip(found, adjusted, strict=True), strict=True))
+
+
+def _adam_ahead(published: Published) -> tuple[list[float], Difference]:
+  """Naive Adam at 0.001 minus the best column of Table 2 on Large+DCN: by seed, and as a whole."""
+  table2 = {"experiment": "table2_kuairand", "task": "is_click", "model": "large_dcn"}
+  best = published.row(**table2, table="table2", best=True)
+  setting = {name: best[name] for name in ("method", "learning_rate_multiplier", "thresholds")}
+  runs = [
+    published.by(
+      "seed", "adam_kuairand", "runs", method="naive", learning_rate=0.001, task="is_click"
+    ),
+    published.by("seed", **table2, table="runs", **setting),
+  ]
+  seeds = sorted(set(runs[0]) & set(runs[1]) - {0})  # the setting was chosen by seed 0
+  adam, others = (np.array([of[seed]["value"] for seed in seeds]) for of in runs)
+  return sorted(adam - others), paired_difference(adam, others)
 
 
 def list_of_results() -> str:

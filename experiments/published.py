@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from ranking.errors import InputError
-from ranking.measures.differences import Difference, paired_difference
 
 Row = dict[Any, Any]
 RESULTS = Path("experiments", "results")
@@ -48,6 +47,14 @@ class Published:
       raise InputError(f"{experiment}/{table} has {len(found)} rows with {columns}, not one")
     return found[0]
 
+  def by(self, key: str, experiment: str, table: str, **columns: Any) -> dict[Any, Row]:
+    """The rows like that by their value of a column."""
+    return {row[key]: row for row in self.rows(experiment, table, **columns)}
+
+  def trials(self, experiment: str) -> int:
+    """How many trials its runs are of."""
+    return len({run["trial"] for run in self.rows(experiment, "runs")})
+
 
 def read(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
   """A table as CSV or Parquet. Raises InputError if it cannot be read or lacks a column."""
@@ -58,10 +65,3 @@ def read(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
   if absent := [name for name in columns if name not in table]:
     raise InputError(f"{path} has no column {absent[0]!r}; make it again")
   return table
-
-
-def paired(first: Sequence[Row], second: Sequence[Row], by: str) -> Difference:
-  """The difference of two groups of runs, paired by a column whose other runs are averaged."""
-  values = [pd.DataFrame(rows).groupby(by).value.mean() for rows in (first, second)]
-  both = pd.concat(values, axis=1, join="inner").to_numpy(float)
-  return paired_difference(both[:, 0], both[:, 1])
