@@ -1,4 +1,4 @@
-"""The study's one command: python -m experiments figures|findings|report|publish|table3|pages
+"""The study's one command: python -m experiments figures|findings|report|publish|table3
 
 Exit codes are those of `ranking`.
 """
@@ -12,10 +12,9 @@ ABOUT = "The study of the paper: its figures, findings, tables and pages."
 COMMANDS = {
   "figures": ("experiments.figures.command", "draw the paper's figures, running what is missing"),
   "findings": ("experiments.findings.command", "say which of the paper's findings hold"),
-  "report": ("experiments.report.command", "make one HTML page of all results"),
+  "report": ("experiments.report", "make one HTML page of all results"),
   "publish": ("experiments.publish", "keep what finished experiments found"),
   "table3": ("experiments.table3", "make Table 3, running what is missing"),
-  "pages": ("experiments.pages", "write comparison.md and the list of results again"),
 }
 
 

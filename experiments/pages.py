@@ -1,20 +1,24 @@
 """Writes the pages about what is published: experiments/comparison.md and results/README.md.
 
-Their templates hold the words, and take every figure from experiments/results/.
+Their templates hold the words, and take figures from experiments/results/. The commands publish and
+findings write them anew at their end.
 """
 
-import argparse
 import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from experiments import templating
-from experiments.published import RESULTS, Published, paired
+from experiments.published import RESULTS, Published
 from ranking.files import write_atomically
+from ranking.measures.differences import Difference, paired_difference
 from ranking.measures.significance import holm
 from ranking.sweeps.figures import style
 
-EXPERIMENTS = Path(__file__).parent
+EXPERIMENTS = Path("experiments")
 DOCUMENTS = {  # of an experiment, in the order of the list → what a link to one says
   "table2.md": "table",
   "table3.md": "table",
@@ -25,19 +29,11 @@ DOCUMENTS = {  # of an experiment, in the order of the list → what a link to o
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """Adds no option: the pages are those of this checkout."""
-  del parser
-
-
-def run(given: argparse.Namespace) -> int:
-  """Writes the pages and prints where they are."""
-  del given
-  pages = {EXPERIMENTS / "comparison.md": comparison(), RESULTS / "README.md": list_of_results()}
-  for path, text in pages.items():
-    write_atomically(path, text)
-    print(path)
-  return 0
+def write() -> None:
+  """Writes the pages and prints where they are. Raises InputError if a figure is not there."""
+  for path, text in (("comparison.md", comparison()), ("results/README.md", list_of_results())):
+    write_atomically(EXPERIMENTS / path, text)
+    print(EXPERIMENTS / path)
 
 
 def comparison() -> str:
@@ -48,21 +44,49 @@ def comparison() -> str:
     "comparison.md",
     rows=published.rows,
     row=published.row,
-    paired=paired,
-    holm=holm,
+    by=published.by,
+    trials=published.trials,
+    ahead=_adam_ahead(published),
+    over_layer=_over_layer(published),
     models=list(style.MODELS),
     verdicts=Counter(judgement["verdict"] for judgement in judged.values()),
   )
 
 
-def list_of_results(root: Path = RESULTS) -> str:
+def _over_layer(published: Published) -> dict[str, tuple[Difference, float]]:
+  """Methods minus LayerClippy over the days, each with its p after Holm's correction."""
+  runs = pd.DataFrame(published.rows("days_kuairand", "runs", task="is_click"))
+  by_day = runs.pivot_table(index="eval_day", columns="method", values="value")
+  reference = by_day.pop("layer_clippy")
+  found = [paired_difference(by_day[method], reference) for method in by_day]
+  adjusted = holm([difference.p for difference in found])
+  return dict(zip(by_day, zip(found, adjusted, strict=True), strict=True))
+
+
+def _adam_ahead(published: Published) -> tuple[list[float], Difference]:
+  """Naive Adam at 0.001 minus the best column of Table 2 on Large+DCN: by seed, and as a whole."""
+  table2 = {"experiment": "table2_kuairand", "task": "is_click", "model": "large_dcn"}
+  best = published.row(**table2, table="table2", best=True)
+  setting = {name: best[name] for name in ("method", "learning_rate_multiplier", "thresholds")}
+  runs = [
+    published.by(
+      "seed", "adam_kuairand", "runs", method="naive", learning_rate=0.001, task="is_click"
+    ),
+    published.by("seed", **table2, table="runs", **setting),
+  ]
+  seeds = sorted(set(runs[0]) & set(runs[1]) - {0})  # the setting was chosen by seed 0
+  adam, others = (np.array([of[seed]["value"] for seed in seeds]) for of in runs)
+  return sorted(adam - others), paired_difference(adam, others)
+
+
+def list_of_results() -> str:
   """The list of all experiments with what they found and links to it, as Markdown."""
-  published = Published(root)
+  published = Published()
   return templating.render(
     "results.md",
     rows=published.rows,
     row=published.row,
-    documents={folder.name: _links(folder) for folder in sorted(root.iterdir()) if folder.is_dir()},
+    documents={folder.name: _links(folder) for folder in sorted(RESULTS.glob("*/"))},
   )
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from ranking.measures.differences import Difference, paired_difference
+from ranking.errors import InputError
 
 Row = dict[Any, Any]
-RESULTS = Path(__file__).with_name("results")
+RESULTS = Path("experiments", "results")
 
 
 class Published:
@@ -34,23 +34,34 @@ class Published:
     ending = "table.parquet" if table == "runs" else f"{table}.csv"
     path = self.root / experiment / ending
     if path not in self._tables:
-      read = pd.read_parquet if table == "runs" else pd.read_csv
-      self._tables[path] = read(path)
+      self._tables[path] = read(path, list(columns))
     found = self._tables[path]
     for column, value in columns.items():
       found = found[found[column] == value]
     return found.to_dict("records")
 
   def row(self, experiment: str, table: str, **columns: Any) -> Row:
-    """The only row like that. Raises LookupError if there is none, or there are several."""
+    """The only row like that. Raises InputError if there is none, or there are several."""
     found = self.rows(experiment, table, **columns)
     if len(found) != 1:
-      raise LookupError(f"{experiment}/{table} has {len(found)} rows with {columns}, not one")
+      raise InputError(f"{experiment}/{table} has {len(found)} rows with {columns}, not one")
     return found[0]
 
+  def by(self, key: str, experiment: str, table: str, **columns: Any) -> dict[Any, Row]:
+    """The rows like that by their value of a column."""
+    return {row[key]: row for row in self.rows(experiment, table, **columns)}
 
-def paired(first: Sequence[Row], second: Sequence[Row], by: str) -> Difference:
-  """The difference of two groups of runs, paired by a column whose other runs are averaged."""
-  values = [pd.DataFrame(rows).groupby(by).value.mean() for rows in (first, second)]
-  both = pd.concat(values, axis=1, join="inner").to_numpy(float)
-  return paired_difference(both[:, 0], both[:, 1])
+  def trials(self, experiment: str) -> int:
+    """How many trials its runs are of."""
+    return len({run["trial"] for run in self.rows(experiment, "runs")})
+
+
+def read(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
+  """A table as CSV or Parquet. Raises InputError if it cannot be read or lacks a column."""
+  try:
+    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+  except ValueError as error:  # as those of pandas and of pyarrow are
+    raise InputError(f"{path} cannot be read ({type(error).__name__}); make it again") from error
+  if absent := [name for name in columns if name not in table]:
+    raise InputError(f"{path} has no column {absent[0]!r}; make it again")
+  return table

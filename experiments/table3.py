@@ -17,11 +17,12 @@ from ranking.commands import sweep as command
 from ranking.measures.ratios import Ratio, divergence_ratio, fisher_test
 from ranking.measures.significance import LEVEL, holm
 from ranking.sweeps import execution, files
-from ranking.sweeps.places import places
 from ranking.sweeps.sweep import Sweep, SweepError
 from ranking.sweeps.tables import outcomes, rendering
 from ranking.sweeps.tables.document import NOTHING, Document, Entry, Table, p_text
+from ranking.sweeps.tables.summary import summary
 
+COLUMNS = "ablation bindings finished diverged runs ratio ci95_low ci95_high p p_holm commands"
 HEADER = ("change", "diverged", "runs", "ratio", "95 % interval", "p", "p after Holm")
 
 
@@ -52,50 +53,36 @@ def table3(sweep: Sweep, table: pd.DataFrame) -> Document:
     SweepError: as `unchanged`.
   """
   clean = unchanged(sweep)
-  of_ablation = {place.at("ablation"): place for place in places(sweep.trials(), table)}
-  names = sorted(of_ablation, key=lambda name: name != clean)
+  figures = summary(sweep, table).figures.drop_duplicates("ablation")
+  figures = figures.sort_values("ablation", key=lambda name: name != clean, kind="stable")
   ratios = {
-    name: divergence_ratio(of_ablation[name].count.diverged, of_ablation[name].count.finished)
-    for name in names
-    if of_ablation[name].complete
+    row["ablation"]: divergence_ratio(row["diverged"], row["finished"])
+    for row in figures[figures.finished == figures.runs].to_dict("records")
   }
-  baseline = ratios.get(clean)
-  p = {
-    name: fisher_test(baseline, ratio)
-    for name, ratio in ratios.items()
-    if baseline and name != clean
-  }
+  baseline = ratios.pop(clean, None)
+  p = {name: fisher_test(baseline, ratio) for name, ratio in ratios.items()} if baseline else {}
   # An ablation that is not finished is still one of the comparisons.
-  waiting = [1.0] * (len(names) - 1 - len(p))
+  waiting = [1.0] * (len(sweep.ablations) - 1 - len(p))
   adjusted = dict(zip(p, holm([*p.values(), *waiting]), strict=False))
-  figures = [
-    {
-      "ablation": name,
-      "bindings": " ".join(sweep.ablations[name]),
-      "finished": of_ablation[name].count.finished,
-      "diverged": of_ablation[name].count.diverged,
-      "runs": of_ablation[name].wanted,
-      "ratio": ratios[name].value if name in ratios else math.nan,
-      "ci95_low": ratios[name].ci95[0] if name in ratios else math.nan,
-      "ci95_high": ratios[name].ci95[1] if name in ratios else math.nan,
-      "p": p.get(name, math.nan),
-      "p_holm": adjusted.get(name, math.nan),
-      "commands": of_ablation[name].commands,
-    }
-    for name in names
-  ]
-  rows = pd.concat([of_ablation[name].rows for name in names])
+  figures = figures.assign(
+    bindings=figures.ablation.map(sweep.ablations).str.join(" "),
+    p=figures.ablation.map(p).astype(float),
+    p_holm=figures.ablation.map(adjusted).astype(float),
+  )[COLUMNS.split()]
+  runs = table[table.trial.isin([trial.name for trial in sweep.trials()])]
   about = rendering.paragraphs(
     "table3.txt", TEMPLATES, sweep=sweep, baseline=baseline, told=_told(sweep, baseline)
   )
   return Document(
     title="Table 3: what makes training diverge less often",
-    paragraphs=[outcomes.cost(rows), *about],
+    paragraphs=[outcomes.cost(runs), *about],
     tables=[
-      Table("Divergence ratio", HEADER, [_row(figure) for figure in figures]),
-      outcomes.runs_table(["change"], [([name], of_ablation[name].rows) for name in names]),
+      Table("Divergence ratio", HEADER, [_row(figure) for figure in figures.to_dict("records")]),
+      outcomes.runs_table(
+        ["change"], [([name], runs[runs.ablation == name]) for name in figures.ablation]
+      ),
     ],
-    figures=pd.DataFrame(figures),
+    figures=figures,
   )
 
 

@@ -13,7 +13,6 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from ranking.measures.differences import Difference
 from ranking.sweeps.figures import style
 from ranking.sweeps.tables.document import p_text
 from ranking.sweeps.tables.rendering import inline
@@ -29,9 +28,10 @@ def render(template: str, **figures: Any) -> str:
   return environment.get_template(template).render(figures)
 
 
-def sentence(template: str, **figures: Any) -> str:
-  """Plain text, which the page that shows it escapes."""
-  return TEXT.from_string(template).render(figures)
+def evidence(macro: str, **figures: Any) -> str:
+  """What a macro of evidence.txt says, on one line of plain text, which pages escape."""
+  said = getattr(TEXT.get_template("evidence.txt").module, macro)(**figures)
+  return " ".join(said.split())
 
 
 def in_markdown(value: Any) -> Any:
@@ -48,12 +48,6 @@ def code(text: str) -> Markup:
   return Markup(f"{fence}{gap}{text}{gap}{fence}")
 
 
-def in_points(difference: Difference) -> str:
-  """A difference of AUCs with half its 95 % interval, in percent: "+0.22 ± 0.11"."""
-  low, high = difference.ci95
-  return f"{100 * difference.value:+.2f} ± {50 * (high - low):.2f}"
-
-
 def model(name: str) -> str:
   """A model as the paper calls it: "Large+DCN" for large_dcn."""
   return style.MODELS.get(name, name)
@@ -62,12 +56,6 @@ def model(name: str) -> str:
 def method(name: str) -> str:
   """A method as tables call it: "GC" for gc."""
   return COLUMN_NAMES.get(name) or style.NAMES.get(name, name)
-
-
-def enumeration(names: Sequence[Any]) -> str:
-  """An enumeration: "a", "a and b" or "a, b and c"."""
-  *before, last = map(str, names)
-  return f"{', '.join(before)} and {last}" if before else last
 
 
 def percent(fraction: float, digits: int = 2) -> str:
@@ -91,43 +79,21 @@ def p_is(p: float) -> str:
   return "p < 0.001" if p < 0.0005 else f"p = {p:.3f}"
 
 
-def in_line(column: str) -> str:
-  """The name of a column without a comma, so that it can stand in an enumeration."""
-  head, comma, rest = column.partition(", ")
-  return f"{head} ({rest})" if comma else head
-
-
-def figure(value: float, measure: str) -> str:
-  """A figure as its measure prints it: AUC in percent."""
-  return MEASURES[measure].text(value)
-
-
 def heading(measure: str) -> str:
   """What a column of a measure is called: "AUC (%)"."""
   return MEASURES[measure].heading
 
 
-def signed(difference: float, measure: str = "auc") -> str:
+def signed(difference: float, measure: str) -> str:
   """A difference with its sign; what prints as none has none."""
   text = MEASURES[measure].text(abs(difference))
   sign = "−" if difference < 0 else "+"
   return f"{sign}{text}" if float(text) else text
 
 
-def setting(value: Any) -> str:
-  """A setting as a cell says it; none that is missing."""
-  if isinstance(value, float):
-    return "–" if math.isnan(value) else f"{value:g}"
-  return str(value)
-
-
 FILTERS: tuple[Callable[..., Any], ...] = (
   code,
-  enumeration,
-  figure,
   heading,
-  in_line,
-  in_points,
   in_words,
   median,
   method,
@@ -135,7 +101,6 @@ FILTERS: tuple[Callable[..., Any], ...] = (
   p_is,
   p_text,
   percent,
-  setting,
   signed,
 )
 

@@ -8,8 +8,9 @@ as long as its rule reads the same.
 import json
 from pathlib import Path
 
+from experiments import templating
 from experiments.findings.log import Log, NotRun
-from experiments.findings.rule import Judgement, Rule, judge
+from experiments.findings.rule import Judgement, Rule
 from ranking.errors import InputError
 from ranking.files import write_atomically
 
@@ -41,10 +42,9 @@ class Archive:
     try:
       judgement = rule.judge(log)
     except NotRun as missing:
-      if entry is None:
-        return judge(rule, log), False
-      if entry["rule"] != rule.rule:
-        told = f"{entry['verdict']} by an earlier rule, and not run since: {missing}"
+      if entry is None or entry["rule"] != rule.rule:
+        earlier = "" if entry is None else entry["verdict"]
+        told = templating.evidence("not_run", missing=missing, earlier=earlier)
         return Judgement("undecided", told), False
       return Judgement(entry["verdict"], entry["evidence"]), True  # type: ignore[arg-type]
     of_log[rule.name] = {"rule": rule.rule, **judgement._asdict()}

@@ -1,56 +1,54 @@
 """Writes experiments/findings.md from finished runs.
 
 Says of every finding of the paper whether each log reproduces it, by the rules of
-experiments/findings/. A finding whose runs are not on this machine is judged by what was
-published of them in results/ beside the page, or else keeps what was said of it before, in
-findings.json there, unless its rule was changed since; what was never run is undecided.
+experiments/findings/. A finding whose runs are not on this machine keeps what was said of it
+before, in findings.json beside the page, unless its rule was changed since; what was never run is
+undecided.
 """
 
 import argparse
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 
-from experiments import templating
+from experiments import pages, templating
 from experiments.findings.archive import Archive
 from experiments.findings.log import Log
 from experiments.findings.rule import Judgement, Rule, Verdict
 from experiments.findings.rules import RULES
+from experiments.pages import EXPERIMENTS
 from ranking.files import write_atomically
 from ranking.sweeps import files
 
-
-class Judged(NamedTuple):
-  """A rule and what it says of each log, by the log's name."""
-
-  rule: Rule
-  judgements: dict[str, Judgement]
+Judged = tuple[Rule, dict[str, Judgement]]  # what a rule says of each log, by its name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `python -m experiments findings`."""
   parser.add_argument("--logs", nargs="+", default=["kuairand"], help="their names")
-  parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
-  parser.add_argument("--out", type=Path, default=Path("experiments/findings.md"), help="the page")
 
 
 def run(given: argparse.Namespace) -> int:
-  """Writes the page and its archive. Raises InputError or SweepError if a run cannot be read."""
-  archive = Archive(given.out.with_suffix(".json"))
-  logs = [Log(name, given.runs, trials, given.out.parent / "results") for name in given.logs]
-  kept, judged = [], []
+  """Writes the page, its archive and the pages of pages.py.
+
+  Raises InputError or SweepError if a run cannot be read.
+  """
+  archive = Archive(EXPERIMENTS / "findings.json")
+  logs = [Log(name, Path("runs"), trials) for name in given.logs]
+  kept: list[str] = []
+  judged: list[Judged] = []
   for rule in RULES:
     judgements = {}
     for log in logs:
       judgements[log.name], is_kept = archive.judge(rule, log)
       if is_kept and rule.name not in kept:
         kept.append(rule.name)
-    judged.append(Judged(rule, judgements))
-  given.out.parent.mkdir(parents=True, exist_ok=True)
-  write_atomically(given.out, page(given.logs, judged))
+    judged.append((rule, judgements))
+  write_atomically(EXPERIMENTS / "findings.md", page(given.logs, judged))
   archive.save()
   if kept:
     print(f"kept as judged before, what is here does not judge them: {', '.join(kept)}")
-  print(given.out)
+  print(EXPERIMENTS / "findings.md")
+  pages.write()
   return 0
 
 

@@ -2,26 +2,21 @@
 
 import numpy as np
 
-from experiments.findings.log import SEEDS, Log, lost
-from experiments.findings.rule import FIGURES_COMMAND, MODELS, NEGLIGIBLE, Found, Rule, Verdict
+from experiments.findings.log import SEEDS, Log
+from experiments.findings.rule import FIGURES_COMMAND, NEGLIGIBLE, Found, Rule, decide
 from ranking.measures.differences import paired_difference
 
 RECOVERED = 0.01  # of AUC below calm runs, at most
 ENOUGH_SEEDS = 3  # that micro-diverged runs are of, for their loss to be told from chance
-BY_MODEL = (
-  "{% for model, ratio in ratios.items() %}{{ model | model }} {{ ratio.diverged }} of "
-  "{{ ratio.runs }}{{ ', ' if not loop.last }}{% endfor %}"
-)
 
 
 def _naive_diverges(log: Log) -> Found:
-  ratios = {model: lost(log.runs("methods", method="naive", model=model)) for model in MODELS}
-  verdict: Verdict = "undecided"
-  if all(ratio.diverged == ratio.runs for ratio in ratios.values()):
-    verdict = "reproduced"
-  elif any(ratio.diverged == 0 for ratio in ratios.values()):
-    verdict = "not reproduced"
-  return Found(verdict, {"ratios": ratios})
+  ratios = log.ratios("naive")
+  verdict = decide(
+    all(ratio.diverged == ratio.runs for ratio in ratios.values()),
+    any(ratio.diverged == 0 for ratio in ratios.values()),
+  )
+  return verdict, {"ratios": ratios}
 
 
 F1 = Rule(
@@ -30,7 +25,6 @@ F1 = Rule(
   rule="Reproduced if every naive run at 1x and 2x diverges; not reproduced if on some model none "
   "does.",
   find=_naive_diverges,
-  evidence=f"naive runs at 1x and 2x that diverged: {BY_MODEL}",
   written="21 November 2026 (f030c61), before its runs; not changed since.",
   command=FIGURES_COMMAND,
   caveat="1x is by definition a rate at which naive Large+DCN diverges, so only the two other "
@@ -39,12 +33,9 @@ F1 = Rule(
 
 
 def _clippy_trains_all(log: Log) -> Found:
-  ratios = {
-    model: lost(log.runs("methods", method="clippy", model=model, learning_rate_multiplier=2.0))
-    for model in MODELS
-  }
-  none_diverged = all(ratio.diverged == 0 for ratio in ratios.values())
-  return Found("reproduced" if none_diverged else "not reproduced", {"ratios": ratios})
+  ratios = log.ratios("clippy", learning_rate_multiplier=2.0)
+  diverges = any(ratio.diverged for ratio in ratios.values())
+  return decide(not diverges, diverges), {"ratios": ratios}
 
 
 F2 = Rule(
@@ -52,7 +43,6 @@ F2 = Rule(
   finding="Clippy trains every model at 2x",
   rule="Reproduced if none of its runs at 2x diverges on any model; not reproduced if one does.",
   find=_clippy_trains_all,
-  evidence=f"Clippy's runs at 2x that diverged: {BY_MODEL}",
   written="21 November 2026 (f030c61), before its runs; not changed since.",
   command=FIGURES_COMMAND,
   caveat="Three seeds a model: a divergence in one run of five would most likely not show.",
@@ -60,18 +50,13 @@ F2 = Rule(
 
 
 def _gc_survives_without_dcn(log: Log) -> Found:
-  ratios = {
-    model: lost(log.runs("methods", method="gc", model=model, learning_rate_multiplier=2.0))
-    for model in MODELS
-  }
+  ratios = log.ratios("gc", learning_rate_multiplier=2.0)
   smaller = ratios["small"].diverged + ratios["large"].diverged
   largest = ratios["large_dcn"]
-  verdict: Verdict = "undecided"
-  if smaller == 0 and largest.diverged == largest.runs:
-    verdict = "reproduced"
-  elif smaller or largest.diverged == 0:
-    verdict = "not reproduced"
-  return Found(verdict, {"ratios": ratios})
+  verdict = decide(
+    smaller == 0 and largest.diverged == largest.runs, smaller > 0 or largest.diverged == 0
+  )
+  return verdict, {"ratios": ratios}
 
 
 F4 = Rule(
@@ -80,7 +65,6 @@ F4 = Rule(
   rule="Reproduced if none of its runs diverges on the first two and all do on the third; not "
   "reproduced if one of the first does or none of the third.",
   find=_gc_survives_without_dcn,
-  evidence=f"GC's runs at 2x that diverged: {BY_MODEL}",
   written="21 November 2026 (f030c61), before its runs; not changed since.",
   command=FIGURES_COMMAND,
   caveat="GC at 0.1, the widest threshold of the paper's grid.",
@@ -102,22 +86,16 @@ def _micro_divergence_is_harmless(log: Log) -> Found:
   recovered = int((ends > lost_runs.calm - RECOVERED).sum())
   known = ends[np.isfinite(ends)]
   gap = paired_difference(gaps, np.zeros_like(gaps)) if len(gaps) >= ENOUGH_SEEDS else None
-  verdict: Verdict = "undecided"
-  if recovered or (gap is not None and gap.ci95[1] < -NEGLIGIBLE):
-    verdict = "not reproduced"
-  elif gap is not None and gap.ci95[0] > -5 * NEGLIGIBLE and len(known) >= SEEDS:
-    verdict = "reproduced"
-  return Found(
-    verdict,
-    {
-      "known": known.tolist(),
-      "calm": float(lost_runs.calm.min()),
-      "recovered": recovered,
-      "micro": len(micro),
-      "seeds": len(gaps),
-      "gap": gap,
-    },
-  )
+  harmful = recovered > 0 or (gap is not None and gap.ci95[1] < -NEGLIGIBLE)
+  harmless = gap is not None and gap.ci95[0] > -5 * NEGLIGIBLE and len(known) >= SEEDS
+  return decide(harmless and not harmful, harmful), {
+    "known": known.tolist(),
+    "calm": float(lost_runs.calm.min()),
+    "recovered": recovered,
+    "micro": len(micro),
+    "seeds": len(gaps),
+    "gap": gap,
+  }
 
 
 F14 = Rule(
@@ -128,13 +106,6 @@ F14 = Rule(
   "surely less than half a point below calm ones of the same setting, over three seeds or more; "
   "not reproduced if one did, or the loss is surely more than 0.1 points.",
   find=_micro_divergence_is_harmless,
-  evidence="{% if known %}"
-  "{{ known | length }} fully diverged runs, never stopped, end at AUC {{ known | min | percent(1) "
-  "}} to {{ known | max | percent(1) }}, where the median of calm ones is {{ calm | percent(1) }} "
-  "or more; recovered: {{ recovered }}"
-  "{% else %}no fully diverged run with calm fellows has an AUC{% endif %}"
-  "; {{ micro }} micro-diverged runs of {{ seeds }} seeds have calm fellows of the same setting"
-  "{% if gap is not none %}, AUC {{ gap | in_points }} points against them{% endif %}",
   written="21 November 2026 (f030c61), before its runs. Changed after results were seen, on 27 "
   "November: from an AUC of 55 as recovered to a point below calm runs, once lost runs had been "
   "seen to end between 46 and 62 (06f31cf), and to three seeds or more (635545e).",

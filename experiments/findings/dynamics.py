@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.figures import dynamics, moments, quadratic
 from experiments.findings.log import SEEDS, Log
-from experiments.findings.rule import FIGURES_COMMAND, Found, Rule, Verdict
+from experiments.findings.rule import FIGURES_COMMAND, Found, Rule, decide
 from ranking.sweeps import series
 from ranking.sweeps.series import SeriesError
 
@@ -32,14 +32,9 @@ def _clippys_factor_is_lowest(log: Log) -> Found:
       ratios.append(ratio)
       seeds.add(seed)
   lower = sum(ratio <= MUCH_LOWER for ratio in ratios)
-  verdict: Verdict = "undecided"
-  if len(seeds) >= SEEDS and lower == len(ratios):
-    verdict = "reproduced"
-  elif len(seeds) >= SEEDS and lower == 0:
-    verdict = "not reproduced"
-  return Found(
-    verdict, {"ratios": sorted(ratios), "seeds": len(seeds), "enough": len(seeds) >= SEEDS}
-  )
+  enough = len(seeds) >= SEEDS
+  verdict = decide(enough and lower == len(ratios), enough and lower == 0)
+  return verdict, {"ratios": sorted(ratios), "seeds": len(seeds), "enough": enough}
 
 
 F9 = Rule(
@@ -49,12 +44,6 @@ F9 = Rule(
   "top hidden layer. Reproduced if Clippy's is at most a tenth of both in every run; not "
   "reproduced if in none.",
   find=_clippys_factor_is_lowest,
-  evidence="{% if enough %}"
-  "lowest factor of Clippy from step a, the last healthy one, to step c, where the run is lost, "
-  "÷ the lowest of GC and AGC, top hidden layer, of {{ ratios | length }} runs: "
-  "{% for ratio in ratios %}{{ '%.2g' | format(ratio) }}{{ ', ' if not loop.last }}{% endfor %}"
-  "{% else %}{{ ratios | length }} runs of {{ seeds }} seeds learned before they diverged"
-  "{% endif %}",
   written="21 November 2026 (f030c61), before its runs; its words were not changed since. After "
   "its first verdict two seeds were asked for in place of two runs (277570b), and a run without an "
   "observation from a to c was left out (635545e), both on 27 November.",
@@ -77,12 +66,9 @@ def _lower_layers_are_clipped_more(log: Log) -> Found:
       of_layer = factors.factor[factors.variable == layers[name]]
       means.append(float(np.exp(np.log(of_layer).mean())))
   lower = [bottom < top for bottom, top in zip(bottoms, tops, strict=True)]
-  verdict: Verdict = "undecided"
-  if len(lower) >= SEEDS and all(lower):
-    verdict = "reproduced"
-  elif len(lower) >= SEEDS and not any(lower):
-    verdict = "not reproduced"
-  return Found(verdict, {"means": list(zip(bottoms, tops, strict=True))})
+  enough = len(lower) >= SEEDS
+  verdict = decide(enough and all(lower), enough and not any(lower))
+  return verdict, {"means": list(zip(bottoms, tops, strict=True))}
 
 
 F10 = Rule(
@@ -91,9 +77,6 @@ F10 = Rule(
   rule="Reproduced if with every seed the geometric mean of its factor is lower in the bottom than"
   " in the top hidden layer of Large+DCN at 2x; not reproduced if with none.",
   find=_lower_layers_are_clipped_more,
-  evidence="geometric mean of Clippy's factor in the bottom and the top hidden layer: "
-  "{% for bottom, top in means %}{{ '%.3f' | format(bottom) }} and {{ '%.3f' | format(top) }}"
-  "{{ '; ' if not loop.last }}{% endfor %}",
   written="21 November 2026 (f030c61), before its runs; not changed since.",
   command=FIGURES_COMMAND,
   caveat="Two layers of four; Figure 6 shows the others. On another machine, which rounds "
@@ -108,8 +91,8 @@ def _the_quadratic_diverges(log: Log) -> Found:
     for name, positions in quadratic.descents()["gradient descent"].items()
   }
   below, _, above = ends.values()
-  verdict: Verdict = "reproduced" if below < 1 < above else "not reproduced"
-  return Found(verdict, {"ends": ends, "steps": quadratic.STEPS, "limit": quadratic.LIMIT})
+  verdict = decide(below < 1 < above, True)
+  return verdict, {"ends": ends, "steps": quadratic.STEPS, "limit": quadratic.LIMIT}
 
 
 F12 = Rule(
@@ -117,9 +100,6 @@ F12 = Rule(
   finding="The quadratic diverges beyond 2/λ_max",
   rule="Reproduced if the loss shrinks at 0.9 of it and grows at 1.1.",
   find=_the_quadratic_diverges,
-  evidence="loss after {{ steps }} steps of gradient descent ÷ loss at the start: "
-  "{% for name, end in ends.items() %}{{ name }} {{ '%.2g' | format(end) }}"
-  "{{ ', ' if not loop.last }}{% endfor %}; 2/λ_max = {{ '%g' | format(limit) }}",
   written="21 November 2026 (f030c61), of what can be computed beforehand; not changed since.",
   command=FIGURES_COMMAND,
   caveat="Computed; it is a theorem.",

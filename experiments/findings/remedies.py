@@ -1,7 +1,7 @@
 """What lowers the divergence ratio beside a clip, and whether Clippy does for Adam as well."""
 
-from experiments.findings.log import Log, NotRun, lost
-from experiments.findings.rule import MODELS, Found, Rule, Verdict
+from experiments.findings.log import MODELS, Log, NotRun, lost
+from experiments.findings.rule import Found, Rule, decide
 from ranking.measures.ratios import fisher_test
 from ranking.measures.significance import LEVEL, holm
 
@@ -13,12 +13,9 @@ def _each_simplification_helps(log: Log) -> Found:
   unchanged, changes = rows.iloc[0], rows.iloc[1:]
   sure = changes.p_holm <= LEVEL
   helps = sure & (changes.ratio < unchanged.ratio)
-  verdict: Verdict = "undecided"
-  if helps.all():
-    verdict = "reproduced"
-  elif (sure & (changes.ratio > unchanged.ratio)).any():
-    verdict = "not reproduced"
-  return Found(verdict, {"rows": rows.to_dict("records"), "helping": list(changes.ablation[helps])})
+  raises = sure & (changes.ratio > unchanged.ratio)
+  verdict = decide(helps.all(), raises.any())
+  return verdict, {"rows": rows.to_dict("records"), "helping": list(changes.ablation[helps])}
 
 
 F11 = Rule(
@@ -27,10 +24,6 @@ F11 = Rule(
   rule="Reproduced if each does after Holm's correction; not reproduced if one raises it after "
   "that.",
   find=_each_simplification_helps,
-  evidence="diverged: {% for row in rows %}{{ row.ablation | replace('_', ' ') }} {{ row.diverged "
-  "}} of {{ row.runs }}{{ ', ' if not loop.last }}{% endfor %}; told apart from chance after Holm: "
-  "{% for name in helping %}{{ name | replace('_', ' ') }}{{ ', ' if not loop.last }}"
-  "{% else %}none{% endfor %}",
   written="21 November 2026 (f030c61), before its runs. Changed on 27 November (0d90677), after "
   "Table 3 had been seen: until then what left the count as it was made it not reproduced; a few "
   "runs that look alike are no longer taken for proof.",
@@ -52,12 +45,8 @@ def _windows_and_warm_up_help_small_models(log: Log) -> Found:
       for p, ratio in zip(holm(tests), ratios.values(), strict=True)
     )
     models.append((model, float(runs.learning_rate.iloc[0]), unchanged, ratios))
-  verdict: Verdict = "undecided"
-  if saved["small"] and saved["large"] and not saved["large_dcn"]:
-    verdict = "reproduced"
-  elif saved["large_dcn"]:
-    verdict = "not reproduced"
-  return Found(verdict, {"models": models})
+  smaller = saved["small"] and saved["large"]
+  return decide(smaller and not saved["large_dcn"], saved["large_dcn"]), {"models": models}
 
 
 F13 = Rule(
@@ -66,11 +55,6 @@ F13 = Rule(
   rule="Reproduced if some of them saves runs of Small and of Large, after Holm's correction, and "
   "none of Large+DCN; not reproduced if one saves Large+DCN.",
   find=_windows_and_warm_up_help_small_models,
-  evidence="{% for model, rate, unchanged, ratios in models %}"
-  "{{ model | model }} at {{ '%g' | format(rate) }}, diverged of {{ unchanged.runs }} runs: with a "
-  "day's window and a constant rate {{ unchanged.diverged }}"
-  "{% for name, ratio in ratios.items() %}, {{ name | replace('_', ' ') }} {{ ratio.diverged }}"
-  "{% endfor %}{{ '; ' if not loop.last }}{% endfor %}",
   written="21 November 2026 (f030c61), before its runs. Changed on 27 November (0d90677), after "
   "five seeds of its runs had been seen, and published with ten: until then it was not reproduced "
   "either where nothing saved Small or Large; a few runs that look alike are no longer taken for "
@@ -94,12 +78,7 @@ def _clippy_helps_adam(log: Log) -> Found:
   rows = list(zip(rates, naive, clippy, adjusted, strict=True))
   saved = any(p <= LEVEL and ours.value < plain.value for _, plain, ours, p in rows)
   harmed = any(ours.diverged > plain.diverged for _, plain, ours, _ in rows)
-  verdict: Verdict = "undecided"
-  if harmed:
-    verdict = "not reproduced"
-  elif saved:
-    verdict = "reproduced"
-  return Found(verdict, {"rows": rows})
+  return decide(saved and not harmed, harmed), {"rows": rows}
 
 
 F15 = Rule(
@@ -108,10 +87,6 @@ F15 = Rule(
   rule="Reproduced if at some rate fewer runs diverge with Clippy, by Fisher's test after Holm's "
   "correction, and at none more; not reproduced if at one more do.",
   find=_clippy_helps_adam,
-  evidence="Adam on Large+DCN, runs that diverged by learning rate: "
-  "{% for rate, plain, ours, p in rows %}{{ '%g' | format(rate) }}: plain {{ plain.diverged }} of "
-  "{{ plain.runs }}, with Clippy {{ ours.diverged }} of {{ ours.runs }} (p {{ '%.3f' | format(p) "
-  "}} after Holm){{ '; ' if not loop.last }}{% endfor %}",
   written="21 November 2026 (f030c61), before its runs. Changed on 27 November (277570b), after "
   "its first verdict: with Holm's correction, and not reproduced if more runs diverge at one rate.",
   command="make sweep SWEEP=experiments/adam_{log}.gin",

@@ -10,20 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from experiments import templating
-from experiments.findings.log import Log, NotRun
+from experiments.findings.log import Log
 
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
-MODELS = ("small", "large", "large_dcn")
+Found = tuple[Verdict, Mapping[str, Any]]
 # By the paper's own words a gain of 0.001 is very significant (5.2); what is surely less is none.
 NEGLIGIBLE = 0.001
 FIGURES_COMMAND = "make figures DATA={log}"
-
-
-class Found(NamedTuple):
-  """A verdict, and the figures that the rule's evidence is written with."""
-
-  verdict: Verdict
-  figures: Mapping[str, Any]
 
 
 class Judgement(NamedTuple):
@@ -41,8 +34,8 @@ class Rule:
     name: F1 to F15.
     finding: what the paper says.
     rule: when a log reproduces it, and when it does not; else it is undecided.
-    find: the rule as a function of the runs. Raises NotRun.
-    evidence: a template of plain text over the figures that `find` returns.
+    find: the rule as a function of the runs: its verdict, and the figures by name that the macro of
+      its name in templates/evidence.txt says. Raises NotRun.
     written: when the rule was written and last changed, and what of its runs had been seen by then.
     command: what makes its runs, with {log} for the log.
     caveat: what the verdict does not show.
@@ -52,7 +45,6 @@ class Rule:
   finding: str
   rule: str
   find: Callable[[Log], Found]
-  evidence: str
   written: str
   command: str
   caveat: str
@@ -60,12 +52,9 @@ class Rule:
   def judge(self, log: Log) -> Judgement:
     """Says what the runs of a log show. Raises NotRun where they are not there."""
     verdict, figures = self.find(log)
-    return Judgement(verdict, templating.sentence(self.evidence, **figures))
+    return Judgement(verdict, templating.evidence(self.name, **figures))
 
 
-def judge(rule: Rule, log: Log) -> Judgement:
-  """The rule's judgement; undecided where its runs are not there."""
-  try:
-    return rule.judge(log)
-  except NotRun as missing:
-    return Judgement("undecided", f"not run: {missing}")
+def decide(reproduced: bool, not_reproduced: bool) -> Verdict:
+  """The verdict of a rule: the first of the two that holds, and undecided where neither does."""
+  return "reproduced" if reproduced else "not reproduced" if not_reproduced else "undecided"

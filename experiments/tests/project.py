@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.__main__ import main
-from experiments.published import RESULTS
 
+RESULTS = Path(__file__).parents[1] / "results"
 EXPERIMENTS = ("table2", "table3", "survival", "adam", "days")  # copied, all of kuairand
 FIGURES = ("1", "3", "4a", "8")
 FINDINGS = {
@@ -20,20 +20,16 @@ FINDINGS = {
 
 
 def project(folder: Path) -> None:
-  """Makes runs/, results/ and findings.json below a folder."""
+  """Makes runs/ and experiments/ below a folder, with one of everything."""
   for name in EXPERIMENTS:
     source, target = RESULTS / f"{name}_kuairand", folder / "runs" / f"{name}_kuairand"
     target.mkdir(parents=True)
-    for path in (*source.glob("*.csv"), *source.glob("*.parquet"), *source.glob("*.md")):
-      if not (name == "table3" and path.stem == "summary"):
-        shutil.copy(path, target)
-  run(folder / "runs" / "table2_kuairand" / "small-gc-seed=1", "ok")
-  run(folder / "runs" / "odd=name, with 100%" / "a", None)
-  run(folder / "runs" / "single", "micro_diverged")
-  draw(folder / "runs" / "survival_kuairand" / "survival_map.svg", 480)
+    for path in (*source.glob("*.csv"), *source.glob("*.md")):
+      shutil.copy(path, target)
+  draw(folder / "runs" / "survival_kuairand" / "survival_map.svg")
   for name in FIGURES:
-    draw(folder / "results" / "figures" / "kuairand" / f"figure_{name}.svg")
-  (folder / "findings.json").write_text(json.dumps(FINDINGS))
+    draw(folder / "experiments" / "results" / "figures" / "kuairand" / f"figure_{name}.svg")
+  (folder / "experiments" / "findings.json").write_text(json.dumps(FINDINGS))
 
 
 def run(directory: Path, status: str | None) -> None:
@@ -44,25 +40,16 @@ def run(directory: Path, status: str | None) -> None:
     (directory / "result.json").write_text(json.dumps({"status": status}))
 
 
-def draw(path: Path, width: float = 238) -> None:
-  """A picture of that width, in pt."""
+def draw(path: Path) -> None:
+  """A picture."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  size = f'width="{width}pt" height="100pt" viewBox="0 0 {width} 100"'
-  shape = '<rect width="100" height="50"/>'
-  path.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{shape}</svg>')
+  path.write_text('<svg xmlns="http://www.w3.org/2000/svg"><rect width="100" height="50"/></svg>')
 
 
-def report(folder: Path, *more: str) -> int:
-  """Makes runs/report.html; returns the exit code."""
-  places = {"runs": "runs", "out": "runs/report.html", "findings": "findings.json"}
-  places |= {"figures": "results/figures", "experiments": "experiments", "published": "results"}
-  return main(["report", *(f"--{name}={folder / place}" for name, place in places.items()), *more])
-
-
-def made(folder: Path, *more: str) -> str:
-  """The page of a project."""
-  assert report(folder, *more) == 0
-  return (folder / "runs" / "report.html").read_text()
+def made(*options: str) -> str:
+  """The report on the current folder."""
+  assert main(["report", *options]) == 0
+  return Path("runs", "report.html").read_text()
 
 
 class Page(HTMLParser):

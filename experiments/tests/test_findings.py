@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments import pages
 from experiments.__main__ import main
 from experiments.figures import dynamics, moments
-from experiments.findings import command, quality
+from experiments.findings import command
 from experiments.findings.archive import Archive
-from experiments.findings.command import Judged
-from experiments.findings.log import Log, NotRun, difference, lost
-from experiments.findings.rule import MODELS, Found, Judgement, Rule, judge
+from experiments.findings.log import MODELS, Log, NotRun, difference, lost
+from experiments.findings.rule import Judgement, Rule
 from experiments.findings.rules import RULES
+from ranking.errors import InputError
 from ranking.measures.differences import Difference
 from ranking.measures.significance import students_t
 from ranking.sweeps import series
@@ -34,7 +35,7 @@ class FakeLog(Log):
   """Runs and files that are given."""
 
   def __init__(self, runs: dict[str, pd.DataFrame], files: dict[str, pd.DataFrame] | None = None):
-    super().__init__("toy", Path("runs"), lambda _: [], Path("results"))
+    super().__init__("toy", Path("runs"), lambda _: [])
     self._runs, self._files = runs, files or {}
 
   def runs(self, what: str, **coordinates: Any) -> pd.DataFrame:
@@ -89,7 +90,7 @@ def gaps(monkeypatch: pytest.MonkeyPatch) -> Callable[[Gaps], None]:
   """Puts a function of two groups of runs in the place of the paired comparison."""
 
   def put(function: Gaps) -> None:
-    monkeypatch.setattr(quality, "difference", function)
+    monkeypatch.setattr("experiments.findings.log.difference", function)
 
   return put
 
@@ -98,8 +99,14 @@ def always(value: float | None) -> Gaps:
   return lambda first, second: None if value is None else gap(value)
 
 
-def verdict(name: str, log: Log) -> str:
-  return judge(ALL[name], log).verdict
+def verdict(name: str, runs: Log) -> str:
+  """What the rule says, undecided without its runs."""
+  return judge(ALL[name], runs).verdict
+
+
+def judge(rule: Rule, runs: Log) -> Judgement:
+  """As an archive that has nothing of it yet."""
+  return Archive(Path("no archive")).judge(rule, runs)[0]
 
 
 def test_every_finding_has_a_rule_and_the_paper_has_fifteen():
@@ -137,7 +144,7 @@ def test_an_experiment_is_judged_as_a_whole_and_with_two_seeds(tmp_path: Path):
   trials = Sweep("methods_toy", ["small"], ["gc"], seeds=[0, 1]).trials()
   names = [trial.name for trial in trials]
   root = tmp_path / "methods_toy"
-  log = Log("toy", tmp_path, lambda _: names, tmp_path)
+  log = Log("toy", tmp_path, lambda _: names)
   hold(root, trials[0], result=finished(trials[0]))
   hold(root, Sweep("methods_toy", ["small"], ["agc"]).trials()[0])  # of an earlier grid
   with pytest.raises(NotRun, match=r"^methods_toy: 1 of 2 runs$"):
@@ -145,14 +152,14 @@ def test_an_experiment_is_judged_as_a_whole_and_with_two_seeds(tmp_path: Path):
   hold(root, trials[1], result=finished(trials[1]))
   assert list(log.runs("methods").trial) == names
   with pytest.raises(NotRun, match=r"^methods_toy with 2 seeds$"):
-    Log("toy", tmp_path, lambda _: names[:1], tmp_path).runs("methods")
+    Log("toy", tmp_path, lambda _: names[:1]).runs("methods")
   with pytest.raises(NotRun, match=r"^methods_toy$"):
     log.runs("methods", model="large")
 
 
 def test_a_file_is_of_the_whole_experiment_and_newer_than_its_runs(tmp_path: Path):
   trials = Sweep("table3_toy", ["small"], ["gc"], seeds=[0, 1]).trials()
-  log = Log("toy", tmp_path, lambda _: [trial.name for trial in trials], tmp_path / "results")
+  log = Log("toy", tmp_path, lambda _: [trial.name for trial in trials])
   with pytest.raises(NotRun, match=r"^table3_toy$"):
     log.file("table3", "table3.csv")
   runs = [hold(tmp_path / "table3_toy", trials[0], result=finished(trials[0]))]
@@ -166,19 +173,6 @@ def test_a_file_is_of_the_whole_experiment_and_newer_than_its_runs(tmp_path: Pat
   os.utime(runs[1] / "result.json")
   os.utime(tmp_path / "table3_toy" / "table3.csv", (1.0, 1.0))
   with pytest.raises(NotRun, match=r"^table3_toy, whose table3.csv is older than its runs$"):
-    log.file("table3", "table3.csv")
-
-
-def test_where_nothing_ran_a_file_is_as_it_was_published_for_the_trials_of_today(tmp_path: Path):
-  trials: list[str] = ["a", "b"]
-  log = Log("toy", tmp_path / "runs", lambda _: trials, tmp_path / "results")
-  published = tmp_path / "results" / "table3_toy"
-  published.mkdir(parents=True)
-  (published / "table3.csv").write_text("a\n1\n")
-  pd.DataFrame({"trial": ["a", "b", "b"]}).to_parquet(published / "table.parquet")
-  assert log.file("table3", "table3.csv").a.tolist() == [1]
-  trials.append("c")
-  with pytest.raises(NotRun, match=r"^table3_toy: 2 of 3 runs$"):
     log.file("table3", "table3.csv")
 
 
@@ -451,29 +445,32 @@ def test_a_diverged_run_or_a_single_seed_has_no_difference():
   assert difference(gc[:1], clippy) is None
 
 
+def test_what_cannot_be_read_or_compared_is_one_line_that_names_it(tmp_path: Path):
+  runs = runs_of(method=["gc", "clippy"], seed=[0, 1])
+  with pytest.raises(InputError, match="gc-0 and clippy-0 cannot be compared: gc-0/predictions"):
+    difference(runs[runs.method == "gc"], runs[runs.method == "clippy"])
+  path = tmp_path / "table3_toy" / "table3.csv"
+  path.parent.mkdir()
+  path.touch()
+  with pytest.raises(InputError, match=r"table3\.csv cannot be read"):
+    Log("toy", tmp_path, lambda _: []).file("table3", "table3.csv")
+
+
 def test_only_finished_runs_count_as_lost():
   runs = runs_of(seed=[0, 1, 2, 3]).assign(status=["ok", "diverged", "unfinished", "failed"])
   assert (lost(runs).diverged, lost(runs).runs) == (1, 2)
 
 
-def rule_of(name: str, finding: str, evidence: str) -> Rule:
+def rule_of(name: str, finding: str) -> Rule:
   return Rule(
-    name,
-    finding,
-    "Always.",
-    lambda log: Found("reproduced", {"name": log.name}),
-    evidence,
-    "Before.",
-    "{log} `x`",
-    "None.",
+    name, finding, "Always.", lambda _: ("undecided", {}), "Before.", "{log} `x`", "None."
   )
 
 
-def test_the_page_counts_verdicts_and_has_a_section_for_each(tmp_path: Path):
-  rules = [rule_of("F1", "Fish swim", "in {{ name }}"), rule_of("F2", "Pigs fly", "z")]
-  logs = [Log(name, tmp_path, lambda _: [], tmp_path) for name in ("sea", "land")]
-  judged = [Judged(rule, {log.name: judge(rule, log) for log in logs}) for rule in rules]
-  text = command.page(["sea", "land"], judged)
+def test_the_page_counts_verdicts_and_has_a_section_for_each():
+  said = {name: Judgement("reproduced", f"in {name}") for name in ("sea", "land")}
+  rules = [rule_of("F1", "Fish swim"), rule_of("F2", "Pigs fly")]
+  text = command.page(["sea", "land"], [(rule, said) for rule in rules])
   assert "On sea, of 2 findings 2 reproduced, 0 not reproduced, 0 undecided." in text
   assert "| [F1](#f1) | Fish swim | reproduced | reproduced |\n| [F2]" in text
   assert "- **land: reproduced.** in land. `` land `x` ``" in text
@@ -482,9 +479,8 @@ def test_the_page_counts_verdicts_and_has_a_section_for_each(tmp_path: Path):
 
 
 def test_a_tag_in_a_finding_or_its_evidence_is_no_tag_on_the_page():
-  rule = rule_of("F1", "a<script>b|c", "<b>{{ name }}</b>")
   said = {"<i>": Judgement("reproduced", "<script>")}
-  text = command.page(["<i>"], [Judged(rule, said)])
+  text = command.page(["<i>"], [(rule_of("F1", "a<script>b|c"), said)])
   assert text.count("<") == 1
   assert "`` <i> `x` ``" in text  # in code it is shown as it is
   assert "a&lt;script>b\\|c" in text
@@ -508,23 +504,26 @@ def test_a_finding_keeps_its_judgement_without_its_runs_until_its_rule_changes(t
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"kuairand": {"F1": {"verdict": "reproduced"}}}'])
 def test_a_damaged_archive_is_named_and_left_as_it_is(
-  text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+  text: str,
+  tmp_path: Path,
+  monkeypatch: pytest.MonkeyPatch,
+  capsys: pytest.CaptureFixture[str],
 ):
-  out = tmp_path / "findings.md"
-  out.with_suffix(".json").write_text(text)
-  assert main(["findings", f"--runs={tmp_path}", f"--out={out}"]) == 2
+  monkeypatch.chdir(tmp_path)
+  archive = tmp_path / "experiments" / "findings.json"
+  archive.parent.mkdir()
+  archive.write_text(text)
+  assert main(["findings"]) == 2
   assert "findings.json is no archive of findings" in capsys.readouterr().err
-  assert out.with_suffix(".json").read_text() == text
-  assert not out.exists()
+  assert archive.read_text() == text
+  assert not archive.with_suffix(".md").exists()
 
 
 def test_the_archive_of_the_repository_says_what_its_page_says():
   folder = Path(__file__).parents[1]
   archive, page_text = Archive(folder / "findings.json"), (folder / "findings.md").read_text()
   for rule in RULES:
-    judgement, _ = archive.judge(
-      rule, Log("kuairand", Path("no runs here"), lambda _: [], Path("nor here"))
-    )
+    judgement, _ = archive.judge(rule, Log("kuairand", Path("no runs here"), lambda _: []))
     assert f"- **kuairand: {judgement.verdict}.** {judgement.evidence}. `" in page_text, rule.name
 
 
@@ -533,9 +532,14 @@ def test_the_command_knows_the_trials_of_tables_and_of_sweeps():
   assert len(command.trials("table3_kuairand")) == 60
 
 
-def test_the_command_writes_the_page_without_any_runs(tmp_path: Path):
-  out = tmp_path / "findings.md"
-  assert main(["findings", f"--runs={tmp_path}", f"--out={out}"]) == 0
+def test_the_command_writes_the_page_without_any_runs_and_then_the_others(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(pages, "write", lambda: print("pages written"))
+  Path("experiments").mkdir()
+  assert main(["findings"]) == 0
+  assert capsys.readouterr().out == "experiments/findings.md\npages written\n"
   assert "On kuairand, of 15 findings 1 reproduced, 0 not reproduced, 14 undecided." in (
-    out.read_text()
+    Path("experiments/findings.md").read_text()
   )

@@ -10,12 +10,20 @@ import pytest
 from experiments import pages, templating
 from experiments.findings.command import trials
 from experiments.findings.rules import RULES
-from experiments.published import RESULTS, Published
+from experiments.published import Published
+from experiments.tests.project import RESULTS
 from ranking.data.sources.synthetic import Synthetic
+from ranking.errors import InputError
 
 EXPERIMENTS = Path(__file__).parents[1]
-PUBLISHED = Published()
+PUBLISHED = Published(RESULTS)
 FOLDERS = sorted(path.parent for path in RESULTS.glob("*/table.parquet"))
+
+
+@pytest.fixture(autouse=True)
+def repository(monkeypatch: pytest.MonkeyPatch) -> None:
+  """Makes the repository the current folder."""
+  monkeypatch.chdir(EXPERIMENTS.parent)
 
 
 def test_the_comparison_is_as_its_template_makes_it_of_what_is_published():
@@ -31,9 +39,9 @@ def test_the_list_of_results_is_as_its_template_makes_it_and_has_every_experimen
 
 
 def test_a_figure_that_is_not_there_is_an_error_and_no_gap_in_a_page():
-  with pytest.raises(LookupError, match="table3_kuairand/table3 has 0 rows with"):
+  with pytest.raises(InputError, match="table3_kuairand/table3 has 0 rows with"):
     PUBLISHED.row("table3_kuairand", "table3", ablation="no_such_change")
-  with pytest.raises(LookupError, match="has 6 rows with"):
+  with pytest.raises(InputError, match="has 6 rows with"):
     PUBLISHED.row("table3_kuairand", "table3")
 
 

@@ -7,16 +7,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from experiments import pages
 from experiments.__main__ import main
-from experiments.published import RESULTS
-from experiments.tests.project import draw, run
+from experiments.tests.project import RESULTS, draw, run
 
 FILES = ["comparison.csv", "comparison.md", "table.parquet", "table2.csv", "table2.md"]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-  """A finished experiment in runs/."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+  """A finished experiment in runs/ of the current folder."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(pages, "write", lambda: print("pages written"))
   folder = tmp_path / "runs" / "table2_kuairand"
   folder.mkdir(parents=True)
   run(folder / "small-gc-seed=1", "ok")
@@ -26,18 +28,21 @@ def folder(tmp_path: Path) -> Path:
 
 
 def publish(*folders: Path) -> int:
-  return main(["publish", *map(str, folders), f"--out={folders[0].parents[1] / 'results'}"])
+  return main(["publish", *map(str, folders)])
 
 
-def test_what_is_published_is_all_that_is_worth_keeping_and_nothing_else(folder: Path):
+def test_what_is_published_is_all_that_is_worth_keeping_and_nothing_else(
+  folder: Path, capsys: pytest.CaptureFixture[str]
+):
   draw(folder / "map.svg")
   (folder / "map.png").touch()
-  old = folder.parents[1] / "results" / "table2_kuairand" / "old.md"
+  old = Path("experiments/results") / "table2_kuairand" / "old.md"
   old.parent.mkdir(parents=True)
   old.touch()
   assert publish(folder) == 0
   assert sorted(path.name for path in old.parent.iterdir()) == sorted(["map.svg", *FILES])
   assert [path.name for path in old.parent.parent.iterdir()] == ["table2_kuairand"]
+  assert capsys.readouterr().out.endswith("pages written\n")
 
 
 @pytest.mark.parametrize("name", ["table2.csv", "comparison.csv"])
@@ -51,7 +56,7 @@ def test_a_table_that_waits_for_runs_is_not_published_nor_is_anything_with_it(
   table.to_csv(half / name, index=False)
   assert publish(folder, half) == 2
   assert "half is not finished; run its sweep again" in capsys.readouterr().err
-  assert not (folder.parents[1] / "results").exists()
+  assert not (Path("experiments/results")).exists()
 
 
 def test_a_run_that_is_not_finished_is_not_published(
@@ -77,4 +82,16 @@ def test_what_is_older_than_its_runs_is_not_published_nor_are_two_of_one_name(
   assert "is older than its runs" in capsys.readouterr().err
   assert publish(folder, folder / ".." / folder.name) == 2
   assert "two folders are called table2_kuairand" in capsys.readouterr().err
-  assert not (folder.parents[1] / "results").exists()
+  assert not (Path("experiments/results")).exists()
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [("", "cannot be read (EmptyDataError)"), ("a\n1\n", "has no column 'finished'")],
+)
+def test_a_damaged_table_is_one_line(
+  content: str, message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+  (folder / "table2.csv").write_text(content)
+  assert publish(folder) == 2
+  assert capsys.readouterr().err == f"error: {folder / 'table2.csv'} {message}; make it again\n"

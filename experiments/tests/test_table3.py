@@ -10,7 +10,7 @@ import pytest
 
 from experiments import table3
 from experiments.__main__ import main
-from experiments.published import RESULTS
+from experiments.tests.project import RESULTS
 from ranking.measures.ratios import divergence_ratio, fisher_test
 from ranking.measures.significance import holm
 from ranking.sweeps import execution, files, results
