@@ -98,6 +98,32 @@ def read(
   return made
 
 
+def make_described(path: Path, known: Mapping[str, type], kinds: Sequence[str]) -> Any:
+  """Makes what a file describes, named after it, such as a sweep; clears what gin held before.
+
+  Args:
+    path: of the file.
+    known: what it may bind, by name.
+    kinds: the names of those of which it describes one.
+
+  Raises ConfigError if it describes none or several, or if what it says cannot be.
+  """
+  gin.clear_config()
+  _macros_read.clear()
+  for name, kind in known.items():
+    gin.external_configurable(kind, name=name, module="ranking.described")
+  read_file(path.absolute(), known, beside=[])
+  _check_macros()
+  found = sorted({name for _, name in _bound()} & set(kinds))
+  if len(found) != 1:
+    what = " and ".join(found) or "nothing"
+    raise ConfigError(f"{path} describes {what}; make it one {' or one '.join(kinds)}")
+  try:
+    return gin.get_configurable(found[0])(name=path.stem)
+  except (ValueError, TypeError) as error:
+    raise ConfigError(f"{path}: {first_line(error)}") from error
+
+
 def operative() -> str:
   """What the last run read by `read` was made with, defaults included; parses back into it."""
   return str(gin.operative_config_str())

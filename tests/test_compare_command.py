@@ -207,7 +207,7 @@ def test_runs_without_predictions_or_store_are_named_in_one_line(
   shutil.copy(other, Path("runs/mine/small-gc-times=1-seed=2"))
   shutil.rmtree(own)
   assert make_search(file) == 2
-  assert re.match(rf"error: {own}/schema.json cannot be read", one_line(capfd))
+  assert re.match(rf"error: {own} is no day store", one_line(capfd))
   assert not OUTPUTS[0].exists()
 
 

@@ -1,9 +1,7 @@
 """Reads the .gin file that describes a sweep or a search."""
 
 from pathlib import Path
-from typing import Any, TypeVar
-
-import gin
+from typing import TypeVar
 
 from ranking import configuration
 from ranking.nearest import nearest
@@ -11,34 +9,22 @@ from ranking.sweeps.search import Search
 from ranking.sweeps.sweep import Method, Sweep, SweepError
 
 Kind = TypeVar("Kind", Sweep, Search)
-CONFIGURABLE: dict[str, Any] = {kind.__name__: kind for kind in (Sweep, Search, Method)}
-for _name, _kind in CONFIGURABLE.items():
-  gin.external_configurable(_kind, name=_name, module="ranking")
+BINDABLE = {kind.__name__: kind for kind in (Sweep, Search, Method)}
 
 
 def describe(file: str) -> Sweep | Search:
-  """What a file describes, named after it; which of the two is seen from what it binds.
+  """Makes what a file describes, named after it; which of the two is seen from what it binds.
 
-  Raises SweepError if there is no such file or it describes none of the two, ConfigError for what
-  it cannot bind.
+  Raises SweepError if there is no such file, ConfigError if it describes none of the two, or binds
+  what it cannot.
   """
   path = Path(file)
   if not path.is_file():
     known = sorted(str(each) for each in Path("experiments").glob("*.gin"))
-    raise SweepError(f"no experiment {file!r}{nearest(file, known) if known else ''}")
-  gin.clear_config()
-  configuration.read_file(path.absolute(), CONFIGURABLE, beside=[])
-  bound = {selector.rpartition(".")[2] for _, selector in gin.config._CONFIG}
-  kinds = sorted(bound & {"Search", "Sweep"})
-  if len(kinds) != 1:
-    raise SweepError(
-      f"{file} describes {' and '.join(kinds) or 'nothing'}; make it one Sweep or one Search"
-    )
-  try:
-    described: Sweep | Search = gin.get_configurable(kinds[0])(name=path.stem)
-  except (ValueError, TypeError) as error:
-    raise SweepError(f"{file}: {configuration.first_line(error)}") from error
-  return described
+    meant = nearest(file, known) if known else "; give the path of its file"
+    raise SweepError(f"no experiment {file!r}{meant}")
+  made: Sweep | Search = configuration.make_described(path, BINDABLE, ("Sweep", "Search"))
+  return made
 
 
 def read(file: str, kind: type[Kind]) -> Kind:
