@@ -18,7 +18,6 @@ from ranking.sweeps.tables.edges import Edge
 from ranking.sweeps.tables.speed import Speed
 from ranking.tasks import MEASURES, Measure
 
-AXES = (*(name.replace("_", " ") for name in LINE), "learning rate")
 UNSAID = {"thresholds": "default", "ablation": "none", "days left out": "0"}
 
 
@@ -45,7 +44,7 @@ def summary(sweep: Sweep, table: pd.DataFrame) -> Document:
   grid = places(trials, rows)
   measures = tasks(rows)
   names = [_names(place) for place in grid]
-  shown = [axis for axis in AXES if len({each[axis] for each in names}) > 1]
+  shown = [axis for axis in names[0] if len({each[axis] for each in names}) > 1]
   target = _target(grid, rows, measures)
   speeds = [_speed(place, target) for place in grid]
   reached = edges.edges(grid)
@@ -75,7 +74,7 @@ def summary(sweep: Sweep, table: pd.DataFrame) -> Document:
   ]
   tables.append(outcomes.runs_table(shown, groups))
   judged: list[tuple[str | None, str | None]] = [*measures.items()] or [(None, None)]
-  same = {axis: names[0][axis] for axis in AXES if axis not in shown}
+  same = {axis: names[0][axis] for axis in names[0] if axis not in shown}
   return Document(
     title=f"Sweep {sweep.name}",
     paragraphs=rendering.paragraphs(
@@ -107,7 +106,8 @@ def _names(place: Place) -> dict[str, str]:
   rate = times if math.isnan(place.rate) else f"{place.rate:g}"
   if multiplier != 1 and rate != times:
     rate += f" ({times})"
-  return dict(zip(AXES, (*map(str, place.line), rate), strict=True))
+  texts = {**place.axes, "learning_rate": rate}
+  return {name.replace("_", " "): str(text) for name, text in texts.items()}
 
 
 def _target(grid: list[Place], rows: pd.DataFrame, measures: Mapping[str, str]) -> _Target | None:
