@@ -170,7 +170,7 @@ def _rows(directory: Path) -> Iterator[dict[str, Any]]:
   }
   if (directory / "result.json").is_file():
     result = _load(directory / "result.json")
-    # A place in the grid is called as the sweep calls it; a rate that it leaves open is in the result.
+    # The sweep says where a run is in the grid, but for a rate that it leaves open.
     own = [name for name in COLUMNS if name in result and name not in coordinates]
     run |= {name: result[name] for name in (*own, "status", "learning_rate")}
     run["micro_divergences"] = len(result["micro_divergences"])
