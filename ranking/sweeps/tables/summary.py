@@ -112,9 +112,7 @@ def _state(place: Place) -> list[Entry]:
   """How its runs ended: runs, diverged, interval, micro-diverged."""
   count, wanted = place.count, place.wanted
   if not place.complete:
-    text = f"{count.finished} of {wanted} runs"
-    if count.failed:
-      text += f", {count.failed} failed"
+    text = rendering.words("waiting", finished=count.finished, runs=wanted, failed=count.failed)
     return [Entry(text, "remark", place.commands), *[Entry(NOTHING)] * 3]
   low, high = divergence_ratio(count.diverged, count.finished).ci95
   return [
@@ -128,11 +126,12 @@ def _state(place: Place) -> list[Entry]:
 def _entry(place: Place, task: str, measure: str) -> Entry:
   """Mean ± standard deviation over the survivors, or why there is none."""
   outcome = place.outcome(task, of_survivors=True)
-  if outcome == "ok":
-    of_whom = " of the survivors" if place.count.diverged else ""
-    return Entry(spread_text(measure, *place.spread(task, of_survivors=True)) + of_whom)
-  remarks = {"diverged": "all diverged", "not finite": "not finite"}
-  return Entry(remarks[outcome], "remark") if outcome in remarks else Entry(NOTHING)
+  if outcome in ("waiting", "no such task"):
+    return Entry(NOTHING)
+  figure = spread_text(measure, *place.spread(task, of_survivors=True))
+  lost = place.count.diverged
+  text = rendering.words("of_survivors", outcome=outcome, figure=figure, lost=lost)
+  return Entry(text, "plain" if outcome == "ok" else "remark")
 
 
 def _to_target(fast: Speed) -> list[Entry]:
