@@ -1,5 +1,6 @@
 """The summary of a sweep: its figures and what they leave out, speeds, and how far each goes."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,6 @@ import pytest
 from ranking.measures.ratios import divergence_ratio
 from ranking.sweeps import results
 from ranking.sweeps.places import places
-from ranking.sweeps.series import SeriesError
 from ranking.sweeps.sweep import Method, Sweep, Trial
 from ranking.sweeps.tables import rendering, speed, summary
 from ranking.sweeps.tables.document import Document, Table
@@ -300,22 +300,19 @@ def test_a_place_has_a_row_for_each_trial_whether_it_has_begun_or_not(tmp_path: 
 # Speed.
 
 
-def test_the_step_is_that_of_the_first_evaluation_at_or_above_the_target(tmp_path: Path):
-  evaluated(tmp_path, {50: 0.6, 100: 0.7, 150: 0.65, 200: 0.72})
-  targets = [0.5, 0.6, 0.61, 0.7, 0.71, 0.73]
-  assert [speed.steps_to(tmp_path, "click", AUC, auc) for auc in targets] == [
-    50,
-    50,
-    100,
-    100,
-    200,
-    None,
-  ]
-  evaluated(tmp_path, {50: None, 100: "nan", 150: 0.6})
-  assert speed.steps_to(tmp_path, "click", AUC, 0.6) == 150
-  assert speed.steps_to(tmp_path, "follow", AUC, 0.6) is None
-  with pytest.raises(SeriesError, match="is not a run directory"):
-    speed.steps_to(tmp_path / "elsewhere", "click", AUC, 0.6)
+@pytest.mark.parametrize(
+  ("goal", "step"), [(0.5, 50), (0.6, 50), (0.61, 150), (0.7, 150), (0.71, 250), (0.73, math.inf)]
+)
+def test_the_step_is_that_of_the_first_evaluation_at_or_above_the_target(
+  goal: float, step: float, tmp_path: Path
+):
+  sweep = dataclasses.replace(SWEEP, learning_rates=[0.1], seeds=[0])
+  naive, gc = sweep.trials()
+  evaluated(hold(tmp_path, naive, result=outcome(naive, OK)), {50: goal})
+  reached = {50: 0.6, 100: None, 150: 0.7, 200: "nan", 210: 0.65, 250: 0.72}
+  evaluated(hold(tmp_path, gc, result=outcome(gc, OK)), reached)
+  grid = places(sweep.trials(), results.read([tmp_path]))
+  assert speed.speeds(grid, "click", AUC)[1][1].steps == step
 
 
 RISES = {
@@ -342,7 +339,7 @@ def risen(folder: Path, rises: Mapping[str, Sequence[Mapping[int, Any]]] = RISES
 
 
 def target(table: pd.DataFrame) -> float | None:
-  return speed.target(places(SWEEP.trials(), table), "click", AUC)
+  return speed.speeds(places(SWEEP.trials(), table), "click", AUC)[0]
 
 
 def test_steps_and_seconds_to_naives_best_are_medians_over_seeds(tmp_path: Path):
@@ -369,12 +366,17 @@ def test_runs_that_are_judged_by_other_rows_have_no_common_target(tmp_path: Path
     assert "seconds" not in summary.summary(SWEEP, changed).tables[0].header
 
 
-def test_where_half_of_the_seeds_get_there_it_is_as_late_as_the_slowest_of_these(tmp_path: Path):
-  runs = risen(tmp_path)
-  gc = runs[runs.trial.str.contains("gc-rate=0.1") & (runs.seed != 2)]
-  assert speed.speed(gc, "click", AUC, 0.72).steps == 75  # (50 + 100) / 2
-  assert speed.speed(gc, "click", AUC, 0.73).steps == 100  # seed 1 alone, of two
-  assert speed.speed(gc, "click", AUC, 0.74).steps == math.inf
+@pytest.mark.parametrize(("second", "steps"), [({100: 0.72}, 75), ({100: 0.7}, 50)])
+def test_where_half_of_the_seeds_get_there_it_is_as_late_as_the_slowest_of_these(
+  second: Mapping[int, float], steps: float, tmp_path: Path
+):
+  sweep = dataclasses.replace(SWEEP, learning_rates=[0.1], seeds=[0, 1])
+  for trial in sweep.trials():
+    of_gc = [{50: 0.72}, second][trial.coordinates["seed"]]
+    run = hold(tmp_path, trial, result=outcome(trial, OK))
+    evaluated(run, of_gc if trial.method == "gc" else {50: 0.72})
+  grid = places(sweep.trials(), results.read([tmp_path]))
+  assert speed.speeds(grid, "click", AUC)[1][1].steps == steps
 
 
 def test_without_a_naive_run_that_survived_there_is_no_target(tmp_path: Path):
@@ -399,8 +401,9 @@ def test_a_run_without_the_task_never_gets_to_its_target(tmp_path: Path):
   evals = tmp_path / "large-gc-rate=0.1-times=1-seed=0" / "evals.jsonl"
   row = {"step": 50, "metrics": {"like": {"kind": "binary", "auc": 0.99}}}
   evals.write_text(json.dumps(row) + "\n")
-  gc = table[table.trial == evals.parent.name]
-  assert speed.speed(gc, "click", AUC, 0.72).steps == math.inf
+  grid = places(SWEEP.trials(), table)
+  without = [place.title == "gc" and place.rate == 0.1 for place in grid].index(True)
+  assert speed.speeds(grid, "click", AUC)[1][without].steps == 150  # of never, 100 and 150
 
 
 def test_a_run_without_its_evaluations_leaves_the_speed_of_its_point_open(tmp_path: Path):

@@ -80,6 +80,11 @@ class Place:
     return tuple(self.settings if name == "thresholds" else self.at(name) for name in LINE)
 
   @property
+  def axes(self) -> dict[str, Any]:
+    """LINE and the learning rate, by name."""
+    return {**dict(zip(LINE, self.line, strict=True)), "learning_rate": self.rate}
+
+  @property
   def rate(self) -> float:
     """The learning rate; without the last digits, which differ between 0.1 × 2 and 0.2 × 1."""
     return float(f"{self.learning_rate * self.at('learning_rate_multiplier'):.12g}")

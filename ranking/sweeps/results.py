@@ -60,22 +60,6 @@ COLUMNS = {
   "git_commit": "string",
   "command": "string",
 }
-OF_RESULT = (
-  "learning_rate",
-  "dataset",
-  "scale",
-  "eval_day",
-  "window_hours",
-  "batch_size",
-  "status",
-  "diverged_at_step",
-  "skipped_steps",
-  "steps",
-  "seconds",
-  "examples_per_second",
-  "git_commit",
-  "command",
-)
 OF_TASK = ("kind", "rows", "positives", "logloss", "calibration", "nonfinite")
 SURVIVED = ("ok", "micro_diverged")
 FINISHED = (*SURVIVED, "diverged")
@@ -186,7 +170,9 @@ def _rows(directory: Path) -> Iterator[dict[str, Any]]:
   }
   if (directory / "result.json").is_file():
     result = _load(directory / "result.json")
-    run |= {name: result[name] for name in OF_RESULT}
+    # The sweep says where a run is in the grid, but for a rate that it leaves open.
+    own = [name for name in COLUMNS if name in result and name not in coordinates]
+    run |= {name: result[name] for name in (*own, "status", "learning_rate")}
     run["micro_divergences"] = len(result["micro_divergences"])
     figures = [{"task": task, **_figures(entry)} for task, entry in result["metrics"].items()]
     yield from ({**run, **each} for each in figures or [{}])

@@ -14,12 +14,11 @@ from matplotlib.figure import Figure
 
 from ranking.sweeps import results
 from ranking.sweeps.figures import style
-from ranking.sweeps.places import Place
+from ranking.sweeps.places import LINE, Place
 from ranking.tasks import MEASURES, Measure
 
-RATE = "learning rate"  # the base rate times the multiplier
+RATE = "learning_rate"  # the base rate times the multiplier
 METHOD = "method, thresholds"  # the latter where a method has several
-KEPT_APART = ("model", "ablation", "days_left_out", RATE, "method", "thresholds")
 COLOURS = matplotlib.colormaps["viridis"]
 SHOWN = 500  # last digits below the best that can be told apart; what is worse is drawn as that
 ROOM = 46  # letters below a panel
@@ -125,22 +124,8 @@ def grid_map(places: Sequence[Place], rows: str, columns: str) -> Figure:
 
 
 def frame(places: Sequence[Place]) -> pd.DataFrame:
-  """A row for each place: it, what `panels` keeps apart, METHOD, and each searched setting."""
-  grid = pd.DataFrame(
-    [
-      {
-        "place": place,
-        "model": place.at("model"),
-        "ablation": place.at("ablation"),
-        "days_left_out": place.at("days_left_out"),
-        "method": place.at("method"),
-        "thresholds": place.settings,
-        RATE: place.rate,
-        **place.thresholds,
-      }
-      for place in places
-    ]
-  )
+  """A row for each place: it, its axes, METHOD, and each searched setting."""
+  grid = pd.DataFrame([{"place": place, **place.axes, **place.thresholds} for place in places])
   several = grid.groupby("method").thresholds.transform("nunique") > 1
   values = pd.Series([" ".join(map(str, place.thresholds.values())) for place in places])
   names = grid.method.map(_name)
@@ -149,14 +134,14 @@ def frame(places: Sequence[Place]) -> pd.DataFrame:
 
 
 def panels(grid: pd.DataFrame, axes: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
-  """(title, rows) of each panel: as many as it takes that no place mixes what is KEPT_APART.
+  """(title, rows) of each panel: as many as it takes that no place mixes values of an axis.
 
   Args:
     grid: of `frame`.
     axes: columns that make a place in a panel.
   """
   by: list[str] = []
-  for name in KEPT_APART:
+  for name in (*LINE, RATE):
     mixed = grid.groupby([*by, *axes], dropna=False)[name].nunique(dropna=False) > 1
     if name not in axes and mixed.any():
       by.append(name)

@@ -11,7 +11,7 @@ from ranking.sweeps.search import Search
 from ranking.sweeps.sweep import Sweep
 from ranking.sweeps.tables import outcomes, rendering
 from ranking.sweeps.tables.contrasts import DAYS, contrasts
-from ranking.sweeps.tables.document import NOTHING, Document, Entry, Table, p_text, remark
+from ranking.sweeps.tables.document import NOTHING, Document, Entry, Table, p_text
 from ranking.sweeps.tables.table2 import headline
 from ranking.tasks import MEASURES
 
@@ -111,7 +111,7 @@ def _entries(figure: Mapping[Any, Any]) -> list[Entry]:
   measure = MEASURES[figure["measure"]]
   names = [Entry(f"{figure['task']} {measure.heading}"), Entry(figure["method"])]
   if math.isnan(figure["difference"]):
-    return [*names, remark(figure), *[Entry(NOTHING)] * 5]
+    return [*names, outcomes.remark(figure), *[Entry(NOTHING)] * 5]
   difference, low, high = (
     _signed(figure["measure"], figure[name]) for name in ("difference", "ci95_low", "ci95_high")
   )

@@ -2,19 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import pandas as pd
 
 from ranking.tasks import MEASURES
 
 NOTHING = "–"
-REMARKS = {  # where a figure would stand
-  "waiting": "{finished} of {runs} runs",
-  "diverged": "diverged ({diverged} of {runs})",
-  "same runs": "same runs as {reference}",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,18 +63,3 @@ def spread_text(measure: str, mean: float, deviation: float) -> str:
   """Mean ± standard deviation; the mean alone of one run."""
   text = MEASURES[measure].text
   return text(mean) if math.isnan(deviation) else f"{text(mean)} ± {text(deviation)}"
-
-
-def remark(figure: Mapping[Any, Any]) -> Entry:
-  """What stands where a row of table2.csv or comparison.csv has no figure.
-
-  Args:
-    figure: with outcome, stage, finished, diverged, runs and commands; with reference and whose
-      where methods are compared.
-  """
-  text = REMARKS.get(figure["outcome"], "{outcome}").format_map(figure)
-  if figure["outcome"] == "waiting" and figure["stage"] == "search":
-    text += " of the search"
-  if figure.get("whose") == "reference":
-    text = f"{figure['reference']}: {text}"
-  return Entry(text, "remark", figure["commands"])

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ranking.sweeps.places import LINE, Place
+from ranking.sweeps.tables import rendering
 from ranking.sweeps.tables.document import NOTHING, Entry, Table
 
 Line = tuple[Any, ...]
@@ -40,8 +41,8 @@ class Edge(NamedTuple):
   def text(self) -> str:
     """The edge in words: "0.4", "≥ 6.4" where the highest rate tried was survived, "< 0.05"."""
     if self.waiting is not None:
-      count = self.waiting.count
-      return f"{count.finished} of {self.waiting.wanted} runs at {self.waiting.rate:g}"
+      finished, runs = self.waiting.count.finished, self.waiting.wanted
+      return rendering.words("waiting", finished=finished, runs=runs, rate=self.waiting.rate)
     if self.survived is None:
       return f"< {self.lost:g}"
     return f"{self.survived:g}" if self.lost is not None else f"≥ {self.survived:g}"

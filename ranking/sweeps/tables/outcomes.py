@@ -1,5 +1,6 @@
 """What documents say of the runs behind them: what they cost, and their commands."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -40,6 +41,16 @@ def effort(rows: pd.DataFrame) -> dict[str, Any]:
     "days": sorted(finished.eval_day.dropna().unique()),
     "rates": sorted(finished.learning_rate.dropna().unique()),
   }
+
+
+def remark(figure: Mapping[Any, Any]) -> Entry:
+  """What stands where a row of table2.csv or comparison.csv has no figure.
+
+  Args:
+    figure: with outcome, stage, finished, diverged, runs and commands; with reference and whose
+      where methods are compared.
+  """
+  return Entry(rendering.words("remark", figure=figure), "remark", figure["commands"])
 
 
 def commands(rows: pd.DataFrame) -> str:

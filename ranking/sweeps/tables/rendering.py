@@ -4,6 +4,7 @@ A title, a paragraph or a cell may say anything: what would be HTML, a link or t
 escaped in both formats.
 """
 
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +43,16 @@ def paragraphs(template: str, folder: Path = TEMPLATES, **fields: Any) -> list[s
   """
   text = environment(folder).get_template(template).render(fields)
   return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
+
+
+def words(macro: str, **fields: Any) -> str:
+  """A few words for a place in a table, by a macro of words.txt."""
+  return str(getattr(_words(), macro)(**fields))
+
+
+@functools.cache
+def _words() -> Any:
+  return environment().get_template("words.txt").module
 
 
 def write(document: Document, stem: Path) -> list[Path]:

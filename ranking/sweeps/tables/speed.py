@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,9 +10,11 @@ import pandas as pd
 
 from ranking.sweeps import series
 from ranking.sweeps.places import Place
-from ranking.sweeps.results import FINISHED, SURVIVED
+from ranking.sweeps.results import SURVIVED
 from ranking.sweeps.series import SeriesError
 from ranking.tasks import Measure
+
+Curves = Mapping[str, pd.Series]  # of a run, by trial: by step, how good it is; better is higher
 
 
 class Speed(NamedTuple):
@@ -22,83 +24,65 @@ class Speed(NamedTuple):
   seconds: float = math.nan
 
 
-def steps_to(run_directory: Path, task: str, measure: Measure, target: float) -> int | None:
-  """The step of the first evaluation as good as the target; None if there is none.
+def speeds(grid: Sequence[Place], task: str, measure: Measure) -> tuple[float | None, list[Speed]]:
+  """What there is to reach, and how fast each place gets there.
 
-  Args:
-    run_directory: with an evals.jsonl.
-    task: whose figure is looked at.
-    measure: of the task.
-    target: a figure.
-
-  Raises:
-    SeriesError: evals.jsonl cannot be read.
-  """
-  evaluations = series.evaluations(run_directory)
-  better = measure.better * (evaluations.value - target) >= 0
-  steps = evaluations.step[better & (evaluations.task == task)]
-  return None if steps.empty else int(steps.iloc[0])
-
-
-def target(grid: Sequence[Place], task: str, measure: Measure) -> float | None:
-  """Naive's best: at the best of its places, what half of its seeds reach at some evaluation.
-
-  Of all its runs together the best would be luck, which no other method gets to but by luck. None
-  if at no complete place so many survive; a run whose evaluations cannot be read reaches nothing.
+  It is naive's best: at the best of its places, what half of its seeds reach at some evaluation. Of
+  all its runs together the best would be luck, which no other method gets to but by luck. None if
+  at no complete place so many survive; a run whose evaluations cannot be read reaches nothing.
 
   Args:
     grid: all places.
     task: whose figure it is.
     measure: of the task.
   """
+  curves = _curves(grid, task, measure)
   naive = [place for place in grid if place.at("method") == "naive" and place.complete]
-  typical = [_typical_best(place.rows, task, measure) for place in naive]
-  best = max(typical, default=-math.inf)
-  return measure.better * best if math.isfinite(best) else None
+  target = max((_typical_best(place, curves) for place in naive), default=-math.inf)
+  if math.isinf(target):
+    return None, [Speed()] * len(grid)
+  return measure.better * target, [_speed(place, curves, target) for place in grid]
 
 
-def speed(rows: pd.DataFrame, task: str, measure: Measure, target: float) -> Speed:
-  """The speed of the finished runs of one place; those that diverged never get there.
+def _curves(grid: Sequence[Place], task: str, measure: Measure) -> Curves:
+  """Those of complete places that can be read; that of a diverged run has no step."""
+  curves = {}
+  for place in grid:
+    for run in place.runs.to_dict("records") if place.complete else []:
+      curves[run["trial"]] = pd.Series(dtype="float64")
+      if run["status"] in SURVIVED:
+        try:
+          rows = series.evaluations(Path(run["run"]))
+        except SeriesError:
+          del curves[run["trial"]]
+          continue
+        rows = rows[(rows.task == task) & rows.value.map(math.isfinite)]
+        curves[run["trial"]] = measure.better * rows.set_index("step").value
+  return curves
 
-  Args:
-    rows: with the columns of results.py.
-    task: whose figure is looked at; a run without it never gets there.
-    measure: of the task.
-    target: a figure.
-  """
+
+def _typical_best(place: Place, curves: Curves) -> float:
+  """The median over runs of the best of each, -inf for a lost one."""
+  found = [curves.get(trial.name) for trial in place.trials]
+  bests = [-math.inf if curve is None or curve.empty else float(curve.max()) for curve in found]
+  return statistics.median_low(bests)
+
+
+def _speed(place: Place, curves: Curves, target: float) -> Speed:
+  """Of a complete place whose runs can all be read; one that diverged never gets there."""
+  if any(trial.name not in curves for trial in place.trials):
+    return Speed()
   steps, seconds = [], []
-  for run in rows[rows.status.isin(FINISHED)].drop_duplicates("trial").to_dict("records"):
-    step: float = math.inf
-    if run["status"] in SURVIVED:
-      try:
-        reached = steps_to(Path(run["run"]), task, measure, target)
-      except SeriesError:
-        return Speed()
-      step = math.inf if reached is None else reached
-    pace = run["examples_per_second"]
-    steps.append(step)
-    seconds.append(step * run["batch_size"] / pace if pace > 0 else math.nan)
+  for run in place.runs.to_dict("records"):
+    curve, pace = curves[run["trial"]], run["examples_per_second"]
+    steps.append(min(curve.index[curve >= target], default=math.inf))
+    seconds.append(steps[-1] * run["batch_size"] / pace if pace > 0 else math.nan)
   return Speed(_median(steps), _median(seconds))
-
-
-def _typical_best(rows: pd.DataFrame, task: str, measure: Measure) -> float:
-  """The median over runs of the best of each, the higher the better, -inf for a lost one."""
-  bests = []
-  for run in rows[rows.status.isin(FINISHED)].drop_duplicates("trial").to_dict("records"):
-    found: list[float] = []
-    if run["status"] in SURVIVED:
-      try:
-        evaluations = series.evaluations(Path(run["run"]))
-        found = list(measure.better * evaluations.value[evaluations.task == task])
-      except SeriesError:
-        pass
-    bests.append(max(filter(math.isfinite, found), default=-math.inf))
-  return statistics.median_low(bests) if bests else -math.inf
 
 
 def _median(values: list[float]) -> float:
   """Where half got there and half did not, the slowest of the former."""
-  if not values or any(map(math.isnan, values)):
+  if any(map(math.isnan, values)):
     return math.nan
   middle = statistics.median(values)
   return statistics.median_low(values) if math.isinf(middle) else middle

@@ -1,8 +1,6 @@
 """What any sweep came to, as a document; pure but for the evaluations of runs, which it reads."""
 
-import dataclasses
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +14,9 @@ from ranking.sweeps.tables import edges, outcomes, rendering, speed
 from ranking.sweeps.tables.document import NOTHING, Document, Entry, Table, spread_text
 from ranking.sweeps.tables.edges import Edge
 from ranking.sweeps.tables.speed import Speed
-from ranking.tasks import MEASURES, Measure
+from ranking.tasks import MEASURES
 
-AXES = (*(name.replace("_", " ") for name in LINE), "learning rate")
 UNSAID = {"thresholds": "default", "ablation": "none", "days left out": "0"}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Target:
-  """The headline figure to reach."""
-
-  task: str
-  measure: Measure
-  value: float
 
 
 def summary(sweep: Sweep, table: pd.DataFrame) -> Document:
@@ -45,9 +33,12 @@ def summary(sweep: Sweep, table: pd.DataFrame) -> Document:
   grid = places(trials, rows)
   measures = tasks(rows)
   names = [_names(place) for place in grid]
-  shown = [axis for axis in AXES if len({each[axis] for each in names}) > 1]
-  target = _target(grid, rows, measures)
-  speeds = [_speed(place, target) for place in grid]
+  shown = [axis for axis in names[0] if len({each[axis] for each in names}) > 1]
+  headline = next(iter(measures), "")
+  target, speeds = None, [Speed()] * len(grid)
+  if _judged_alike(rows, headline):
+    target, speeds = speed.speeds(grid, headline, MEASURES[measures[headline]])
+  goal = None if target is None else MEASURES[measures[headline]].text(target)
   reached = edges.edges(grid)
   starts = [[Entry(each[axis]) for axis in shown] for each in names]
 
@@ -63,8 +54,8 @@ def summary(sweep: Sweep, table: pd.DataFrame) -> Document:
 
   first = first_of_each_measure(measures)
   main, titles = with_figures(first), header(first)
-  if target is not None:
-    titles += [f"steps to {target.measure.text(target.value)}", "seconds"]
+  if goal is not None:
+    titles += [f"steps to {goal}", "seconds"]
     main = [[*row, *_to_target(fast)] for row, fast in zip(main, speeds, strict=True)]
   tables = [Table("Every point of the grid", titles, main)]
   if reached:
@@ -75,7 +66,7 @@ def summary(sweep: Sweep, table: pd.DataFrame) -> Document:
   ]
   tables.append(outcomes.runs_table(shown, groups))
   judged: list[tuple[str | None, str | None]] = [*measures.items()] or [(None, None)]
-  same = {axis: names[0][axis] for axis in AXES if axis not in shown}
+  same = {axis: names[0][axis] for axis in names[0] if axis not in shown}
   return Document(
     title=f"Sweep {sweep.name}",
     paragraphs=rendering.paragraphs(
@@ -85,8 +76,8 @@ def summary(sweep: Sweep, table: pd.DataFrame) -> Document:
       data=Path(sweep.data).stem,
       same={axis: text for axis, text in same.items() if UNSAID.get(axis) != text},
       measures=[MEASURES[measures[task]].title for task in first] or ["Figures"],
-      target=target and target.measure.text(target.value),
-      headline=target and f"{target.measure.title} of {target.task}",
+      target=goal,
+      headline=goal and f"{MEASURES[measures[headline]].title} of {headline}",
       edges=bool(reached),
     ),
     tables=tables,
@@ -107,36 +98,21 @@ def _names(place: Place) -> dict[str, str]:
   rate = times if math.isnan(place.rate) else f"{place.rate:g}"
   if multiplier != 1 and rate != times:
     rate += f" ({times})"
-  return dict(zip(AXES, (*map(str, place.line), rate), strict=True))
+  texts = {**place.axes, "learning_rate": rate}
+  return {name.replace("_", " "): str(text) for name, text in texts.items()}
 
 
-def _target(grid: list[Place], rows: pd.DataFrame, measures: Mapping[str, str]) -> _Target | None:
-  """What naive reaches by the headline task; None where nothing is, or there is no one day N.
-
-  Where runs are judged by other rows or labels, one figure is no target for all of them.
-  """
-  task = next(iter(measures), "")
+def _judged_alike(rows: pd.DataFrame, task: str) -> bool:
+  """Whether the same rows and labels judge all runs: else no figure is a target for all."""
   judged = rows[rows.task == task]
-  if len(judged[["eval_day", "rows", "positives"]].drop_duplicates()) != 1:
-    return None
-  measure = MEASURES[measures[task]]
-  value = speed.target(grid, task, measure)
-  return None if value is None else _Target(task, measure, value)
-
-
-def _speed(place: Place, target: _Target | None) -> Speed:
-  if target is None or not place.complete:
-    return Speed()
-  return speed.speed(place.rows, target.task, target.measure, target.value)
+  return len(judged[["eval_day", "rows", "positives"]].drop_duplicates()) == 1
 
 
 def _state(place: Place) -> list[Entry]:
   """How its runs ended: runs, diverged, interval, micro-diverged."""
   count, wanted = place.count, place.wanted
   if not place.complete:
-    text = f"{count.finished} of {wanted} runs"
-    if count.failed:
-      text += f", {count.failed} failed"
+    text = rendering.words("waiting", finished=count.finished, runs=wanted, failed=count.failed)
     return [Entry(text, "remark", place.commands), *[Entry(NOTHING)] * 3]
   low, high = divergence_ratio(count.diverged, count.finished).ci95
   return [
@@ -150,11 +126,12 @@ def _state(place: Place) -> list[Entry]:
 def _entry(place: Place, task: str, measure: str) -> Entry:
   """Mean ± standard deviation over the survivors, or why there is none."""
   outcome = place.outcome(task, of_survivors=True)
-  if outcome == "ok":
-    of_whom = " of the survivors" if place.count.diverged else ""
-    return Entry(spread_text(measure, *place.spread(task, of_survivors=True)) + of_whom)
-  remarks = {"diverged": "all diverged", "not finite": "not finite"}
-  return Entry(remarks[outcome], "remark") if outcome in remarks else Entry(NOTHING)
+  if outcome in ("waiting", "no such task"):
+    return Entry(NOTHING)
+  figure = spread_text(measure, *place.spread(task, of_survivors=True))
+  lost = place.count.diverged
+  text = rendering.words("of_survivors", outcome=outcome, figure=figure, lost=lost)
+  return Entry(text, "plain" if outcome == "ok" else "remark")
 
 
 def _to_target(fast: Speed) -> list[Entry]:
@@ -170,7 +147,7 @@ def _figure(
   place: Place,
   task: str | None,
   measure: str | None,
-  target: _Target | None,
+  target: float | None,
   fast: Speed,
   edge: Edge | None,
 ) -> dict[str, Any]:
@@ -194,7 +171,7 @@ def _figure(
     "mean": mean,
     "deviation": deviation,
     "survivors": count.finished - count.diverged,
-    "target_auc": target.value if target else math.nan,  # whatever its measure
+    "target_auc": math.nan if target is None else target,  # whatever its measure
     "steps_to_target": fast.steps,
     "seconds_to_target": fast.seconds,
     "edge": edge.survived if edge and edge.survived is not None else math.nan,

@@ -12,7 +12,7 @@ from ranking.sweeps.results import SURVIVED, first_of_each_measure, tasks
 from ranking.sweeps.search import Search, choose
 from ranking.sweeps.sweep import settings
 from ranking.sweeps.tables import outcomes, rendering
-from ranking.sweeps.tables.document import NOTHING, Document, Entry, Table, remark, spread_text
+from ranking.sweeps.tables.document import NOTHING, Document, Entry, Table, spread_text
 from ranking.tasks import MEASURES
 
 
@@ -122,7 +122,7 @@ def _with_best(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _entry(figure: Mapping[str, Any]) -> Entry:
   """Mean ± standard deviation, or why there is none."""
   if figure["outcome"] != "ok":
-    return remark(figure)
+    return outcomes.remark(figure)
   text = spread_text(figure["measure"], figure["mean"], figure["deviation"])
   return Entry(text, "best" if figure["best"] else "plain", figure["commands"])
 
