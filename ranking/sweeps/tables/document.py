@@ -70,6 +70,13 @@ def spread_text(measure: str, mean: float, deviation: float) -> str:
   return text(mean) if math.isnan(deviation) else f"{text(mean)} ± {text(deviation)}"
 
 
+def signed(difference: float, measure: str) -> str:
+  """A difference with its sign; what prints as none has none."""
+  text = MEASURES[measure].text(abs(difference))
+  sign = "−" if difference < 0 else "+"
+  return f"{sign}{text}" if float(text) else text
+
+
 def remark(figure: Mapping[Any, Any]) -> Entry:
   """What stands where a row of table2.csv or comparison.csv has no figure.
 
