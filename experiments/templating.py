@@ -4,18 +4,17 @@ Templates have the words, Python the figures: no sentence of a page is assembled
 """
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
 
 from ranking.sweeps.figures import style
-from ranking.sweeps.tables.document import p_text
-from ranking.sweeps.tables.rendering import inline
+from ranking.sweeps.tables import rendering
+from ranking.sweeps.tables.document import p_text, signed
+from ranking.sweeps.tables.rendering import code
 from ranking.tasks import MEASURES
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -23,29 +22,15 @@ COLUMN_NAMES = {"clippy_tighter": "Clippy, searched"}
 
 
 def render(template: str, **figures: Any) -> str:
-  """A page of templates/, as HTML where its name ends so, else as Markdown."""
-  environment = HTML if template.endswith(".html") else MARKDOWN
+  """A page of templates/, as HTML or Markdown, as its name ends."""
+  environment = MARKDOWN if template.endswith(".md") else OTHER
   return environment.get_template(template).render(figures)
 
 
 def evidence(macro: str, **figures: Any) -> str:
   """What a macro of evidence.txt says, on one line of plain text, which pages escape."""
-  said = getattr(TEXT.get_template("evidence.txt").module, macro)(**figures)
+  said = getattr(OTHER.get_template("evidence.txt").module, macro)(**figures)
   return " ".join(said.split())
-
-
-def in_markdown(value: Any) -> Any:
-  """Text as Markdown shows it: no tag or link begins in it, and no cell of a table ends."""
-  if isinstance(value, str) and not isinstance(value, Markup):
-    return Markup(inline(value).replace("|", "\\|"))
-  return value
-
-
-def code(text: str) -> Markup:
-  """A code span of Markdown, in more backticks than the text has in a row."""
-  longest = max((len(run) for run in re.findall("`+", text)), default=0)
-  fence, gap = "`" * (longest + 1), " " if longest else ""
-  return Markup(f"{fence}{gap}{text}{gap}{fence}")
 
 
 def model(name: str) -> str:
@@ -84,13 +69,6 @@ def heading(measure: str) -> str:
   return MEASURES[measure].heading
 
 
-def signed(difference: float, measure: str) -> str:
-  """A difference with its sign; what prints as none has none."""
-  text = MEASURES[measure].text(abs(difference))
-  sign = "−" if difference < 0 else "+"
-  return f"{sign}{text}" if float(text) else text
-
-
 FILTERS: tuple[Callable[..., Any], ...] = (
   code,
   heading,
@@ -105,24 +83,12 @@ FILTERS: tuple[Callable[..., Any], ...] = (
 )
 
 
-def _environment(
-  autoescape: bool, finalize: Callable[[Any], Any] | None = None
-) -> jinja2.Environment:
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(TEMPLATES),
-    undefined=jinja2.StrictUndefined,
-    autoescape=autoescape,
-    finalize=finalize,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-  )
-  for each in FILTERS:
-    environment.filters[each.__name__] = each
+def _environment(finalize: Callable[[Any], Any] | None = None) -> jinja2.Environment:
+  environment = rendering.environment(TEMPLATES, finalize)
+  environment.filters |= {each.__name__: each for each in FILTERS}
   environment.tests["nan"] = lambda value: isinstance(value, float) and math.isnan(value)
   return environment
 
 
-HTML = _environment(autoescape=True)
-MARKDOWN = _environment(autoescape=True, finalize=in_markdown)
-TEXT = _environment(autoescape=False)
+MARKDOWN = _environment(rendering.in_markdown)
+OTHER = _environment()

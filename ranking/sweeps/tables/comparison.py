@@ -11,7 +11,14 @@ from ranking.sweeps.search import Search
 from ranking.sweeps.sweep import Sweep
 from ranking.sweeps.tables import outcomes, rendering
 from ranking.sweeps.tables.contrasts import DAYS, contrasts
-from ranking.sweeps.tables.document import NOTHING, Document, Entry, Table, p_text
+from ranking.sweeps.tables.document import (
+  NOTHING,
+  Document,
+  Entry,
+  Table,
+  p_text,
+  signed,
+)
 from ranking.sweeps.tables.table2 import headline
 from ranking.tasks import MEASURES
 
@@ -113,7 +120,7 @@ def _entries(figure: Mapping[Any, Any]) -> list[Entry]:
   if math.isnan(figure["difference"]):
     return [*names, outcomes.remark(figure), *[Entry(NOTHING)] * 5]
   difference, low, high = (
-    _signed(figure["measure"], figure[name]) for name in ("difference", "ci95_low", "ci95_high")
+    signed(figure[name], figure["measure"]) for name in ("difference", "ci95_low", "ci95_high")
   )
   tested = not math.isnan(figure["p"])
   return [
@@ -125,9 +132,3 @@ def _entries(figure: Mapping[Any, Any]) -> list[Entry]:
     Entry(measure.text(figure["detectable"]) if tested else NOTHING),
     Entry(figure["outcome"]),
   ]
-
-
-def _signed(measure: str, difference: float) -> str:
-  text = MEASURES[measure].text(abs(difference))
-  sign = "−" if difference < 0 else "+"
-  return f"{sign}{text}" if float(text) else text

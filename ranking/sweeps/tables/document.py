@@ -63,3 +63,10 @@ def spread_text(measure: str, mean: float, deviation: float) -> str:
   """Mean ± standard deviation; the mean alone of one run."""
   text = MEASURES[measure].text
   return text(mean) if math.isnan(deviation) else f"{text(mean)} ± {text(deviation)}"
+
+
+def signed(difference: float, measure: str) -> str:
+  """A difference with its sign; what prints as none has none."""
+  text = MEASURES[measure].text(abs(difference))
+  sign = "−" if difference < 0 else "+"
+  return f"{sign}{text}" if float(text) else text

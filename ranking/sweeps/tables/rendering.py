@@ -6,7 +6,7 @@ escaped in both formats.
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,23 @@ CSS = (TEMPLATES / "document.css").read_text().strip()
 MARKDOWN = {"plain": "{}", "best": "<u>{}</u>", "remark": "*{}*"}
 
 
-def environment(folder: Path = TEMPLATES, **options: Any) -> jinja2.Environment:
-  """How every template of a folder is read; only those called *.html escape what they are given."""
+def environment(
+  folder: Path = TEMPLATES, finalize: Callable[[Any], Any] | None = None
+) -> jinja2.Environment:
+  """How every template of a folder is read; only those called *.html escape what they are given.
+
+  Args:
+    folder: of templates.
+    finalize: what is done to all that a template shows, in place of that; see `in_markdown`.
+  """
   return jinja2.Environment(
     loader=jinja2.FileSystemLoader(folder),
-    autoescape=jinja2.select_autoescape(["html"], default=False),
+    autoescape=True if finalize else jinja2.select_autoescape(["html"], default=False),
+    finalize=finalize,
     undefined=jinja2.StrictUndefined,
+    keep_trailing_newline=True,
     trim_blocks=True,
     lstrip_blocks=True,
-    **options,
   )
 
 
@@ -71,7 +79,7 @@ def write(document: Document, stem: Path) -> list[Path]:
 
 def markdown(document: Document) -> str:
   """Headings, paragraphs and tables with pipes."""
-  templates = environment(keep_trailing_newline=True)
+  templates = environment()
   templates.filters["inline"] = inline
   template = templates.get_template("document.md")
   return template.render(document=document, markdown_table=markdown_table)
@@ -80,7 +88,7 @@ def markdown(document: Document) -> str:
 def markdown_table(table: Table) -> str:
   """A table of GitHub's flavour, without its caption."""
   rows = [
-    [_cell(name) for name in table.header],
+    [cell(name) for name in table.header],
     ["---"] * len(table.header),
     *([_entry(entry) for entry in row] for row in table.rows),
   ]
@@ -89,7 +97,7 @@ def markdown_table(table: Table) -> str:
 
 def as_html(document: Document) -> str:
   """A section with its own style, to be put into any page; needs nothing from elsewhere."""
-  template = environment(keep_trailing_newline=True).get_template("document.html")
+  template = environment().get_template("document.html")
   return template.render(document=document, css=Markup(CSS))
 
 
@@ -99,18 +107,28 @@ def inline(text: str) -> str:
   return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text).replace("](", "\\](")
 
 
-def _cell(text: str) -> str:
-  """Renders an entry in a cell of a table; see `inline`."""
+def cell(text: str) -> str:
+  """The same in a cell of a table, which no pipe ends."""
   return inline(text).replace("|", "\\|")
+
+
+def in_markdown(value: Any) -> Any:
+  """What a template of Markdown shows, as text of a cell; what is Markup is shown as it is."""
+  is_text = isinstance(value, str) and not isinstance(value, Markup)
+  return Markup(cell(value)) if is_text else value
+
+
+def code(text: str) -> Markup:
+  """A code span of Markdown, in more backticks than the text has in a row."""
+  runs: Sequence[str] = re.findall("`+", text)
+  fence, space = "`" * (1 + max(map(len, runs), default=0)), " " if runs else ""
+  return Markup(f"{fence}{space}{text}{space}{fence}")
 
 
 def _entry(entry: Entry) -> str:
   if not entry.text:
     return ""
   if entry.style != "code":
-    return MARKDOWN[entry.style].format(_cell(entry.text))
+    return MARKDOWN[entry.style].format(cell(entry.text))
   # Within backticks nothing is HTML, but GitHub takes a pipe for the end of the cell there, too.
-  runs: Sequence[str] = re.findall("`+", entry.text)
-  fence, space = "`" * (1 + max(map(len, runs), default=0)), " " if runs else ""
-  text = " ".join(entry.text.split("\n")).replace("|", "\\|")
-  return f"{fence}{space}{text}{space}{fence}"
+  return code(" ".join(entry.text.split("\n")).replace("|", "\\|"))
