@@ -62,7 +62,8 @@ def _of_levels(scores: Sequence[Array]) -> Concordance:
   pairs = int((sizes * others).sum())  # each twice, from both of its rows
   if not pairs or any(np.isnan(of_level).any() for of_level in scores):
     return Concordance(math.nan, (math.nan, math.nan))
-  won = half_pairs_won([np.sort(of_level) for of_level in scores])  # searching is faster so
+  in_order = [np.sort(of_level) for of_level in scores]
+  won = _half_pairs_won(in_order, in_order)  # searching for what is in order is faster
   # Integers up to here, so that the value is a correctly rounded quotient.
   value = sum(int(of_level.sum()) for of_level in won) / (2 * pairs)
   if others.min() < 2 or value in (0.0, 1.0):
@@ -88,7 +89,11 @@ def half_pairs_won(scores: Sequence[Array]) -> list[Array]:
   Returns:
     int64 like `scores`; doubled, so that half a pair for a tie is a whole number.
   """
-  in_order = [np.sort(of_level) for of_level in scores]
+  return _half_pairs_won(scores, [np.sort(of_level) for of_level in scores])
+
+
+def _half_pairs_won(scores: Sequence[Array], in_order: Sequence[Array]) -> list[Array]:
+  """See `half_pairs_won`; `in_order` has the same scores, sorted."""
   won = []
   for level, of_level in enumerate(scores):
     below, above = _merged(in_order[:level]), _merged(in_order[level + 1 :])
@@ -131,4 +136,6 @@ def _merged(in_order: Sequence[Array]) -> Array:
 
 def _twice_midranks(values: Array, others: Array) -> Array:
   """For each value, twice the number of sorted `others` below it plus those equal to it, int64."""
+  if not len(others):
+    return np.zeros(len(values), np.int64)
   return np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
