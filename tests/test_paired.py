@@ -156,5 +156,5 @@ def test_a_diverged_run_has_no_figure_to_compare(store: DayStore, tmp_path: Path
 def test_a_store_that_is_gone_is_named(store: DayStore, tmp_path: Path) -> None:
   runs = run(tmp_path / "a", store), run(tmp_path / "b", store)
   shutil.rmtree(store.directory)
-  with pytest.raises(ValueError, match=rf"^{store.directory}/schema.json cannot be read"):
+  with pytest.raises(ValueError, match=rf"^{store.directory} is no day store; give the"):
     compare(*runs, "click")

@@ -27,8 +27,12 @@ def signals() -> Iterator[Callable[[], bool]]:
       os._exit(EXIT_CODE)
     received.append(now)
 
-  # What is ignored stays so, as a closed terminal is under nohup.
-  heeded = [number for number in WISHES if signal.getsignal(number) is not signal.SIG_IGN]
+  # Under nohup a closed terminal is no wish.
+  heeded = [
+    number
+    for number in WISHES
+    if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+  ]
   old = {number: signal.signal(number, handle) for number in heeded}
   try:
     yield lambda: bool(received)
