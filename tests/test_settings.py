@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ranking.configuration import read
+from ranking.optimizers import LinearWarmUp
 from ranking.settings import (
   GROUPS,
   NAMES,
@@ -127,6 +128,7 @@ def test_an_identity_is_of_what_a_run_is_and_not_of_how_far_and_closely_it_is_fo
     ("without_tasks", ["like"]),
     ("method_name", "other"),
     ("shadows", {}),
+    ("schedule", lambda peak: LinearWarmUp(peak, 9)),
   ):
     other = Settings.of(**{**given, name: value})
     assert other.identity() != made.identity(), name
