@@ -148,7 +148,10 @@ def test_a_folder_without_runs_is_refused_and_so_is_a_broken_file(
   tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
   assert ranking("join", str(tmp_path), "--out=table") == 2
-  assert capsys.readouterr().err == f"error: {tmp_path} holds no run of a sweep (no */trial.json)\n"
+  assert (
+    capsys.readouterr().err
+    == f"error: {tmp_path} holds no run of a sweep (no */trial.json); run its sweep first\n"
+  )
   directory = hold(tmp_path, TRIALS[0])
   (directory / "result.json").write_text("{")
   with pytest.raises(SweepError, match=rf"{directory} cannot be read \(JSONDecodeError: "):

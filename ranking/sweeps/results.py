@@ -99,7 +99,7 @@ def read(roots: Sequence[Path]) -> pd.DataFrame:
   for root in roots:
     directories = sorted(path.parent for path in root.glob("*/trial.json"))
     if not directories:
-      raise SweepError(f"{root} holds no run of a sweep (no */trial.json)")
+      raise SweepError(f"{root} holds no run of a sweep (no */trial.json); run its sweep first")
     for directory in directories:
       try:
         rows = list(_rows(directory))
