@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from markdown import markdown
+from markdown import Markdown
 from markupsafe import Markup
 
 from experiments import templating
@@ -114,8 +114,12 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _html(text: str) -> Markup:
-  """Markdown in which all that is not to be HTML is escaped already, as rendering.py does."""
-  return Markup(markdown(text, extensions=["tables"]))
+  """Renders Markdown; of HTML in it, which an older document may hold, <u> alone is kept."""
+  reader = Markdown(extensions=["tables"])
+  reader.preprocessors.deregister("html_block")
+  reader.inlinePatterns.deregister("html")
+  escaped = reader.convert(text)
+  return Markup(escaped.replace("&lt;u&gt;", "<u>").replace("&lt;/u&gt;", "</u>"))
 
 
 def _pictures(folder: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 
+from experiments import report
 from experiments.__main__ import main
 from experiments.tests.project import FIGURES, Page, made, project
 from ranking.sweeps.tables import rendering
@@ -157,3 +158,11 @@ def test_a_fresh_clone_shows_what_the_repository_publishes(
   page = Page(out.read_text())
   assert page.open == []
   assert {"findings", "table2", "table3", "figures", "beyond", "missing"} <= page.ids
+
+
+def test_html_in_a_document_of_whoever_wrote_it_is_text_but_for_underlining() -> None:
+  cell = "| a |\n|---|\n| <u>1</u> <script>alert(1)</script> &lt;b |\n"
+  said = report._html(f"{cell}\n<script>x</script>\n\n<img src=x onerror=y>\n")
+  assert "<td><u>1</u> &lt;script&gt;alert(1)&lt;/script&gt; &lt;b</td>" in said
+  assert "<script" not in said
+  assert "<img" not in said
