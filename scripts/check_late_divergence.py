@@ -29,6 +29,7 @@ CLIPPY = (0.5, 1e-2)  # relative and absolute, the paper's
 WINDOW_MS = 24 * 3_600_000
 EVERY = 10  # steps of a line
 SHOWN_AFTER_LOSS = 300  # steps, in which a lost run could come back
+WHO = ("method", "rate", "warmup_steps", "seed")  # what a run is known by
 
 
 class Log(NamedTuple):
@@ -91,14 +92,14 @@ def main(arguments: Sequence[str]) -> int:
   train_days, day_n = schema["day_names"][:-1], schema["day_names"][-1:]
   logs = read(given.store, train_days), read(given.store, day_n)
   model = LargeDcn(schema, WIDTH, HIDDEN)
-  finished = {tuple(row[name] for name in ("method", "rate", "seed")) for row in _rows(given.out)}
+  finished = {tuple(row[name] for name in WHO) for row in _rows(given.out)}
   for seed in given.seeds:
     for rate in given.rates:
       for method in given.methods:
-        if (method, str(rate), str(seed)) in finished:
+        who = dict(zip(WHO, (method, rate, given.warmup_steps, seed), strict=True))
+        if tuple(map(str, who.values())) in finished:
           continue
-        who = {"method": method, "rate": rate, "seed": seed}
-        lines, verdict = run(model, *logs, given.batch_size, given.warmup_steps, who)
+        lines, verdict = run(model, *logs, given.batch_size, who)
         _append(given.out / "series.csv", [who | line for line in lines])
         _append(given.out / "runs.csv", [who | verdict])
   return 0
@@ -118,7 +119,6 @@ def run(
   train: Log,
   day_n: Log,
   batch_size: int,
-  warmup_steps: int,
   who: Mapping[str, Any],
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
   """One pass over the training days, or up to SHOWN_AFTER_LOSS steps beyond a loss.
@@ -127,14 +127,13 @@ def run(
     model: of this log.
     train, day_n: the rows of days 1..N-1, and those of day N.
     batch_size: rows of a step.
-    warmup_steps: over which the rate rises.
-    who: "method", "rate" and "seed".
+    who: a value of each of WHO.
 
   Returns:
     A line for each EVERY steps, and the verdict with the figures of day N.
   """
   began = time.monotonic()
-  random = np.random.default_rng(who["seed"])
+  random, warmup_steps = np.random.default_rng(who["seed"]), who["warmup_steps"]
   weights = model.initial_weights(random)
   adagrad = Adagrad(weights, CLIPPY if who["method"] == "clippy" else None)
   watch, lines, latest = Watch(), [], []
