@@ -28,7 +28,7 @@ WIDTH, HIDDEN = 206, (512,) * 4  # an eighth of 1,650 and of 4,096
 CLIPPY = (0.5, 1e-2)  # relative and absolute, the paper's
 WINDOW_MS = 24 * 3_600_000
 EVERY = 10  # steps of a line
-SHOWN_AFTER_LOSS = 300  # steps, in which a lost run could come back
+SHOWN_AFTER_LOSS = 100  # steps, in which a lost run could come back
 WHO = ("method", "rate", "warmup_steps", "seed")  # what a run is known by
 
 

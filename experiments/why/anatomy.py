@@ -13,7 +13,7 @@ from ranking.array import Array
 
 Row = dict[str, Any]
 REFERENCE_ROWS = 1024  # that sharpness is taken on, beside the step's own batch
-FIRST_ROUNDS, MORE_ROUNDS = 12, 3  # of power iteration, from chance and from the step before
+FIRST_ROUNDS, MORE_ROUNDS = 12, 2  # of power iteration, from chance and from the step before
 TOP_ROWS = 3
 
 

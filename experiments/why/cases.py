@@ -53,8 +53,10 @@ class Case:
 
 
 CASES = (
-  Case("kuairand", 0.3, 100, 1, 256),
-  Case("kuairand", 0.4, 200, 0, 256),
-  Case("kuairand", 0.6, 400, 0, 256),
   Case("synthetic", 0.6, 300, 0, 1024),
+  Case("kuairand", 0.8, 811, 1, 256),
+  Case("kuairand", 0.8, 811, 0, 256),
+  Case("kuairand", 0.6, 400, 0, 256),
+  Case("kuairand", 0.4, 200, 0, 256),
+  Case("kuairand", 0.3, 100, 1, 256),
 )

@@ -1,24 +1,23 @@
 """Replays runs that are lost late and takes them apart: experiments/results/why/ and why.md.
 
-What was measured of a run before is not measured again; --again does.
+A run that has a folder there is not measured again.
 """
 
 import argparse
 
 import pandas as pd
 
-from experiments.published import RESULTS
-from experiments.why import anatomy, remedies
+from experiments.why import anatomy, page, remedies
 from experiments.why.anatomy import Row, Sharpness, Step
 from experiments.why.cases import CASES, Case
 from experiments.why.landscape import Batch, Landscape, batch_of
+from experiments.why.page import FOLDER
 from experiments.why.replay import EVERY, Replay, replay
 from ranking.errors import InputError
 from ranking.training.console import Console
 from ranking.training.run import Run, build, open_log
 
-FOLDER = RESULTS / "why"
-BEFORE, AFTER = 25, 8  # steps around b that are taken apart
+BEFORE, AFTER = 20, 5  # steps around b that are taken apart
 RESCUED_BEFORE = 10  # steps before b, at least, where a remedy begins
 Tables = dict[str, list[Row]]
 
@@ -41,6 +40,7 @@ def run(given: argparse.Namespace) -> int:
         pd.DataFrame(rows).to_csv(partial / f"{name}.csv", index=False, float_format="%.5g")
       partial.rename(FOLDER / case.name)
       print(FOLDER / case.name)
+  page.write()
   return 0
 
 
@@ -119,7 +119,6 @@ def _around(landscape: Landscape, found: Replay, at: _Inputs, b: int) -> Tables:
         **anatomy.of_state(landscape, step),
         **anatomy.of_step(landscape, step, at.batch(number + 1)),
         "sharpness": sharpness("reference", state, step.rate, at.reference(number)),
-        "own_sharpness": sharpness("own", state, step.rate, step.batch),
         "loss": step.seen.loss,
         "recorded_loss": float(recorded.iloc[0]) if len(recorded) else None,
       }
