@@ -13,9 +13,12 @@ from ranking.optimizers.directions import Adagrad, Adam, Sgd
 from ranking.optimizers.norm_history import AdaGC, ZClip
 from ranking.optimizers.observation import Observation, observe
 from ranking.optimizers.optimizer import ClippedOptimizer
+from ranking.optimizers.rules import TABLES, Rule
+from ranking.optimizers.saved_state import StateError
 from ranking.optimizers.schedules import Cosine, InverseSquareRoot, LinearWarmUp
 
 __all__ = [
+  "TABLES",
   "AdaGC",
   "Adagrad",
   "Adam",
@@ -31,7 +34,9 @@ __all__ = [
   "NoClip",
   "Observation",
   "RmsClip",
+  "Rule",
   "Sgd",
+  "StateError",
   "ZClip",
   "observe",
 ]
