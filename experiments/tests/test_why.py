@@ -119,6 +119,26 @@ def test_a_layer_that_moves_alone_and_all_but_it_are_told_apart(
   )
 
 
+def test_a_step_that_moves_one_bias_shifts_all_rows_of_its_task_alike(
+  store: DayStore, network: Network
+) -> None:
+  landscape = Landscape(network)
+  start = landscape.weights()
+  batch = batch_of(train_batches(store.train_days, 32, 24.0, 0), 1)
+  step = Step.of(landscape, State(0, start, np.full_like(start, 0.1)), 0.5, batch)
+  move = np.zeros_like(start)
+  move[landscape.spans["stars_logit/bias"]] = -3.0  # far beyond what the labels ask for
+  row = anatomy.of_step(landscape, step._replace(move=move), batch)
+  assert row["rising_task"] == "stars"
+  assert row["shift"] == pytest.approx(3.0, abs=1e-5)
+  assert row["common_shift"] == pytest.approx(1.0, abs=1e-6)
+  assert row["own_change"] == pytest.approx(row["next_change"])
+  # Clippy's limit is half of the bias and a hundredth.
+  limit = 0.5 * abs(float(start[landscape.spans["stars_logit/bias"]][0])) + 0.01
+  assert row["clippy_binds"] == "stars_logit/bias"
+  assert row["clippy_factor"] == pytest.approx(limit / 3.0)
+
+
 def test_a_remedy_changes_what_it_says_and_nothing_else(store: DayStore, network: Network) -> None:
   landscape = Landscape(network)
   batches = train_batches(store.train_days, 16, 24.0, 0)

@@ -116,8 +116,15 @@ def of_step(landscape: Landscape, step: Step, following: Batch) -> Row:
   binding = min(factors, key=lambda name: factors[name])
   with_clippy = weights - descent.scaled(step.move, factors, landscape.spans)
   rows = np.sort(step.seen.shares.sum(axis=1))[::-1]
+  after = landscape.shares(weights - step.move, step.batch)
+  rising = int((after - step.seen.shares).sum(axis=0).argmax())
+  moved = landscape.outputs(weights - step.move, step.batch)
+  shift = (moved - landscape.outputs(weights, step.batch))[:, rising].astype(np.float64)
   return {
-    "own_change": (landscape.loss(weights - step.move, step.batch) - own) / own,
+    "own_change": (after.sum() - own) / own,
+    "rising_task": landscape.tasks[rising],
+    "shift": float(shift.mean()),  # of its outputs, in the label's unit or as logits
+    "common_shift": float(np.square(shift.mean()) / np.square(shift).mean()),
     "next_change": (landscape.loss(weights - step.move, following) - next_loss) / next_loss,
     "clippy_own_change": (landscape.loss(with_clippy, step.batch) - own) / own,
     "clippy_next_change": (landscape.loss(with_clippy, following) - next_loss) / next_loss,

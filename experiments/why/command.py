@@ -10,15 +10,17 @@ import pandas as pd
 from experiments.why import anatomy, page, remedies
 from experiments.why.anatomy import Row, Sharpness, Step
 from experiments.why.cases import CASES, Case
+from experiments.why.descent import State
 from experiments.why.landscape import Batch, Landscape, batch_of
 from experiments.why.page import FOLDER
-from experiments.why.replay import EVERY, Replay, replay
+from experiments.why.replay import Replay, replay
 from ranking.errors import InputError
 from ranking.training.console import Console
 from ranking.training.run import Run, build, open_log
 
-BEFORE, AFTER = 20, 5  # steps around b that are taken apart
-RESCUED_BEFORE = 10  # steps before b, at least, where a remedy begins
+BEFORE, AFTER = 15, 4  # steps before a and after c that are taken apart,
+AT_MOST = 30  # so many from a on
+RESCUED_BEFORE = 5  # steps before a, at least, where a remedy begins
 Tables = dict[str, list[Row]]
 
 
@@ -53,20 +55,19 @@ def measured(case: Case, raw: str | None, store: str, console: Console) -> Table
   if found.moments is None:
     raise InputError(f"{case.name} is not lost on this machine; leave it out of CASES")
   a, b, c = found.moments
-  console.say(f"{case.name}: healthy to {a}, rising from {b}, lost from {c}")
+  console.say(f"{case.name}: healthy to step {a}, rising from {b}, lost from {c}")
   at = _Inputs(made, case)
   tables: Tables = {"moments": [{"a": a, "b": b, "c": c}]}
   tables["trend"] = _trend(landscape, found, at)
   console.say("trend measured")
-  tables |= _around(landscape, found, at, b)
+  tables |= _around(landscape, found, at)
   console.say("steps measured")
-  first = max(state.step for state in found.states[: max(1, (b - 1 - RESCUED_BEFORE) // EVERY + 1)])
-  start = next(state for state in found.states if state.step == first)
+  start = _last_before(found, a - RESCUED_BEFORE)
   kinds = [task.kind for task in made.store.schema.tasks]
   tables["remedies"] = []
   for name, remedy in remedies.remedies(landscape, kinds).items():
     ended = remedies.outcome(landscape, start, at.rate, at.batch, remedy)
-    tables["remedies"].append({"remedy": name, "from_step": first, **ended})
+    tables["remedies"].append({"remedy": name, "from_step": start.step, **ended})
     console.say(f"{name}: {ended}")
   return tables
 
@@ -105,12 +106,19 @@ def _trend(landscape: Landscape, found: Replay, at: _Inputs) -> list[Row]:
   return rows
 
 
-def _around(landscape: Landscape, found: Replay, at: _Inputs, b: int) -> Tables:
-  """Each step around b, taken with the formulas of `descent` from the last state before."""
+def _last_before(found: Replay, step: int) -> State:
+  """The last state that was kept from which this step is still to be taken."""
+  return [state for state in found.states if state.step < max(1, step)][-1]
+
+
+def _around(landscape: Landscape, found: Replay, at: _Inputs) -> Tables:
+  """Each step around the loss, with the formulas of `descent` from the last state kept before."""
+  assert found.moments is not None
+  a, _, c = found.moments
   tables: Tables = {"steps": [], "layers": [], "tasks": [], "rows": []}
   sharpness = Sharpness(landscape)
-  state = next(s for s in reversed(found.states) if s.step < max(1, b - BEFORE))
-  while state.step < b + AFTER:
+  state = _last_before(found, a - BEFORE)
+  while state.step < min(c + AFTER, a + AT_MOST):
     number = state.step + 1
     step = Step.of(landscape, state, at.rate(number), at.batch(number))
     recorded = found.steps.loss[found.steps.step == number]

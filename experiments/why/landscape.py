@@ -49,6 +49,7 @@ class Landscape:
       for name, v in zip(names, self._variables, strict=True)
     }
     self.layers = list(dict.fromkeys(self.layer_of.values()))
+    self._outputs = tf.function(network)
     self._forward = tf.function(self._shares)
     self._backward = tf.function(self._shares_and_gradients)
 
@@ -60,6 +61,11 @@ class Landscape:
     """float64 [b, T], as of `Seen`."""
     self._set(weights)
     return self._forward(batch).numpy().astype(np.float64)
+
+  def outputs(self, weights: Array, batch: Batch) -> Array:
+    """float32 [b, T]."""
+    self._set(weights)
+    return self._outputs(batch).numpy()
 
   def loss(self, weights: Array, batch: Batch) -> float:
     """The weighted loss."""

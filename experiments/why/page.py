@@ -14,7 +14,7 @@ from ranking.sweeps.figures import style
 
 FOLDER = RESULTS / "why"
 TABLES = ("moments", "trend", "steps", "layers", "tasks", "rows", "remedies")
-TAKEN_OFF = 0.5  # by this share, a step has raised the loss of its own batch
+STILL_HEALTHY = 1.1  # a relative loss below which a step can be the one that lost the run
 Tables = dict[str, pd.DataFrame]
 
 
@@ -56,9 +56,10 @@ def short(case: Case) -> str:
 
 
 def lost_by(tables: Tables) -> int:
-  """The first step that raises the loss of its own batch by TAKEN_OFF of it or more."""
-  steps = tables["steps"]
-  return int(steps.step[steps.own_change > TAKEN_OFF].iloc[0])
+  """The step from a to c that raises the loss of the next batch most, before it has blown up."""
+  steps, moments = tables["steps"], tables["moments"].iloc[0]
+  near = steps[steps.step.between(moments.a, moments.c) & (steps.relative_loss < STILL_HEALTHY)]
+  return int(near.step[near.next_change.idxmax()])
 
 
 def facts(tables: Tables) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def facts(tables: Tables) -> dict[str, Any]:
     "step": int(at.step),
     "at": at,
     "best": learning.relative_loss.min(),
-    "task": (tasks.loc[at.step + 1] / tasks.loc[at.step]).idxmax(),
+    "task": at.get("rising_task") or (tasks.loc[at.step + 1] / tasks.loc[at.step]).idxmax(),
     "task_share": gradients.loc[at.step].max() / gradients.loc[at.step].sum(),
     "gradient_task": gradients.loc[at.step].idxmax(),
     "alone_most": here.alone.max(),
