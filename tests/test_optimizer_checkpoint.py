@@ -253,7 +253,7 @@ def test_what_there_is_from_the_constructor_is_restored_before_anything_is_built
 def test_a_restored_state_that_has_no_variables_yet_is_not_lost_by_saving_it_again(
   tmp_path: Path,
 ) -> None:
-  path, straight, expected = written(adagrad_adagc, tmp_path)
+  path, straight, _ = written(adagrad_adagc, tmp_path)
   restored, variables = adagrad_adagc(), weights()
   both = tf.train.Checkpoint(optimizer=restored)
   both.read(path).expect_partial()
@@ -387,7 +387,8 @@ def test_a_saved_model_folder_keeps_weights_and_settings_but_no_slots_as_in_tf_k
   loaded = tf_keras.models.load_model(tmp_path / "model")
   assert equal(loaded.get_weights(), saved.get_weights())
   assert loaded.optimizer.get_config() == saved.optimizer.get_config()
-  assert len(loaded.optimizer.variables) == 1  # the count of steps alone
+  counts = {variable.name for variable in loaded.optimizer.variables}
+  assert counts <= {"iteration:0", "skipped_steps:0", "skipped_in_a_row:0"}
 
 
 def test_a_model_saved_before_its_first_step_can_be_loaded(tmp_path: Path) -> None:
@@ -414,7 +415,7 @@ def test_load_own_variables_refuses_the_state_of_other_variables_and_loads_nothi
   other.build(list(others.values()))
   before = state(other, others)
   with pytest.raises(
-    StateError, match="^variable 1 of the saved optimizer is hidden/bias of shape"
+    StateError, match=r"^variable 1 of the saved optimizer is hidden/bias of shape"
   ):
     other.load_own_variables(store)
   assert state(other, others) == before
@@ -425,7 +426,7 @@ def test_load_own_variables_refuses_what_another_optimizer_saved() -> None:
   theirs.build(list(weights().values()))
   store: dict[str, Array] = {}
   theirs.save_own_variables(store)
-  with pytest.raises(StateError, match="^the file holds another optimizer, or an earlier version"):
+  with pytest.raises(StateError, match=r"^the file holds another optimizer, or an earlier version"):
     adagrad_adagc().load_own_variables(store)
 
 
@@ -448,6 +449,6 @@ def test_set_weights_refuses_arrays_of_another_optimizer() -> None:
   values = [variable.numpy() for variable in optimizer.variables]
   optimizer.set_weights(values)
   with pytest.raises(
-    StateError, match="^set_weights was given 14 arrays, and the optimizer has 15"
+    StateError, match=r"^set_weights was given 14 arrays, and the optimizer has 15"
   ):
     optimizer.set_weights(values[:-1])

@@ -10,6 +10,7 @@ from ranking.optimizers.clipping import (
   RmsClip,
 )
 from ranking.optimizers.directions import Adagrad, Adam, Sgd
+from ranking.optimizers.guards import StopWhenSkipping, keep_statistics, unwrapped
 from ranking.optimizers.norm_history import AdaGC, ZClip
 from ranking.optimizers.observation import Observation, observe
 from ranking.optimizers.optimizer import ClippedOptimizer
@@ -37,6 +38,9 @@ __all__ = [
   "Rule",
   "Sgd",
   "StateError",
+  "StopWhenSkipping",
   "ZClip",
+  "keep_statistics",
   "observe",
+  "unwrapped",
 ]

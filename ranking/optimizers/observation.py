@@ -10,6 +10,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from ranking.optimizers.clipping import Clip
+from ranking.optimizers.guards import unwrapped
 from ranking.optimizers.optimizer import ClippedOptimizer, Gradient
 
 
@@ -37,19 +38,21 @@ def observe(
   """Observations of the variables that have a gradient; call it before `apply_gradients`.
 
   Args:
-    optimizer: built.
+    optimizer: built; mixed_float16 may have put a LossScaleOptimizer around it.
     grads_and_vars: as for `apply_gradients`, summed over replicas.
     shadows: other clips, by the names to give their factors.
 
   Raises:
     ValueError: a shadow needs a memory of earlier steps, which only the clip in force has.
+    RuntimeError: it is called outside of a replica; with a strategy, observe in `strategy.run`.
   """
   for name, clip in shadows.items():
     if clip.initial_memory():
       raise ValueError(
         f"shadow {name}: {type(clip).__name__} judges by earlier steps of its own run; leave it out"
       )
-  optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+  optimizer, grads_and_vars = unwrapped(optimizer), list(grads_and_vars)
+  optimizer.check_replica([variable for _, variable in grads_and_vars])
   pairs = optimizer.distinct(grads_and_vars)
   decided = {name: optimizer.decide(clip, pairs) for name, clip in shadows.items()}
   in_force = optimizer.decide(None, pairs)

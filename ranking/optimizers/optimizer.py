@@ -150,7 +150,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     self.skipped_steps = self.add_variable([], tf.int64, name="skipped_steps")
     self.skipped_in_a_row = self.add_variable([], tf.int64, name="skipped_in_a_row")
     self._fused = self._no_dependency({})
-    self._layout = Layout()
+    self._layout = self._no_dependency(Layout())
     self._lists = self._no_dependency({})  # of what is kept of each variable, by kind
     self._awaited = self._no_dependency({})  # values that were loaded before there were variables
 
@@ -173,13 +173,6 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     self._refuse_foreign_state()
 
   def _build(self, var_list: list[tf.Variable]) -> None:
-    for variable in var_list:
-      if not self._distribution_strategy.extended.variable_created_in_scope(variable):
-        raise ValueError(
-          f"variable {short(variable)} was not created in the scope of the strategy that the "
-          f"optimizer was made in, {type(self._distribution_strategy).__name__}; make the model and "
-          "the optimizer within one `with strategy.scope():`"
-        )
     shared = list(self.clip.initial_memory()) if self.scope == "global" else []
     self._layout.build(describe(var_list, self._kinds_of, shared))
     super().build(var_list)
@@ -293,11 +286,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     grads_and_vars = list(grads_and_vars)
     if not grads_and_vars:
       return self.iterations
-    if tf.distribute.in_cross_replica_context():
-      raise RuntimeError(
-        "apply_gradients was called outside of a replica; call it in a function that "
-        "strategy.run takes"
-      )
+    self.check_replica([variable for _, variable in grads_and_vars])
     self._compute_current_learning_rate()
     with tf.name_scope(name or self.name), tf.init_scope():
       self.build([variable for _, variable in grads_and_vars])
@@ -311,6 +300,29 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
         self._write, self._distribution_strategy, pairs, decisions, finite
       )
     return self.iterations
+
+  def check_replica(self, variables: Iterable[tf.Variable]) -> None:
+    """Raises RuntimeError or ValueError where a step would go wrong on several replicas."""
+    now = tf.distribute.get_strategy()
+    if tf.distribute.in_cross_replica_context():
+      raise RuntimeError(
+        "the optimizer was called outside of a replica; call it in a function given to strategy.run"
+      )
+    if tf.distribute.has_strategy() and self._distribution_strategy is now:
+      home = f"{type(now).__name__} that the optimizer was made in"
+    elif self._distribution_strategy.num_replicas_in_sync > 1:
+      raise RuntimeError(
+        "the optimizer was made in the scope of a strategy and called outside of it; call it in a "
+        "function given to strategy.run"
+      )
+    else:
+      home = f"{type(now).__name__} that the optimizer was called in"
+    for variable in variables:
+      if not now.extended.variable_created_in_scope(variable):
+        raise ValueError(
+          f"variable {short(variable)} was not created in the scope of the strategy {home}; make "
+          "and train the model with one strategy"
+        )
 
   @tf.autograph.experimental.do_not_convert
   def distinct(
@@ -506,7 +518,10 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     update = distribution.extended.update
     for (gradient, variable), decision in zip(pairs, decisions, strict=True):
       update(variable, self._write_variable, args=(gradient, decision, finite), group=False)
-    update(self._iterations, self._write_counts, args=(finite,), group=False)
+    if self._distribution_strategy is distribution:
+      update(self._iterations, self._write_counts, args=(finite,), group=False)
+    else:  # made outside of its scope, the counts are ordinary variables
+      self._write_counts(self._iterations, distribution.experimental_local_results(finite)[0])
 
   def _write_variable(
     self, variable: tf.Variable, gradient: Gradient, decision: Decision, finite: tf.Tensor
