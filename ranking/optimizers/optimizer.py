@@ -215,11 +215,9 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
   def treatment(self, variable: tf.Variable, gradient: Gradient | None = None) -> Treatment:
     """Clip, direction and rate of a variable; a gradient in rows shows that it is a table."""
     made = treatment(variable, gradient, self.rules, self.exclude, self.clip, self.direction)
-    if made.direction != self.direction or not hasattr(made.direction, "weight_decay"):
+    if self._use_weight_decay(variable):
       return made
-    if made.direction.weight_decay and not self._use_weight_decay(variable):
-      return made._replace(direction=dataclasses.replace(made.direction, weight_decay=0.0))
-    return made
+    return made._replace(direction=made.direction.without_decay())
 
   def is_clipped(self, variable: tf.Variable) -> bool:
     """Whether the clip applies to a variable, or the direction alone."""
