@@ -62,6 +62,10 @@ class Direction:
     """What the gradient was multiplied with, of its shape."""
     raise NotImplementedError
 
+  def without_decay(self) -> "Direction":
+    """The same without weight decay."""
+    return self
+
 
 @dataclasses.dataclass(frozen=True)
 class Sgd(Direction):
@@ -154,8 +158,9 @@ class Adam(Direction):
 
   As in tf_keras, epsilon is added to sqrt(v) before the bias of v is corrected, and a sparse
   gradient lets every row of a table move. With `lazy`, rows that have no gradient stay as they are,
-  moments included, and a step costs what its rows cost. The decay is part of r, so that a clip which
-  limits r limits all that moves a weight; without a clip this is tf_keras AdamW. m̂ / 0 counts as 0.
+  moments included, and a step costs what its rows cost. The decay is part of r, so that a clip
+  which limits r limits all that moves a weight; without a clip this is tf_keras AdamW. m̂ / 0 counts
+  as 0.
   """
 
   beta_1: float = 0.9
@@ -169,6 +174,10 @@ class Adam(Direction):
   def is_row_wise(self) -> bool:
     """A row without gradient goes on moving by its first moment, unless `lazy`."""
     return self.lazy
+
+  def without_decay(self) -> "Adam":
+    """Adam itself."""
+    return dataclasses.replace(self, weight_decay=0.0)
 
   def initial_slots(self) -> dict[str, float]:
     """The two moments."""

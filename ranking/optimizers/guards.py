@@ -8,7 +8,7 @@ import tf_keras
 from ranking.optimizers.settings import ThresholdError
 
 
-class StopWhenSkipping(tf_keras.callbacks.Callback):  # type: ignore[misc]  # tf_keras has no types
+class StopWhenSkipping(tf_keras.callbacks.Callback):
   """Raises RuntimeError when as many steps in a row were not finite.
 
   Under mixed_float16 the loss scale skips steps of its own until it is low enough; those count from

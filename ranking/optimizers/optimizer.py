@@ -29,6 +29,8 @@ Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices
 # times. Compiling takes some 50 ms a variable, more than a short run on smaller ones gives back.
 FUSED_FROM = 1 << 20
 
+COUNTS = ("skipped_steps", "skipped_in_a_row")
+
 # What tf_keras optimizers have, and a step of this one would not look at.
 UNUSED = {
   "clipnorm": "clip=GradientClipping(threshold)",
@@ -124,7 +126,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     exclude: variables that get the direction alone, σ = 1 (5.1.3): TABLES for those that are looked
       up, or a pattern that is searched for in their names; "" for none.
     scope: "layer" for one σ per variable, "global" for one σ for all that are clipped (4.3.2).
-    rules: other treatments of some variables; the first that fits a variable wins, before `exclude`.
+    rules: other treatments of some variables; the first that fits wins, before `exclude`.
   """
 
   def __init__(
@@ -215,11 +217,9 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
   def treatment(self, variable: tf.Variable, gradient: Gradient | None = None) -> Treatment:
     """Clip, direction and rate of a variable; a gradient in rows shows that it is a table."""
     made = treatment(variable, gradient, self.rules, self.exclude, self.clip, self.direction)
-    if made.direction != self.direction or not hasattr(made.direction, "weight_decay"):
+    if self._use_weight_decay(variable):
       return made
-    if made.direction.weight_decay and not self._use_weight_decay(variable):
-      return made._replace(direction=dataclasses.replace(made.direction, weight_decay=0.0))
-    return made
+    return made._replace(direction=made.direction.without_decay())
 
   def is_clipped(self, variable: tf.Variable) -> bool:
     """Whether the clip applies to a variable, or the direction alone."""
@@ -609,8 +609,9 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     index: int | None = getattr(self, "_index_dict", {}).get(self._var_key(variable))
     if index is None:
       raise KeyError(
-        f"the optimizer was not built for variable {short(variable)}; call optimizer.build with all "
-        "variables that will ever be trained before the first step, or compile with a new optimizer"
+        f"the optimizer was not built for variable {short(variable)}; call optimizer.build with "
+        "all variables that will ever be trained before the first step, or compile with a new "
+        "optimizer"
       )
     return index
 
@@ -621,8 +622,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     if save_type != "checkpoint":
       return super()._trackable_children(save_type, **kwargs)
     names = ("_iterations", "_learning_rate", "_current_learning_rate")
-    counts = ("skipped_steps", "skipped_in_a_row", "_layout")
-    children = {name: getattr(self, name, None) for name in (*names, *counts)}
+    children = {name: getattr(self, name, None) for name in (*names, *COUNTS, "_layout")}
     if not isinstance(self._learning_rate, tf.Variable):
       del children["_learning_rate"]
     children |= {_list_name(kind): variables for kind, variables in self._lists.items()}
@@ -640,9 +640,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
 
   def _named_values(self) -> dict[str, tf.Variable]:
     """All that is saved, by name."""
-    made = {
-      name: getattr(self, name) for name in ("iterations", "skipped_steps", "skipped_in_a_row")
-    }
+    made = {name: getattr(self, name) for name in ("iterations", *COUNTS)}
     if isinstance(self._learning_rate, tf.Variable):
       made["learning_rate"] = self._learning_rate
     for kind, variables in self._lists.items():
@@ -663,8 +661,8 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     """
     if "layout" not in store.keys():  # noqa: SIM118  # a store is no mapping
       raise StateError(
-        "the file holds another optimizer, or an earlier version of this one; load it with that, or "
-        "weights alone"
+        "the file holds another optimizer, or an earlier version of this one; load it with that, "
+        "or weights alone"
       )
     saved = json.loads(np.array(store["layout"], np.uint8).tobytes().decode())
     self._layout.expect(saved)

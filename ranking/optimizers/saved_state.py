@@ -20,7 +20,7 @@ class StateError(InputError):
   """A saved optimizer does not fit the one that it is restored into."""
 
 
-class Layout(tf.train.experimental.PythonState):  # type: ignore[misc]  # TensorFlow has no types
+class Layout(tf.train.experimental.PythonState):
   """A description of all lists of state, in checkpoints a string.
 
   Attributes:
