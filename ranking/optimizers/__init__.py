@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     RmsClip,
   )
   from ranking.optimizers.directions import Adagrad, Adam, Sgd
+  from ranking.optimizers.guards import StopWhenSkipping, keep_statistics, unwrapped
   from ranking.optimizers.norm_history import AdaGC, ZClip
   from ranking.optimizers.observation import Observation, observe
   from ranking.optimizers.optimizer import ClippedOptimizer
+  from ranking.optimizers.rules import TABLES, Rule
+  from ranking.optimizers.saved_state import StateError
   from ranking.optimizers.schedules import Cosine, InverseSquareRoot, LinearWarmUp
 
 __all__ = [
+  "TABLES",
   "AdaGC",
   "Adagrad",
   "Adam",
@@ -39,12 +43,27 @@ __all__ = [
   "NoClip",
   "Observation",
   "RmsClip",
+  "Rule",
   "Sgd",
+  "StateError",
+  "StopWhenSkipping",
   "ZClip",
+  "keep_statistics",
   "observe",
+  "unwrapped",
 ]
 
-MODULES = ("clipping", "directions", "norm_history", "observation", "optimizer", "schedules")
+MODULES = (
+  "clipping",
+  "directions",
+  "guards",
+  "norm_history",
+  "observation",
+  "optimizer",
+  "rules",
+  "saved_state",
+  "schedules",
+)
 
 
 def __getattr__(name: str) -> Any:
