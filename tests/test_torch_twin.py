@@ -304,7 +304,7 @@ def test_a_scheduler_of_pytorch_sets_the_rate_and_a_frozen_layer_stays() -> None
     weight.grad = torch.ones(1)
     optimizer.step()
     schedule.step()
-  assert (float(weight), float(frozen)) == (1 - 1.75, 1)
+  assert [float(w.detach()) for w in (weight, frozen)] == [1 - 1.75, 1]
 
 
 @pytest.mark.parametrize(
