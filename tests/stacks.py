@@ -20,6 +20,7 @@ DIRECTIONS: tuple[Direction, ...] = (
   optimizers.Sgd(),
   optimizers.Sgd(momentum=0.9),
   optimizers.Adagrad(),
+  optimizers.Adagrad(accumulate_when="after"),
   optimizers.Adam(),
   optimizers.Adam(weight_decay=0.1),
 )
@@ -29,6 +30,7 @@ CLIPS: tuple[Clip, ...] = (
   optimizers.AdaptiveGradientClipping(0.05),
   optimizers.AdaptiveGradientClipping(0.05, unit="layer"),
   optimizers.Clippy(),
+  optimizers.Clippy(0.1, 1e-7, accumulator_threshold=0.05),
   optimizers.LayerClippy(),
   OperatorNorm(),
   optimizers.RmsClip(0.5),
@@ -36,7 +38,8 @@ CLIPS: tuple[Clip, ...] = (
   optimizers.ZClip(warmup_steps=10),
   optimizers.Lamb(0.1),
 )
-# What the slots see matters only to clips that act on gradients; units have no scope but their own.
+# What the slots see matters only to clips that act on gradients, or where they accumulate after the
+# step; units have no scope but their own, and only Adagrad has what a third threshold is relative to.
 MODES = (("clipped", "layer"), ("original", "layer"), ("clipped", "global"))
 
 
@@ -54,9 +57,11 @@ def cases() -> Iterator[Case]:
   for direction in DIRECTIONS:
     for clip in CLIPS:
       for accumulate, scope in MODES:
-        on_direction = clip.acts_on == "direction" and accumulate == "original"
+        sees_all = clip.acts_on == "direction" and not direction.accumulates_after
+        same = sees_all and accumulate == "original"
         of_units = getattr(clip, "unit", "layer") == "output" and scope == "global"
-        if not (on_direction or of_units):
+        lacks = clip.needs_preconditioner and not direction.has_preconditioner
+        if not (same or of_units or lacks):
           yield Case(direction, clip, accumulate, scope)
 
 

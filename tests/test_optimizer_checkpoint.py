@@ -13,7 +13,16 @@ import tensorflow as tf
 import tf_keras
 
 from ranking.array import Array
-from ranking.optimizers import AdaGC, Adagrad, Adam, ClippedOptimizer, Sgd, StateError, ZClip
+from ranking.optimizers import (
+  AdaGC,
+  Adagrad,
+  Adam,
+  ClippedOptimizer,
+  NoClip,
+  Sgd,
+  StateError,
+  ZClip,
+)
 
 RATE = 0.125
 NONE = "^$"  # as `exclude`: finds no variable
@@ -429,13 +438,36 @@ def test_load_own_variables_refuses_the_state_of_other_variables_and_loads_nothi
   assert state(other, others) == before
 
 
+@pytest.mark.parametrize("built", [False, True])
+@pytest.mark.parametrize(
+  "theirs",
+  [tf_keras.optimizers.Adam, lambda: tf_keras.optimizers.SGD(0.1, momentum=0.5)],
+  ids=["Adam", "SGD"],
+)
+def test_load_own_variables_takes_no_moments_for_accumulators(theirs: Any, built: bool) -> None:
+  optimizer, variables, store = theirs(), list(weights().values()), {}
+  optimizer.apply_gradients([(tf.ones_like(variable), variable) for variable in variables])
+  optimizer.save_own_variables(store)
+  ours = ClippedOptimizer(Adagrad(), NoClip(), RATE)
+  if built:
+    ours.build(variables)
+
+  def go_on() -> None:
+    ours.load_own_variables(store)
+    ours.build(variables)
+
+  with pytest.raises(
+    StateError, match=r"^the file holds values of shapes .*, which are no accumul"
+  ):
+    go_on()
+
+
 def test_load_own_variables_refuses_what_another_optimizer_saved() -> None:
-  theirs = tf_keras.optimizers.Adam()
-  theirs.build(list(weights().values()))
+  theirs = tf_keras.optimizers.Adagrad()
   store: dict[str, Array] = {}
   theirs.save_own_variables(store)
   with pytest.raises(StateError, match=r"^the file holds another optimizer, or an earlier version"):
-    adagrad_adagc().load_own_variables(store)
+    adam_zclip().load_own_variables(store)
 
 
 def test_values_that_are_loaded_before_there_are_variables_wait_for_them() -> None:

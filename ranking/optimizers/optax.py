@@ -668,14 +668,14 @@ def clipped(
   ) -> tuple[Any, ClippedState]:
     del extra
     if params is None:
-      raise ValueError(optax.NO_PARAMS_MSG)
+      raise ValueError("clips need the weights; call update(updates, state, params)")
     gradients, tree = jax.tree.flatten(updates)
     weights = tree.flatten_up_to(params)
     slots = [
       dict(zip(state.slots, leaves, strict=True))
       for leaves in zip(*map(tree.flatten_up_to, state.slots.values()), strict=True)
     ] or [{} for _ in gradients]
-    masks = tree.flatten_up_to(mask(params) if callable(mask) else mask) if mask else []
+    masks = tree.flatten_up_to(mask(params) if callable(mask) else mask) if mask is not None else []
     is_clipped = [bool(each) for each in masks] or [True] * len(gradients)
     number = state.steps + 1
     rate = learning_rate(state.steps) if callable(learning_rate) else learning_rate

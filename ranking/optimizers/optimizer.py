@@ -18,9 +18,16 @@ import tensorflow as tf
 import tf_keras
 
 from ranking.optimizers.clipping import AdaptiveGradientClipping, Clip, Measures, Memory, NoClip
-from ranking.optimizers.directions import Direction, Slots
+from ranking.optimizers.directions import Adagrad, Direction, Slots
 from ranking.optimizers.rules import TABLES, Rule, Treatment, check_pattern, is_table, treatment
-from ranking.optimizers.saved_state import Layout, StateError, describe, short
+from ranking.optimizers.saved_state import (
+  CURE,
+  Layout,
+  StateError,
+  describe,
+  of_adagrad,
+  short,
+)
 from ranking.optimizers.settings import LATER, ThresholdError
 
 Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices
@@ -202,6 +209,12 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       for kind, value in self.clip.initial_memory().items():
         self._shared_memory[kind] = add(kind, first, value)
     for kind, variables in lists.items():
+      for position in self._deferred_dependencies.get(_list_name(kind), ()):
+        if len(position.object_proto.children) != len(variables):
+          raise StateError(
+            f"the checkpoint has {len(position.object_proto.children)} {kind}s, the optimizer "
+            f"{len(variables)} of them; {CURE}"
+          )
       self._lists[kind] = tf.__internal__.tracking.wrap(variables)
       self._handle_deferred_dependencies(_list_name(kind), self._lists[kind])
     self._assign_values(self._awaited)
@@ -659,19 +672,24 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
 
     Raises StateError for what was saved of other variables, or by another optimizer.
     """
-    if "layout" not in store.keys():  # noqa: SIM118  # a store is no mapping
+    names = list(store.keys())  # a store is no mapping
+    values = {name: np.array(store[name]) for name in names}
+    if "layout" in values:
+      self._layout.expect(json.loads(values.pop("layout").tobytes().decode()))
+    elif not isinstance(self.direction, Adagrad) or "0" not in values:
       raise StateError(
         "the file holds another optimizer, or an earlier version of this one; load it with that, "
         "or weights alone"
       )
-    saved = json.loads(np.array(store["layout"], np.uint8).tobytes().decode())
-    self._layout.expect(saved)
-    values = {name: np.array(store[name]) for name in store.keys() if name != "layout"}  # noqa: SIM118
-    self._assign_values(values)
-    if not getattr(self, "_built", False):
+    if getattr(self, "_built", False):
+      self._assign_values(values)
+    else:
+      self._assign_values({name: values[name] for name in values if name in self._named_values()})
       self._awaited |= values
 
   def _assign_values(self, values: dict[str, Any]) -> None:
+    if "0" in values:  # as tf_keras numbers them
+      values = of_adagrad(values, [variable.shape for variable in self._lists["accumulator"]])
     for name, variable in self._named_values().items():
       if name in values:
         variable.assign(values[name])
@@ -682,8 +700,8 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     own = [tuple(variable.shape) for variable in self.variables]
     if shapes != own:
       raise StateError(
-        f"set_weights was given {len(shapes)} arrays, and the optimizer has {len(own)} variables of "
-        "other shapes; give it those of an optimizer that was built for the same variables"
+        f"set_weights was given {len(shapes)} arrays, and the optimizer has {len(own)} variables "
+        "of other shapes; give it those of an optimizer that was built for the same variables"
       )
     super().set_weights(weights)
 

@@ -113,6 +113,24 @@ def check_fit(saved: dict[str, Any], built: dict[str, Any]) -> None:
     )
 
 
+def of_adagrad(values: dict[str, Any], shapes: Sequence[Any]) -> dict[str, Any]:
+  """Values that tf_keras's Adagrad or TFRS's ClippyAdagrad saved by number, by their names here.
+
+  Raises StateError if they are not those of an Adagrad for variables of these shapes.
+  """
+  iterations, *kept = (values[str(number)] for number in range(len(values)))
+  if len(kept) == 2 * len(shapes) and all(factor.shape == () for factor in kept[1::2]):
+    kept = kept[::2]  # TFRS has put a clipping factor after every accumulator
+  found, wanted = [list(value.shape) for value in kept], [list(shape) for shape in shapes]
+  if found != wanted or any((value < 0).any() for value in kept):
+    raise StateError(
+      f"the file holds values of shapes {found}, which are no accumulators of shapes {wanted}; "
+      + CURE
+    )
+  named = {f"accumulator.{place}": value for place, value in enumerate(kept)}
+  return {"iterations": iterations, **named}
+
+
 def short(variable: tf.Variable) -> str:
   """The name of a variable without the number of its output."""
   name: str = variable.name
