@@ -21,7 +21,7 @@ from ranking.data.schema import Feature, Schema
 from ranking.data.store import ARRAYS, Day
 
 # The best single feature of kuairand, movielens, synthetic and a sample of kuairec has an AUC of
-# 0.82 (the length of a video, for whether it is watched twice) and an R² of 0.29. A copy of the label
+# 0.82 (the length of a video, for whether it is watched twice) and an R² of 0.29. A copy of a label
 # with an error in one of 50 rows has 0.98; what is known before the event hardly ever comes there.
 ALMOST_PERFECT_AUC: Final = 0.98
 ALMOST_PERFECT_R2: Final = 0.95
