@@ -51,9 +51,9 @@ def test_a_compressed_file_that_is_cut_short_is_named(tmp_path: Path) -> None:
   path = tmp_path / "log.csv.gz"
   path.write_bytes(gzip.compress(b"t,u\n1,2\n" * 1000)[:40])
   ((file,), _) = raw_files.find(str(path))
-  with pytest.raises(DataError, match=r"log\.csv\.gz cannot be read \(.*\); get it again$"):
-    with file.open() as stream:
-      stream.read()
+  message = r"log\.csv\.gz cannot be read \(.*\); get it again$"
+  with pytest.raises(DataError, match=message), file.open() as stream:
+    stream.read()
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ import pandas as pd
 
 from ranking.data.calendar import Calendar
 from ranking.data.pack import Packed
-from ranking.data.schema import Schema
+from ranking.data.schema import Log, Schema
 from ranking.tasks import KINDS, evaluate_truth
 
 
 def describe(
   schema: Schema,
-  time_zone: str,
+  log: Log,
   calendar: Calendar,
   packed: Packed,
   cleaning: Mapping[str, int],
@@ -23,7 +23,7 @@ def describe(
 
   Args:
     schema: of the store.
-    time_zone: where its days begin at midnight.
+    log: that it was made of.
     calendar: its days.
     packed: what they hold.
     cleaning: what was dropped or repaired, and how many rows of it.
@@ -32,7 +32,7 @@ def describe(
   truth = packed.last_truth
   return {
     **schema.to_json(),
-    "time_zone": time_zone,
+    "time_zone": log.time_zone,
     "rows_per_day": list(calendar.rows),
     "first_time_per_day": list(calendar.first_times),
     "labelled_per_day": {
@@ -48,6 +48,7 @@ def describe(
       feature.name: int(packed.unseen[k]) for k, feature in enumerate(schema.of_kind("categorical"))
     },
     "cleaning": dict(cleaning),
+    "notes": list(log.notes),
     "best_possible_on_day_n": None
     if truth is None
     else evaluate_truth(schema.tasks, schema.label_statistics, *truth),
@@ -78,6 +79,8 @@ def to_markdown(card: dict[str, Any]) -> str:
     "## Cleaning",
     "\n".join(f"- {what}: {count:,}" for what, count in card["cleaning"].items()) or "- nothing",
   ]
+  if card["notes"]:
+    parts += ["## How it was read", "\n".join(f"- {line}" for line in card["notes"])]
   if card["best_possible_on_day_n"]:
     best = []
     for task, entry in card["best_possible_on_day_n"].items():

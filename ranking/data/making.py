@@ -6,14 +6,18 @@ code     values become ids, and rows know their past              kept/
 pack     the arrays of the store, in order of time                store/<day name>/
 """
 
+import dataclasses
 import functools
 from typing import Any
+
+import numpy as np
 
 from ranking.data import calendar, card, coded, codes, features, pack, store
 from ranking.data.engine import Engine
 from ranking.data.facts import Facts
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import Console
+from ranking.data.remarks import remarks
 from ranking.data.schema import Schema, Source
 
 
@@ -44,6 +48,11 @@ def make(
       days.thin
     )
   rows = sum(days.rows)
+  for line in log.notes:
+    console.say(line)
+  for what, count in cleaning.items():
+    if count:
+      console.say(f"{what}: {count:,}")
   console.say(f"preparing {name}: {rows:,} rows of {len(days.rows)} days")
   with console.track("coding", "steps", coded.steps(log)) as advance:
     made = coded.code(engine, facts, days, lookback, advance)
@@ -64,5 +73,14 @@ def make(
     report_by=log.report_by,
     report_values=codes.names(engine, made.vocabularies[log.report_by]) if log.report_by else (),
   )
-  described = card.describe(schema, log.time_zone, days, packed, cleaning, identity)
+  found = remarks(
+    log.tasks,
+    days,
+    np.array([labels.rows for labels in packed.labels]),
+    np.array(packed.positives),
+  )
+  for line in found:
+    console.say(line)
+  log = dataclasses.replace(log, notes=(*log.notes, *found))
+  described = card.describe(schema, log, days, packed, cleaning, identity)
   store.write_schema(folder, described, card.to_markdown(described))

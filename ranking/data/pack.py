@@ -62,11 +62,7 @@ def pack(
   log = coded.facts.log
   packed = Packed()
   running = Running(2 * len(log.rated_tasks), lookback.delay)
-  chunks = (
-    batch
-    for number in range(calendar.chunks[-1] + 1)
-    for batch in coded.chunk(number)
-  )
+  chunks = (batch for number in range(calendar.chunks[-1] + 1) for batch in coded.chunk(number))
   blocks = _blocks(_ahead(chunks), calendar.rows)
   crcs = []
   dense: Moments | None = None
@@ -91,16 +87,24 @@ def pack(
 def features_of(coded: Coded) -> tuple[Feature, ...]:
   """The features of the schema, in the order of their columns."""
   log, known = coded.facts.log, coded.vocabularies
+  taken = {*log.categorical, *log.bags, *log.dense}
+
+  def own(name: str) -> str:
+    """The name of a feature that is made here, which a column of the log may have too."""
+    while name in taken:
+      name += "_as_of_now"
+    return name
+
   bags = [Feature(name, "bag", known[name].size, known[name].length) for name in log.bags]
   if coded.history:
     item = log.entities[1]
-    bags.append(Feature(f"recent_{item}", "bag", known[item].size, coded.history))
+    bags.append(Feature(own(f"recent_{item}"), "bag", known[item].size, coded.history))
   return (
     *(Feature(name, "categorical", known[name].size) for name in log.categorical),
     *bags,
     *(Feature(name, "dense") for name in log.dense),
     *(
-      Feature(name, "dense")
+      Feature(own(name), "dense")
       for entity in log.entities
       for name in (f"{entity}_count", *(f"{entity}_{task}_rate" for task in log.rated_tasks))
     ),

@@ -79,6 +79,8 @@ class Log:
     sequence: over rows; a whole number that orders all rows. None = rows of one time are ordered by
       all of their columns, so that equal rows alone can change places.
     day_name: of a day's number.
+    notes: what was told from the files, and what a person should look at; a line each, said and
+      kept in the store's summary.
   """
 
   rows: "ir.Table"
@@ -98,6 +100,7 @@ class Log:
   truth: Mapping[str, "ir.Value"] = dataclasses.field(default_factory=dict)
   sequence: "ir.Value | None" = None
   day_name: Callable[[int], str] = date_of
+  notes: Sequence[str] = ()
 
 
 @runtime_checkable

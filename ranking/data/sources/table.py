@@ -17,7 +17,7 @@ from ranking.data.delimited import Dialect
 from ranking.data.expression import Expression, Type
 from ranking.data.raw_files import RawFile
 from ranking.data.reading import Column, Options, Reading, column_names
-from ranking.data.schema import DataError, Log, Number
+from ranking.data.schema import DataError, Log, Number, date_of
 from ranking.data.values import MS_PER, STYLES, Bag, Flag, Id, Kind, Time
 from ranking.data.values import Number as NumberKind
 from ranking.tasks import Task
@@ -424,12 +424,10 @@ class Table:
       cleaning=kept.cleaning,
       sequence=rows.sequence,
       notes=tuple(kept.notes),
-      **({} if day_name is None else {"day_name": day_name}),
+      day_name=day_name,
     )
 
-  def _days(
-    self, kept: "_Kept", rows: "ir.Table"
-  ) -> "tuple[ir.Value, Callable[[int], str] | None]":
+  def _days(self, kept: "_Kept", rows: "ir.Table") -> "tuple[ir.Value, Callable[[int], str]]":
     """The day of each row, and what it is called: of the calendar, or a slice of the log.
 
     A slice ends where time changes: rows of one ms are of one day.
@@ -437,7 +435,7 @@ class Table:
     import ibis
 
     if self.days == "calendar":
-      return rows.day, None
+      return rows.day, date_of
     at = rows.group_by("time").agg(rows=rows.count())
     before = at.rows.sum().over(ibis.cumulative_window(order_by=at.time)) - at.rows
     total = kept.engine.number(rows.count())
