@@ -3,7 +3,6 @@
 They are about what would make a figure meaningless in silence, on any log.
 """
 
-import datetime
 from collections.abc import Sequence
 
 from ranking.array import Array
@@ -31,15 +30,15 @@ def _tasks(tasks: Sequence[Task], labelled: Array, positives: Array) -> list[str
   found = []
   for task, of_day, above in zip(tasks, labelled.T, positives.T, strict=True):
     if not of_day[:-1].any():
-      then = f"; day N has {of_day[-1]:,}" if of_day[-1] else ""
+      then = f"; day N has {int(of_day[-1]):,}" if of_day[-1] else ""
       found.append(
         f"warning: task {task.name} has no label in the training days{then}: nothing can be learnt "
         "of it; leave it out (without_tasks)"
       )
     elif task.rules.counts_positives and not above[:-1].any():
       found.append(
-        f"warning: task {task.name} is never positive in the training days: only that can be learnt "
-        "of it; leave it out (without_tasks), or see what its label means"
+        f"warning: task {task.name} is never positive in the training days: only that can be "
+        "learnt of it; leave it out (without_tasks), or see what its label means"
       )
     elif not of_day[-1]:
       found.append(f"warning: task {task.name} has no label on day N, so it gets no figures")
@@ -56,9 +55,9 @@ def _days(calendar: Calendar) -> list[str]:
     gap = (first_times[place] - first_times[place - 1]) / 86_400_000
     before = sum(rows[:place])
     if gap > FAR_DAYS and before < 0.1 * sum(rows):
-      date = datetime.datetime.fromtimestamp(first_times[place - 1] / 1000, datetime.timezone.utc)
       found.append(
-        f"warning: {before:,} rows are of {date:%Y-%m-%d} or before, {gap / 365.25:.1f} years before "
-        "the next ones; they are kept: if a clock was wrong, leave them out (Table.since)"
+        f"warning: {before:,} of {sum(rows):,} rows are of {calendar.names[place - 1]} or before, "
+        f"{gap / 365.25:.1f} years before all others; they are kept: if a clock was wrong, leave "
+        "them out (Table.since)"
       )
   return found

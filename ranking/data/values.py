@@ -161,24 +161,15 @@ class Number:
       known &= ~np.isnan(numbers)  # so Parquet files say that there is none
     wrong = known & ~np.isfinite(numbers)
     belongs = "a number"
-    if self.logarithm:
-      negative = known & (numbers < 0)
-      if negative.any() and not wrong.any():
-        belongs = "a number of 0 or more, whose logarithm is taken,"
-      wrong |= negative
-    else:
-      large = known & (np.abs(numbers) > LARGEST)
-      if large.any() and not (wrong & ~large).any():
-        belongs = "a number that float32 holds"
-      wrong |= large
     cure = (
-      ""
-      if belongs != "a number"
-      else (
-        "mend it, name it in Table.missing if it stands for a missing value, or set "
-        'Table.on_bad_row = "drop"'
-      )
+      "mend it, name it in Table.missing if it stands for a missing value, or set "
+      'Table.on_bad_row = "drop"'
     )
+    unfit = known & ~wrong & ((numbers < 0) if self.logarithm else (np.abs(numbers) > LARGEST))
+    if unfit.any() and np.argmax(unfit) == np.argmax(wrong | unfit):  # what is said is of the first
+      what = "of 0 or more, whose logarithm is taken," if self.logarithm else "that float32 holds"
+      belongs, cure = f"a number {what}", ""
+    wrong |= unfit
     values = pa.array(np.where(wrong, np.nan, numbers), mask=~known | wrong)
     return Read(values, wrong, belongs, cure, counts)
 

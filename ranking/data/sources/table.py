@@ -129,6 +129,7 @@ class Table:
       check.names("rated_tasks", self.rated_tasks, "columns")
     if self.report_by is not None:
       check.text("report_by", self.report_by, "the name of a categorical column")
+    self._labels()  # refuses what is no expression
     labels = [task.name for task in self._tasks()]
     if not self.categorical or not labels:
       raise DataError(
@@ -488,9 +489,8 @@ class _Kept:
     self, files: Sequence[RawFile], columns: Sequence[Column], when: Column | None, of: str = ""
   ) -> "ir.Table":
     """The rows of some files, of the log or of a table; `when` is their time."""
-    named = {self.name(column, of): column for column in columns}
-    if when is not None:
-      named["time"] = when
+    named = {} if when is None else {"time": when}
+    named |= {self.name(column, of): column for column in columns}
     options = (
       self._options if not of else dataclasses.replace(self._options, since=None, until=None)
     )
