@@ -17,7 +17,8 @@ from ranking.data.delimited import Dialect
 from ranking.data.expression import Expression, Type
 from ranking.data.raw_files import RawFile
 from ranking.data.reading import Column, Options, Reading, column_names
-from ranking.data.schema import DataError, Log, Number, date_of
+from ranking.data.lookback import Lookback
+from ranking.data.schema import DataError, Feature, Log, Number, date_of
 from ranking.data.values import MS_PER, STYLES, Bag, Flag, Id, Kind, Time
 from ranking.data.values import Number as NumberKind
 from ranking.tasks import Task
@@ -204,6 +205,21 @@ class Table:
     everything = [*files, *(file for found in tables.values() for file in found)]
     return {"files": {file.name: file.digest() for file in everything}, **description}
 
+  def features(self, lookback: Lookback) -> list[Feature]:
+    """The features that its store will have, of sizes that are not known yet."""
+    tasks = self._rated()
+    past = [
+      f"{entity}_{what}"
+      for entity in self.entities
+      for what in ("count", *(f"{task}_rate" for task in tasks))
+    ]
+    bags = [*self.bags, *(["history"] if lookback.history else [])]
+    return [
+      *(Feature(name, "categorical") for name in self.categorical),
+      *(Feature(name, "bag") for name in bags),
+      *(Feature(name, "dense") for name in (*self.dense, *self.log_dense, *past)),
+    ]
+
   def log(self, engine: "Engine") -> Log:
     """Reads the files into the engine, and declares what they hold."""
     files, tables, unread = self._files()
@@ -281,6 +297,12 @@ class Table:
       return tuple(Task(str(name), str(kind)) for name, kind in labels)
     except ValueError as error:
       raise DataError(f"Table.tasks: {error}") from None
+
+  def _rated(self) -> Sequence[str]:
+    """The tasks whose past each entity gets."""
+    if self.rated_tasks is not None:
+      return self.rated_tasks
+    return [task.name for task in self._tasks() if task.rules.counts_positives][:1]
 
   def _labels(self) -> dict[str, Expression]:
     """What each task's label is made of: a column of its name, unless a dict says it."""
@@ -394,8 +416,6 @@ class Table:
     return joined.drop(*(name for name in columns if name.startswith(f"{path} ")))
 
   def _declared(self, kept: "_Kept", rows: "ir.Table") -> Log:
-    tasks = self._tasks()
-    rated = [task.name for task in tasks if task.rules.counts_positives][:1]
     day, day_name = self._days(kept, rows)
 
     def of(name: str, kind: Kind) -> "ir.Value":
@@ -414,13 +434,13 @@ class Table:
       time=rows.time,
       day=day,
       time_zone=self.time_zone,
-      tasks=tasks,
+      tasks=self._tasks(),
       labels={task: Number(value.cast("float64")) for task, value in labels.items()},
       categorical={name: of(name, Id()) for name in self.categorical},
       bags={name: of(name, kind) for name, kind in self._bags().items()},
       dense={**numbers, **logarithms},
       entities=tuple(self.entities),
-      rated_tasks=tuple(rated if self.rated_tasks is None else self.rated_tasks),
+      rated_tasks=tuple(self._rated()),
       report_by=self.report_by,
       cleaning=kept.cleaning,
       sequence=rows.sequence,
