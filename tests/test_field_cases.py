@@ -309,8 +309,8 @@ DAMAGE: dict[str, tuple[list[list[Any]], list[str], str, str]] = {
   "below_a_logarithm": (
     [[*HEADER, "x"], *([*row, -1 if k == 39 else 0.5] for k, row in enumerate(rows()))],
     ['log_dense = ["x"]'],
-    "line 41 column x holds '-1' where a number of 0 or more, whose logarithm is taken, belongs",
-    "dropped: rows whose x is not a number of 0 or more, whose logarithm is taken,: 1",
+    "line 41 column x holds '-1' where a number of 0 or more belongs; its logarithm is taken: mend",
+    "dropped: rows whose x is not a number of 0 or more: 1",
   ),
   "mixed_booleans": (
     [HEADER, *([*r[:3], r[3] if k == 39 else bool(r[3])] for k, r in enumerate(rows()))],
@@ -344,6 +344,13 @@ def test_damage_is_an_error_with_its_place_or_dropped_and_counted(case: Case, na
   assert code == 0
   assert f"{count}\n" in printed
   assert case.labels() == CLICKS[:39] + CLICKS[40:]
+
+
+def test_the_page_shows_what_is_printed() -> None:
+  page = PAGE.read_text()
+  for name, (_, _, error, count) in DAMAGE.items():
+    for printed in (error.partition(";")[0], count):
+      assert printed.replace("'0'", "'1'") in page, name
 
 
 def test_text_that_is_not_utf_8_is_named_or_read_as_what_it_is(case: Case) -> None:

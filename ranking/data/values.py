@@ -31,6 +31,7 @@ FORMATS = (  # of times, that are tried for a hint where none is given
   *("%d.%m.%Y", "%d/%b/%Y:%H:%M:%S %z", "%d-%b-%Y %H:%M:%S", "%a %b %d %H:%M:%S %Y"),
   *("%a %b %d %H:%M:%S %z %Y", "%y%m%d%H", "%Y%m%d%H", "%Y%m%d", "%y%m%d", "%Y%m%d%H%M%S"),
 )
+LOGARITHM = 'its logarithm is taken: mend it, or set Table.on_bad_row = "drop"'
 STYLES = (("0", "1"), ("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))  # of yes and no
 
 
@@ -167,8 +168,8 @@ class Number:
     )
     unfit = known & ~wrong & ((numbers < 0) if self.logarithm else (np.abs(numbers) > LARGEST))
     if unfit.any() and np.argmax(unfit) == np.argmax(wrong | unfit):  # what is said is of the first
-      what = "of 0 or more, whose logarithm is taken," if self.logarithm else "that float32 holds"
-      belongs, cure = f"a number {what}", ""
+      belongs = "a number of 0 or more" if self.logarithm else "a number that float32 holds"
+      cure = LOGARITHM if self.logarithm else ""
     wrong |= unfit
     values = pa.array(np.where(wrong, np.nan, numbers), mask=~known | wrong)
     return Read(values, wrong, belongs, cure, counts)
