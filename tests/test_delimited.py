@@ -78,6 +78,14 @@ def test_quoted_fields_hold_separators_quotes_and_line_ends(tmp_path: Path) -> N
   assert rows == [(2, ["1", 'a,"b"\r\nc']), (4, ["2", ""]), (5, ["3", "d"])]
 
 
+def test_quotes_may_be_escaped_instead_of_doubled(tmp_path: Path) -> None:
+  content = 't,u\n1,"a\\"b, c"\n2,"d\\\\"\n3,e\n'
+  with pytest.raises(DataError, match=r"line 2 opens a quote .* or Table\.escape where something"):
+    read(tmp_path / "log.csv", content, ["t", "u"])
+  rows, _ = read(tmp_path / "log.csv", content, ["t", "u"], escape="\\")
+  assert [row for _, row in rows] == [["1", 'a"b, c'], ["2", "d\\"], ["3", "e"]]
+
+
 def test_names_that_are_given_are_those_of_a_file_without_a_header(tmp_path: Path) -> None:
   rows, _ = read(tmp_path / "log.dat", "1;a\n2;b\n", ["u"], names=["t", "u"])
   assert rows == [(1, ["a"]), (2, ["b"])]

@@ -15,17 +15,35 @@ from ranking.data.schema import DataError
 def test_a_folder_is_searched_to_the_bottom_and_what_is_not_read_is_named(tmp_path: Path) -> None:
   for name in (
     *("b.CSV", "a.csv", "deep/er/c.tsv.gz", "dt=2026-03-01/x=a%2Fb/part.parquet", "d.jsonl"),
-    *("notes.md", ".~lock.a.csv#", "_SUCCESS", "deep/.hidden.csv"),
+    *(
+      "part-00000",
+      "000000_0",
+      "LICENSE",
+      "notes.md",
+      ".~lock.a.csv#",
+      "_SUCCESS",
+      "deep/.hidden.csv",
+    ),
   ):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("x")
   found, unread = raw_files.find(str(tmp_path))
+  (tmp_path / "deep" / "again").symlink_to(tmp_path)
+  assert raw_files.find(str(tmp_path)) == (found, unread)
   assert [file.name for file in found] == [
-    *("a.csv", "b.CSV", "d.jsonl", "deep/er/c.tsv.gz", "dt=2026-03-01/x=a%2Fb/part.parquet")
+    *(
+      "000000_0",
+      "a.csv",
+      "b.CSV",
+      "d.jsonl",
+      "deep/er/c.tsv.gz",
+      "dt=2026-03-01/x=a%2Fb/part.parquet",
+    ),
+    "part-00000",
   ]
-  assert unread == [".~lock.a.csv#", "_SUCCESS", "deep/.hidden.csv", "notes.md"]
-  assert [file.format for file in found] == ["text", "text", "json", "text", "parquet"]
-  assert found[-1].partition == {"dt": "2026-03-01", "x": "a/b"}
+  assert unread == [".~lock.a.csv#", "LICENSE", "_SUCCESS", "deep/.hidden.csv", "notes.md"]
+  assert [file.format for file in found] == ["text"] * 3 + ["json", "text", "parquet", "text"]
+  assert found[-2].partition == {"dt": "2026-03-01", "x": "a/b"}
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz", ".zst", ".GZ"])
@@ -77,5 +95,5 @@ def test_what_is_not_there_or_is_an_archive_is_refused(tmp_path: Path) -> None:
   with pytest.raises(DataError, match="nowhere is not there; give the path"):
     raw_files.find(str(tmp_path / "nowhere"))
   (tmp_path / "log.zip").write_bytes(b"PK\x03\x04rest")
-  with pytest.raises(DataError, match=r"log\.zip is a zip archive; unpack it"):
+  with pytest.raises(DataError, match=r"log\.zip is an archive or a spreadsheet; unpack it"):
     raw_files.find(str(tmp_path / "log.zip"))

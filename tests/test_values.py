@@ -68,6 +68,7 @@ def test_what_is_changed_is_counted() -> None:
     (Number(), ["x", "1,5", "nan", "inf", "1e400", "1e308", "0x10"], ["wrong"] * 7),
     (Number(), ["3.4e38", "3.5e38"], [3.4e38, "wrong"]),
     (Number(logarithm=True), ["0", "1e308", "-1", "-0.5"], [0.0, 1e308, "wrong", "wrong"]),
+    (Number(decimal=","), ["1,5", "2", "-,5", "1.5"], [1.5, 2.0, -0.5, "wrong"]),
     (Number(), [1.5, np.nan, None, np.inf], [1.5, None, None, "wrong"]),
     (Number(), [True, False, None], [1.0, 0.0, None]),
     (Number(), [[1.0]], ["wrong"]),
@@ -128,6 +129,7 @@ MARCH = 1_772_323_200_000  # 2026-03-01, UTC
     (Time(), pa.array([MARCH], pa.timestamp("ms", "Asia/Tokyo")), [MARCH]),
     (Time(), [datetime.date(2026, 3, 1), None], [MARCH, "wrong"]),
     (Time(), [1.5], ["wrong"]),
+    (Time(), pa.nulls(1), ["wrong"]),
   ],
 )
 def test_times_are_ms_since_1970_in_utc(kind: Time, column: Any, expected: list[Any]) -> None:

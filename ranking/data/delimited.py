@@ -49,6 +49,7 @@ class Dialect:
   Attributes:
     separator: between fields.
     quote: around fields that hold separators or line ends, doubled inside; "" = none.
+    escape: before a quote within a field where quotes are not doubled, such as a backslash.
     names: of the fields of a file without a header.
     header: whether the first line names the fields; None = unless `names` does.
     encoding: of the text, as Python names it.
@@ -56,6 +57,7 @@ class Dialect:
 
   separator: str | None = None
   quote: str = '"'
+  escape: str = ""
   names: Sequence[str] | None = None
   header: bool | None = None
   encoding: str | None = None
@@ -66,13 +68,14 @@ class Layout:
   """The dialect of one file, settled.
 
   Attributes:
-    separator, quote, header, encoding: as of Dialect.
+    separator, quote, escape, header, encoding: as of Dialect.
     names: of each field of a record; "" for one without a name.
     old_line_ends: lines end with a carriage return alone.
   """
 
   separator: str
   quote: str
+  escape: str
   header: bool
   encoding: str
   names: tuple[str, ...]
@@ -139,14 +142,14 @@ def settle(file: RawFile, dialect: Dialect, wanted: Collection[str]) -> Layout |
   fitting = []
   for separator, records in splits.items():
     names = tuple(name.strip() for name in records[0])
-    layout = Layout(separator, dialect.quote, True, encoding, names, old)
+    layout = Layout(separator, dialect.quote, dialect.escape, True, encoding, names, old)
     if all(layout.place(column) >= 0 for column in wanted):
       fitting.append(layout)
   if len(fitting) > 1:  # such as "t , u": commas make lines of two fields, blanks do not
     fitting = [each for each in fitting if _mostly(splits[each.separator], len(each.names))]
   if len(fitting) != 1:
     shown = max(splits.values(), key=lambda records: len(records[0]))[0]
-    layout = Layout("", "", True, encoding, tuple(name.strip() for name in shown))
+    layout = Layout("", "", "", True, encoding, tuple(name.strip() for name in shown))
     lacking = next((c for c in wanted if layout.place(c) < 0), None)
     if lacking is None:
       raise DataError(f"{file.path} may have several separators; give Table.separator")
@@ -200,7 +203,7 @@ def _with_names(
   first = tuple(name.strip() for name in splits[fitting[0]][0])
   if not header and first == names:
     raise DataError(f"{file.path} line 1 repeats Table.names; leave them out, it has a header")
-  return Layout(fitting[0], dialect.quote, header, encoding, names, old)
+  return Layout(fitting[0], dialect.quote, dialect.escape, header, encoding, names, old)
 
 
 def _require_once(file: RawFile, layout: Layout, wanted: Collection[str]) -> None:
@@ -268,6 +271,7 @@ class _Splitter:
     self._separator = layout.separator.encode()
     self._between = (UNIT if len(self._separator) > 1 else self._separator)[0]
     self._quote = layout.quote.encode()
+    self._escape = layout.escape.encode()
     self._rest = b""
     self._line = 1  # on which the rest begins
     self._header = layout.header  # is still to come
@@ -342,6 +346,8 @@ class _Splitter:
     ends, stray = line_ends, np.zeros(0, np.int64)
     if quoted:
       quotes = np.flatnonzero(bytes_ == self._quote[0])
+      if self._escape and self._escape in body:
+        quotes = quotes[~_escaped(bytes_, quotes, self._escape[0])]
       stray = self._stray_quotes(bytes_, quotes)
       # Within quotes an odd number of them stands before.
       ends, separators, returns = (
@@ -413,7 +419,10 @@ class _Splitter:
     if kind == QUOTE:
       quote = self._layout.quote
       has = f"opens a quote ({quote}) that is not closed, or has one inside a field"
-      raise DataError(f'{where} {has}; {DROP}, or Table.quote = "" where quotes are plain text')
+      raise DataError(
+        f'{where} {has}; {DROP}, or Table.quote = "" where quotes are plain text, or Table.escape '
+        "where something else than a quote stands before them"
+      )
     if kind == NUL:
       raise DataError(f"{where} holds a NUL character; {DROP}")
     if kind == RETURN:
@@ -455,6 +464,19 @@ def _joined(body: bytes, found: _Found, keep: Array) -> bytes:
   )
 
 
+def _escaped(bytes_: Array, quotes: Array, escape: int) -> Array:
+  """Which quotes an odd number of escapes stands before."""
+  after = quotes[bytes_[np.maximum(quotes - 1, 0)] == escape]
+  odd = set()
+  for place in after[after > 0].tolist():
+    first = place
+    while first and bytes_[first - 1] == escape:
+      first -= 1
+    if (place - first) % 2:
+      odd.add(place)
+  return np.isin(quotes, list(odd))
+
+
 def _no_text(body: bytes) -> list[int]:
   """Where bytes stand that are no UTF-8, one place for each piece of them."""
   places: list[int] = []
@@ -480,6 +502,7 @@ def fields(piece: Records, layout: Layout, columns: Sequence[str]) -> pa.Table:
     pyarrow.csv.ParseOptions(
       delimiter=UNIT.decode() if several else layout.separator,
       quote_char=(layout.quote if piece.quoted else "") or False,
+      escape_char=layout.escape or False,
       newlines_in_values=piece.quoted,
       ignore_empty_lines=len(names) > 1,
     ),

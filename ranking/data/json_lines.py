@@ -32,16 +32,25 @@ def _numbered(lines: Sequence[bytes], first: int) -> tuple[Array, list[bytes]]:
   return np.array([number for number, _ in kept], np.int64), [line for _, line in kept]
 
 
-def keys(file: RawFile, most: int = 1000) -> dict[str, None]:
-  """The names in the first objects of a file, those of inner objects after a point."""
+def keys(file: RawFile, wanted: Sequence[str], most: int = 1000) -> dict[str, None]:
+  """The names in the first objects of a file, those of inner objects after a point.
+
+  A wanted name that is none of them is looked for in the whole file.
+  """
   found: dict[str, None] = {}
-  for _, lines in pieces(file):
-    for line in lines[:most]:
+  for number, (_, lines) in enumerate(pieces(file)):
+    for line in lines[: 0 if number else most]:
       try:
         found.update(dict.fromkeys(_names(json.loads(line))))
       except ValueError:
         continue
-    return found
+    rare = [name for name in wanted if name not in found]
+    if not rare:
+      break
+    for name in rare:
+      last = json.dumps(name.rpartition(".")[2]).encode()
+      if any(last in line for line in lines):
+        found[name] = None
   return found
 
 
@@ -67,7 +76,9 @@ def columns(
   kept, values = [], {name: list[str | None]() for name in wanted}
   for place, line in zip(places, lines, strict=True):
     try:
-      row = json.loads(line, parse_float=str, parse_int=str, object_pairs_hook=_once)
+      row = json.loads(
+        line, parse_float=str, parse_int=str, parse_constant=_constant, object_pairs_hook=_once
+      )
       if not isinstance(row, dict):
         raise ValueError("it is no object")
     except (ValueError, RecursionError) as error:
@@ -84,6 +95,11 @@ def columns(
       column.append(_text(_found(row, name)))
   table = pa.table({name: pa.array(column, pa.string()) for name, column in values.items()})
   return np.array(kept, np.int64), table
+
+
+def _constant(name: str) -> str | None:
+  """What Python writes for numbers that JSON has not; NaN where there is none."""
+  return None if name == "NaN" else name
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

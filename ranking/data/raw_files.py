@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import lzma
 import os
+import re
 import urllib.parse
 import zlib
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ FORMATS: dict[str, Format] = {
   **dict.fromkeys((".parquet", ".pq", ".parq"), "parquet"),
 }
 MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2", b"\xfd7zXZ": ".xz"}
+PART = re.compile(r"(part|shard|chunk)?[-_]?\d[^.]*")  # what engines call files without a suffix
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # what Hive and Spark call a missing partition value
 REMOTE = "://"  # within the address of a file on object storage
 
@@ -87,13 +89,13 @@ def find(raw: str) -> tuple[list[RawFile], list[str]]:
   """
   paths, root = _paths(raw)
   if paths == [raw]:
-    return [_described(raw, os.path.dirname(raw), whatever_its_name=True)], []
+    return [_described(raw, os.path.dirname(raw))], []
   found, unread = [], []
   for path in paths:
     name = path[len(root) :].lstrip("/")
     hidden = any(part.startswith((".", "_")) for part in name.split("/"))
     suffix, _ = _suffixes(name)
-    if hidden or suffix not in FORMATS:
+    if hidden or (suffix not in FORMATS and not PART.fullmatch(os.path.basename(name))):
       unread.append(name)
     else:
       found.append(_described(path, root))
@@ -130,11 +132,13 @@ def _paths(raw: str) -> tuple[list[str], str]:
     return [raw], os.path.dirname(raw)
   if not os.path.isdir(raw):
     raise DataError(f"RAW {raw} is not there; give the path of a file or of a folder of files")
-  below = [
-    os.path.join(folder, name)
-    for folder, _, names in os.walk(raw, followlinks=True)
-    for name in names
-  ]
+  below, met = [], set()
+  for folder, inner, names in os.walk(raw, followlinks=True):
+    if (real := os.path.realpath(folder)) in met:  # by way of a link
+      inner.clear()
+      continue
+    met.add(real)
+    below += [os.path.join(folder, name) for name in names]
   return sorted(below), raw
 
 
@@ -146,21 +150,20 @@ def _suffixes(name: str) -> tuple[str, str]:
   return suffix, ""
 
 
-def _described(path: str, root: str, whatever_its_name: bool = False) -> RawFile:
+def _described(path: str, root: str) -> RawFile:
   """Describes a file by its suffixes, and where they say nothing by its first bytes."""
   name = path[len(root) :].lstrip("/")
   suffix, compression = _suffixes(name)
   form = FORMATS.get(suffix)
-  if form is None and whatever_its_name:
+  if form is None:
     with RawFile(path, name, "text", "", {}).open() as file:
       start = file.read(8)
     if start.startswith(b"PK\x03\x04"):
-      raise DataError(f"{path} is a zip archive; unpack it, and give the file or folder")
+      raise DataError(f"{path} is an archive or a spreadsheet; unpack it, or save it as CSV")
     compression = next((s for magic, s in MAGIC.items() if start.startswith(magic)), "")
     with RawFile(path, name, "text", compression, {}).open() as file:
       start = file.read(8)
     form = "parquet" if start.startswith(b"PAR1") else "json" if start[:1] == b"{" else "text"
-  assert form is not None, path
   return RawFile(path, name, form, compression, _partition(name))
 
 

@@ -359,7 +359,7 @@ def _open(file: RawFile, options: Options, wanted: Sequence[str]) -> _Opened:
     layout = delimited.settle(file, options.dialect, others)
     return _Opened(file, () if layout is None else layout.names, layout, layout is None)
   if file.format == "json":
-    return _Opened(file, list(json_lines.keys(file)))
+    return _Opened(file, list(json_lines.keys(file, wanted)))
   return _Opened(file, list(_paths_of(_parquet_schema(file), file)))
 
 

@@ -143,9 +143,13 @@ class Bag:
 
 @dataclasses.dataclass(frozen=True)
 class Number:
-  """float64. With `logarithm`, 0 or more; else no larger than float32 holds."""
+  """float64. With `logarithm`, 0 or more; else no larger than float32 holds.
+
+  `decimal` stands before the fraction in text.
+  """
 
   logarithm: bool = False
+  decimal: str = "."
   type = pa.float64()
 
   def read(self, column: pa.Array, missing: Collection[str]) -> Read:
@@ -156,7 +160,10 @@ class Number:
       return Read(pa.nulls(len(column), self.type), _mask(column.is_valid()), "a number")
     if _is_text(column.type) or missing:
       column, counts = _text(column, missing)
-    numbers = _float(column)
+    plain = column
+    if self.decimal != "." and _is_text(column.type):
+      plain = pc.replace_substring(pc.replace_substring(column, ".", "?"), self.decimal, ".")
+    numbers = _float(plain)
     known = _mask(column.is_valid())
     if pa.types.is_floating(column.type):
       known &= ~np.isnan(numbers)  # so Parquet files say that there is none
@@ -166,6 +173,10 @@ class Number:
       "mend it, name it in Table.missing if it stands for a missing value, or set "
       'Table.on_bad_row = "drop"'
     )
+    if wrong.any() and _is_text(column.type):
+      others = column.filter(pa.array(wrong))
+      if pc.all(pc.match_substring_regex(others, r"^[+-]?\d*,\d+$")).as_py():
+        cure = f'if the comma is a decimal point, Table.decimal = ","; else {cure}'
     unfit = known & ~wrong & ((numbers < 0) if self.logarithm else (np.abs(numbers) > LARGEST))
     if unfit.any() and np.argmax(unfit) == np.argmax(wrong | unfit):  # what is said is of the first
       belongs = "a number of 0 or more" if self.logarithm else "a number that float32 holds"
@@ -337,8 +348,7 @@ class Time:
     else:
       texts = pc.cast(column, pa.string())
       cure = _hint(texts, texts) or "give Table.time_unit or Table.time_format"
-    wrong = _mask(column.is_valid())
-    return Read(pa.nulls(len(column), self.type), wrong, "a date", cure)
+    return Read(pa.nulls(len(column), self.type), np.ones(len(column), bool), "a date", cure)
 
 
 def _iso(texts: pa.Array, zone: str) -> pa.Array | None:

@@ -51,7 +51,9 @@ class Table:
     days: "calendar", or into how many slices of equally many rows the log is cut.
     since, until: the first and the last day, such as "2026-03-01"; rows outside are dropped.
     separator: between the fields of text files; None = told from the file.
-    quote: around fields that hold separators; "" where quotes are plain text.
+    quote: around fields that hold separators, doubled inside; "" where quotes are plain text.
+    escape: what stands before a quote inside a field instead, such as "\\\\"; "" = nothing.
+    decimal: what stands before a fraction in text, "." or ",".
     header: whether text files begin with names; None = unless `names` is given.
     names: of the fields of text files without a header.
     encoding: of text files, such as "latin-1"; None = UTF-8, or what the file's first bytes say.
@@ -92,6 +94,8 @@ class Table:
   until: str | None = None
   separator: str | None = None
   quote: str = '"'
+  escape: str = ""
+  decimal: Literal[".", ","] = "."
   header: bool | None = None
   names: Sequence[str] | None = None
   encoding: str | None = None
@@ -185,6 +189,9 @@ class Table:
       not isinstance(self.quote, str) or len(self.quote) != 1 or not self.quote.isascii()
     ):
       check.refuse("quote", self.quote, 'make it one character, or "" for none')
+    check.choice("decimal", self.decimal, (".", ","))
+    if not isinstance(self.escape, str) or len(self.escape) > 1 or not self.escape.isascii():
+      check.refuse("escape", self.escape, 'make it one character such as "\\\\", or "" for none')
     if self.quote and self.quote == self.separator:
       check.refuse("quote", self.quote, "make it another character than the separator")
     if self.header is not None:
@@ -261,7 +268,9 @@ class Table:
   def _options(self) -> Options:
     check = Checks("Table", DataError)
     return Options(
-      dialect=Dialect(self.separator, self.quote, self.names, self.header, self.encoding),
+      dialect=Dialect(
+        self.separator, self.quote, self.escape, self.names, self.header, self.encoding
+      ),
       missing=tuple(self.missing),
       drop=self.on_bad_row == "drop",
       zone=self.time_zone,
@@ -273,11 +282,20 @@ class Table:
     """What is read, each column as each of the things that it is used as."""
     columns = [Column(name, Id()) for name in self.categorical]
     columns += [Column(name, kind) for name, kind in self._bags().items()]
-    columns += [Column(name, NumberKind()) for name in self.dense]
-    columns += [Column(name, NumberKind(logarithm=True)) for name in self.log_dense]
+    columns += [Column(name, self._number()) for name in self.dense]
+    columns += [Column(name, self._number(logarithm=True)) for name in self.log_dense]
     for expression in self._labels().values():
-      columns += [Column(name, KINDS[kind]) for name, kind in expression.columns()]
+      columns += [Column(name, self._kind(kind)) for name, kind in expression.columns()]
     return list(dict.fromkeys(columns))
+
+  def _number(self, logarithm: bool = False) -> NumberKind:
+    return NumberKind(logarithm, self.decimal)
+
+  def _kind(self, kind: Type) -> Kind:
+    """What a column of an expression is read as."""
+    if kind == "number":
+      return self._number()
+    return Id() if kind == "id" else Flag()
 
   def _bags(self) -> dict[str, Bag]:
     if isinstance(self.bags, Mapping):
@@ -378,6 +396,7 @@ class Table:
     import ibis
 
     ours, theirs, since = _parts(by)
+    table_name = f"table{list(self.tables).index(path)}"
     key = Column(theirs, Id())
     inner = {column: Column(_inner(path, column.name), column.kind) for column in wanted}
     when = Column(since, self._time()) if since else None
@@ -395,25 +414,25 @@ class Table:
         "of which one could be meant; keep one, or say from when each holds: "
         f'Table.tables = {{"{path}": ["{ours}", "time column"]}}'
       )
-    columns = {f"{path} key": lookup, f"{path} since": moment}
+    columns = {f"{table_name} key": lookup, f"{table_name} since": moment}
     if since:
       window = ibis.window(group_by=lookup, order_by=table.time)
-      columns[f"{path} until"] = table.time.lead().over(window)
+      columns[f"{table_name} until"] = table.time.lead().over(window)
     for column, of_table in inner.items():
       name = kept.name(column)
       columns[name] = kept.column(table, of_table, of=path)
       kept.styles[name] = kept.styles.get(kept.name(of_table, path), 0)
     table = table.select(**columns)
     own = kept.column(rows, Column(ours, Id()))
-    holds = [own == table[f"{path} key"]]
+    holds = [own == table[f"{table_name} key"]]
     if since:
-      until = table[f"{path} until"]
-      holds += [table[f"{path} since"] <= rows.time, until.isnull() | (until > rows.time)]
+      until = table[f"{table_name} until"]
+      holds += [table[f"{table_name} since"] <= rows.time, until.isnull() | (until > rows.time)]
     joined = rows.left_join(table, holds)
     what = f"rows whose {ours} is not in {path}" + (" by then" if since else "")
-    lost = joined[kept.name(Column(ours, Id()))].notnull() & joined[f"{path} key"].isnull()
+    lost = joined[kept.name(Column(ours, Id()))].notnull() & joined[f"{table_name} key"].isnull()
     kept.cleaning[what] = kept.engine.number(lost.sum())
-    return joined.drop(*(name for name in columns if name.startswith(f"{path} ")))
+    return joined.drop(*(name for name in columns if name.startswith(f"{table_name} ")))
 
   def _declared(self, kept: "_Kept", rows: "ir.Table") -> Log:
     day, day_name = self._days(kept, rows)
@@ -422,12 +441,12 @@ class Table:
       return kept.column(rows, Column(name, kind))
 
     def resolve(name: str, kind: Type) -> "ir.Value":
-      return of(name, KINDS[kind])
+      return of(name, self._kind(kind))
 
     labels = {task: expression.value(resolve) for task, expression in self._labels().items()}
-    numbers = {name: Number(of(name, NumberKind())) for name in self.dense}
+    numbers = {name: Number(of(name, self._number())) for name in self.dense}
     logarithms = {
-      name: Number(of(name, NumberKind(logarithm=True)), np.log1p) for name in self.log_dense
+      name: Number(of(name, self._number(logarithm=True)), np.log1p) for name in self.log_dense
     }
     return Log(
       rows=rows,
@@ -475,9 +494,6 @@ class Table:
       return f"slice-{day + 1:0{len(str(self.days))}d}_{date:%Y-%m-%d}"
 
     return number, name
-
-
-KINDS: Mapping[Type, Kind] = {"id": Id(), "number": NumberKind(), "flag": Flag()}
 
 
 class _Kept:
