@@ -15,7 +15,6 @@ them, so a changed recipe never reads a stale store. A store appears under its n
 complete.
 """
 
-import contextlib
 import dataclasses
 import functools
 import io
@@ -23,7 +22,7 @@ import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -160,52 +159,45 @@ class DayStore:
     return parsed
 
 
-class DayWriter:
-  """A context manager that writes a day's folder, some rows after the other; the manifest last.
+class ArrayWriter:
+  """Writes an array of a day's folder, some rows after the other.
 
   Args:
-    folder: is made; it must not be there.
-    rows: of the day, n.
-    widths: columns of each array that is [n, k]; `time` is [n].
+    folder: of the day.
+    name: one of ARRAYS.
+    shape: of the whole array.
   """
 
-  def __init__(self, folder: Path, rows: int, widths: Mapping[str, int]):
-    folder.mkdir(parents=True)
-    self._folder, self._rows = folder, rows
-    self._shapes = {"time": (rows,), **{name: (rows, width) for name, width in widths.items()}}
-    self._files: dict[str, BinaryIO] = {}
-    self._crc = dict.fromkeys(ARRAYS, 0)
+  def __init__(self, folder: Path, name: str, shape: tuple[int, ...]):
+    self._name, self._shape, self._crc = name, shape, 0
+    self._file = open(folder / f"{name}.npy", "wb")
+    header = io.BytesIO()
+    kind = np.lib.format.dtype_to_descr(np.dtype(DTYPES[name]))
+    np.lib.format.write_array_header_1_0(
+      header, {"descr": kind, "fortran_order": False, "shape": shape}
+    )
+    self._write(header.getvalue())
 
-  def __enter__(self) -> "DayWriter":
-    with contextlib.ExitStack() as stack:
-      for name in ARRAYS:
-        path = self._folder / f"{name}.npy"
-        self._files[name] = stack.enter_context(open(path, "wb"))
-        header = io.BytesIO()
-        kind = np.lib.format.dtype_to_descr(np.dtype(DTYPES[name]))
-        np.lib.format.write_array_header_1_0(
-          header, {"descr": kind, "fortran_order": False, "shape": self._shapes[name]}
-        )
-        self._write(name, header.getvalue())
-      self._open = stack.pop_all()
-    return self
+  def write(self, rows: Array) -> None:
+    """The next rows."""
+    assert rows.shape[1:] == self._shape[1:], (self._name, rows.shape)
+    if rows.size:
+      self._write(np.ascontiguousarray(rows, DTYPES[self._name]).data.cast("B"))
 
-  def write(self, **arrays: Array) -> None:
-    """The next rows of all five arrays."""
-    for name, array in arrays.items():
-      assert array.shape[1:] == self._shapes[name][1:], (name, array.shape)
-      if array.size:
-        self._write(name, np.ascontiguousarray(array, DTYPES[name]).data.cast("B"))
+  def close(self) -> int:
+    """Completes the array; returns its CRC."""
+    self._file.close()
+    return self._crc
 
-  def _write(self, name: str, content: bytes | memoryview) -> None:
-    self._files[name].write(content)
-    self._crc[name] = zlib.crc32(content, self._crc[name])
+  def _write(self, content: bytes | memoryview) -> None:
+    self._file.write(content)
+    self._crc = zlib.crc32(content, self._crc)
 
-  def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-    self._open.close()
-    if kind is None:
-      manifest = {"rows": self._rows, "crc32": self._crc}
-      (self._folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+
+def write_manifest(folder: Path, rows: int, crcs: Mapping[str, int]) -> None:
+  """Completes a day whose arrays are written: how many rows it has, and the CRC of each array."""
+  manifest = {"rows": rows, "crc32": {name: crcs[name] for name in ARRAYS}}
+  (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
 
 def write_schema(folder: Path, card: Mapping[str, Any], summary: str) -> None:

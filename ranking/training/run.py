@@ -10,11 +10,12 @@ import tf_keras
 
 from ranking.data import window
 from ranking.data.prepare import prepare
+from ranking.data.sources.table import Table
 from ranking.data.store import DayStore
 from ranking.evaluation.evaluate import Evaluator
 from ranking.models.network import Network
 from ranking.optimizers.optimizer import ClippedOptimizer
-from ranking.settings import LogSettings, SettingError, Settings
+from ranking.settings import SettingError, Settings
 from ranking.training.console import Console
 
 
@@ -65,8 +66,15 @@ class Run:
     )
 
 
-def open_log(log: LogSettings, console: Console) -> DayStore:
-  """The day store of a log, prepared if it is not there yet. Raises DataError, SettingError."""
+def open_log(settings: Settings, console: Console) -> DayStore:
+  """The day store of a log, prepared if it is not there yet.
+
+  Raises DataError and SettingError, and ModelError before a log is read that the model is too
+  narrow for, where its description tells.
+  """
+  log, model = settings.log, settings.training.model
+  if isinstance(log.source, Table):
+    model.inputs.check_fit(log.source.name, log.source.features(log.lookback), model.width_scale)
   root = Path(log.store_directory)
   store = prepare(log.source, root, console, log.lookback, log.without_last_days)
   if not log.without_tasks:

@@ -1,0 +1,125 @@
+"""JSON Lines: an object a line, whose values become text as they are written."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ranking.array import Array
+from ranking.data.raw_files import RawFile
+from ranking.data.schema import DataError
+
+BLOCK = 1 << 22  # bytes that are parsed together
+COUNTED = "dropped: lines that are no JSON object"
+
+
+def pieces(file: RawFile) -> Iterator[tuple[Array, list[bytes]]]:
+  """The lines of a file that are not empty, and their numbers, counted from 1."""
+  rest, line = b"", 1
+  with file.open() as stream:
+    while block := stream.read(BLOCK):
+      *lines, rest = (rest + block).split(b"\n")
+      yield _numbered(lines, line)
+      line += len(lines)
+  yield _numbered([rest], line)
+
+
+def _numbered(lines: Sequence[bytes], first: int) -> tuple[Array, list[bytes]]:
+  kept = [(first + k, line) for k, line in enumerate(lines) if line.strip()]
+  return np.array([number for number, _ in kept], np.int64), [line for _, line in kept]
+
+
+def keys(file: RawFile, wanted: Sequence[str], most: int = 1000) -> dict[str, None]:
+  """The names in the first objects of a file, those of inner objects after a point.
+
+  A wanted name that is none of them is looked for in the whole file.
+  """
+  found: dict[str, None] = {}
+  for number, (_, lines) in enumerate(pieces(file)):
+    for line in lines[: 0 if number else most]:
+      try:
+        found.update(dict.fromkeys(_names(json.loads(line))))
+      except ValueError:
+        continue
+    rare = [name for name in wanted if name not in found]
+    if not rare:
+      break
+    for name in rare:
+      last = json.dumps(name.rpartition(".")[2]).encode()
+      if any(last in line for line in lines):
+        found[name] = None
+  return found
+
+
+def _names(value: Any, prefix: str = "") -> Iterator[str]:
+  if isinstance(value, dict):
+    for name, inner in value.items():
+      yield prefix + name
+      yield from _names(inner, f"{prefix}{name}.")
+
+
+def columns(
+  file: RawFile,
+  places: Array,
+  lines: Sequence[bytes],
+  wanted: Sequence[str],
+  drop: bool,
+  cleaning: Counter[str],
+) -> tuple[Array, pa.Table]:
+  """Named values of some lines as text, null where a line has none; lists as JSON.
+
+  Raises DataError that names the line, or counts it, where it is no object.
+  """
+  kept, values = [], {name: list[str | None]() for name in wanted}
+  for place, line in zip(places, lines, strict=True):
+    try:
+      row = json.loads(
+        line, parse_float=str, parse_int=str, parse_constant=_constant, object_pairs_hook=_once
+      )
+      if not isinstance(row, dict):
+        raise ValueError("it is no object")
+    except (ValueError, RecursionError) as error:
+      if drop:
+        cleaning[COUNTED] += 1
+        cleaning["read: rows"] += 1
+        continue
+      raise DataError(
+        f"{file.path} line {place} is no JSON object ({error}); mend it, or set "
+        'Table.on_bad_row = "drop"'
+      ) from error
+    kept.append(place)
+    for name, column in values.items():
+      column.append(_text(_found(row, name)))
+  table = pa.table({name: pa.array(column, pa.string()) for name, column in values.items()})
+  return np.array(kept, np.int64), table
+
+
+def _constant(name: str) -> str | None:
+  """What Python writes for numbers that JSON has not; NaN where there is none."""
+  return None if name == "NaN" else name
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  row = dict(pairs)
+  if len(row) != len(pairs):
+    name = Counter(name for name, _ in pairs).most_common(1)[0][0]
+    raise ValueError(f"it names {name} twice")
+  return row
+
+
+def _found(row: dict[str, Any], name: str) -> Any:
+  """The value of a name, which may lead into inner objects; None where there is none."""
+  if name in row:
+    return row[name]
+  outer, point, inner = name.partition(".")
+  value = row.get(outer)
+  return _found(value, inner) if point and isinstance(value, dict) else None
+
+
+def _text(value: Any) -> str | None:
+  if value is None or isinstance(value, str):
+    return value
+  return json.dumps(value) if isinstance(value, (list, dict)) else str(value)

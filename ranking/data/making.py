@@ -1,0 +1,86 @@
+"""The stages in which a day store is made.
+
+read     the source has its files read, cleaned and joined        kept/
+days     the rows of each day are counted, and day N is found
+code     values become ids, and rows know their past              kept/
+pack     the arrays of the store, in order of time                store/<day name>/
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+from ranking.data import calendar, card, coded, codes, features, pack, store
+from ranking.data.engine import Engine
+from ranking.data.facts import Facts
+from ranking.data.lookback import Lookback
+from ranking.data.prepare import Console
+from ranking.data.remarks import remarks
+from ranking.data.schema import Schema, Source
+
+
+def make(
+  source: Source,
+  lookback: Lookback,
+  without_last_days: int,
+  fair_share: float,
+  identity: dict[str, Any],
+  engine: Engine,
+  console: Console,
+) -> None:
+  """Leaves the finished store in the folder `store` of the engine's; see `prepare`."""
+  name, folder = source.name, engine.work / "store"
+  with console.track(f"reading {name}", "steps", 2) as advance:
+    log = source.log(engine)
+    facts = Facts(log)
+    lookback.check(log)
+    advance(1)
+    days = calendar.read(engine, facts, name, without_last_days, fair_share)
+    cleaning = {
+      what: count if isinstance(count, int) else engine.number(count)
+      for what, count in log.cleaning.items()
+    }
+    advance(1)
+  if days.thin:
+    cleaning[f"dropped: rows of {len(days.thin)} days after day N, {calendar.RULE}"] = sum(
+      days.thin
+    )
+  rows = sum(days.rows)
+  for line in log.notes:
+    console.say(line)
+  for what, count in cleaning.items():
+    if count:
+      console.say(f"{what}: {count:,}")
+  console.say(f"preparing {name}: {rows:,} rows of {len(days.rows)} days")
+  with console.track("coding", "steps", coded.steps(log)) as advance:
+    made = coded.code(engine, facts, days, lookback, advance)
+  with console.track("packing", "rows", 2 * rows) as advance:
+    packed = pack.pack(made, days, lookback, folder, advance)
+  train = packed.labels[:-1]
+  schema = Schema(
+    dataset=name,
+    features=pack.features_of(made),
+    tasks=tuple(log.tasks),
+    day_names=days.names,
+    label_statistics=features.label_statistics(
+      log.tasks,
+      functools.reduce(features.Moments.__add__, train),
+      features.joined_levels(packed.levels[:-1]),
+    ),
+    entities=tuple(log.entities),
+    report_by=log.report_by,
+    report_values=codes.names(engine, made.vocabularies[log.report_by]) if log.report_by else (),
+  )
+  found = remarks(
+    log.tasks,
+    days,
+    np.array([labels.rows for labels in packed.labels]),
+    np.array(packed.positives),
+  )
+  for line in found:
+    console.say(line)
+  log = dataclasses.replace(log, notes=(*log.notes, *found))
+  described = card.describe(schema, log, days, packed, cleaning, identity)
+  store.write_schema(folder, described, card.to_markdown(described))
