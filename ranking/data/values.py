@@ -187,6 +187,22 @@ class Number:
 
 
 @dataclasses.dataclass(frozen=True)
+class Weight:
+  """float64, 0 or more; `decimal` as of Number."""
+
+  decimal: str = "."
+  type = pa.float64()
+
+  def read(self, column: pa.Array, missing: Collection[str]) -> Read:
+    """Nothing at all is something else too: each row needs a weight."""
+    found = Number(decimal=self.decimal).read(column, missing)
+    wrong = found.wrong | _mask(found.values.is_null())
+    wrong |= found.values.fill_null(0).to_numpy(zero_copy_only=False) < 0
+    values = pc.if_else(pa.array(wrong), pa.scalar(None, self.type), found.values)
+    return Read(values, wrong, "a weight of 0 or more", found.cure, found.counts)
+
+
+@dataclasses.dataclass(frozen=True)
 class Flag:
   """A yes or no as a code, int8: 2 times the place of its style in STYLES, plus 1 for yes."""
 

@@ -19,7 +19,7 @@ from ranking.data.raw_files import RawFile
 from ranking.data.reading import Column, Options, Reading, column_names
 from ranking.data.lookback import Lookback
 from ranking.data.schema import DataError, Feature, Log, Number, date_of
-from ranking.data.values import MS_PER, STYLES, Bag, Flag, Id, Kind, Time
+from ranking.data.values import MS_PER, STYLES, Bag, Flag, Id, Kind, Time, Weight
 from ranking.data.values import Number as NumberKind
 from ranking.tasks import Task
 
@@ -69,6 +69,7 @@ class Table:
       of task and expression, such as {"buy": "event == 'buy'"}.
     regression: columns of labels that are numbers, each a task; or such a dict.
     tasks: columns of labels of any kind, with the kind of each, such as {"bought": "binary"}.
+    weight: a column of numbers of 0 or more, how much each row counts in the training losses.
     tables: files of users or items, by their path below the folder of `raw`, and the column that
       they are looked up by, such as {"users.csv": "user"}; or that and the column of the time from
       which a line holds, such as {"prices.csv": ["item", "since"]}. Their columns are named as
@@ -109,6 +110,7 @@ class Table:
   binary: Labels = ()
   regression: Labels = ()
   tasks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  weight: str | None = None
   tables: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
   entities: Sequence[str] = ()
   rated_tasks: Sequence[str] | None = None
@@ -132,6 +134,8 @@ class Table:
       _key_and_time(check, path, by)
     if self.rated_tasks is not None:
       check.names("rated_tasks", self.rated_tasks, "columns")
+    if self.weight is not None:
+      check.text("weight", self.weight, "the name of a column of numbers")
     if self.report_by is not None:
       check.text("report_by", self.report_by, "the name of a categorical column")
     self._labels()  # refuses what is no expression
@@ -284,6 +288,7 @@ class Table:
     columns += [Column(name, kind) for name, kind in self._bags().items()]
     columns += [Column(name, self._number()) for name in self.dense]
     columns += [Column(name, self._number(logarithm=True)) for name in self.log_dense]
+    columns += [Column(self.weight, Weight(self.decimal))] if self.weight else []
     for expression in self._labels().values():
       columns += [Column(name, self._kind(kind)) for name, kind in expression.columns()]
     return list(dict.fromkeys(columns))
@@ -464,6 +469,7 @@ class Table:
       cleaning=kept.cleaning,
       sequence=rows.sequence,
       notes=tuple(kept.notes),
+      weight=of(self.weight, Weight(self.decimal)) if self.weight else None,
       day_name=day_name,
     )
 
