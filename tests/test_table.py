@@ -342,6 +342,41 @@ def test_tables_are_looked_up_by_key_and_as_of_the_time_of_the_row(
   }
 
 
+def test_a_log_of_several_files_without_headers_is_named_file_by_file(tmp_path: Path) -> None:
+  days = [1_772_323_200 + 86_400 * k for k in range(3)]
+  (tmp_path / "ratings.dat").write_text(
+    f"1::7::5::{days[0]}\n2::7::3::{days[1]}\n1::8::4::{days[2]}\n"
+  )
+  (tmp_path / "users.dat").write_text("1::F::25\n2::M::18\n")
+  (tmp_path / "films.dat").write_bytes(
+    "7::L\xe9on (1994)::Crime|Drama\n8::Big::Comedy\n".encode("latin-1")
+  )
+  (tmp_path / "README").write_text("about it")
+  source = Table(
+    raw=str(tmp_path),
+    names={
+      "ratings.dat": ["user", "film", "rating", "at"],
+      "users.dat": ["user", "sex", "age"],
+      "films.dat": ["film", "title", "genres"],
+    },
+    encoding="latin-1",
+    time="at",
+    time_unit="s",
+    categorical=["user", "film", "sex", "title"],
+    bags={"genres": "|"},
+    dense=["age"],
+    binary={"liked": "rating >= 4"},
+    regression=["rating"],
+    tables={"users.dat": "user", "films.dat": "film"},
+  )
+  rows, log = worked_out(source)
+  assert rows.title.tolist() == ["L\xe9on (1994)", "L\xe9on (1994)", "Big"]
+  assert [list(genres) for genres in rows.genres] == [["Crime", "Drama"]] * 2 + [["Comedy"]]
+  assert rows.age.tolist() == [25, 18, 25]
+  assert rows.liked.tolist() == [1, 0, 1]
+  assert log.notes[0] == "not read: README"
+
+
 @pytest.mark.parametrize(
   ("name", "text", "tables", "message"),
   [

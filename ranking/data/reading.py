@@ -46,6 +46,7 @@ class Options:
 
   Attributes:
     dialect: of text files.
+    names: of the fields of text files that have no header, by the names of the files.
     missing: texts that mean a missing value, beside no text at all.
     drop: leave out rows that are not as described, and count them; else they are errors.
     zone: in which a day begins at midnight.
@@ -58,6 +59,18 @@ class Options:
   zone: str = "UTC"
   since: int | None = None
   until: int | None = None
+  names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+  def dialect_of(self, file: RawFile) -> Dialect:
+    """The dialect of a file."""
+    if file.name not in self.names:
+      return self.dialect
+    return dataclasses.replace(self.dialect, names=self.names[file.name], header=None)
+
+  def of_tables(self) -> "Options":
+    """Those of files that are joined to the log, which have another separator and header."""
+    dialect = dataclasses.replace(self.dialect, separator=None, names=None, header=None)
+    return dataclasses.replace(self, dialect=dialect, since=None, until=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -356,7 +369,7 @@ def column_names(file: RawFile, options: Options, wanted: Sequence[str]) -> Call
 def _open(file: RawFile, options: Options, wanted: Sequence[str]) -> _Opened:
   if file.format == "text":
     others = [name for name in wanted if name not in file.partition]
-    layout = delimited.settle(file, options.dialect, others)
+    layout = delimited.settle(file, options.dialect_of(file), others)
     return _Opened(file, () if layout is None else layout.names, layout, layout is None)
   if file.format == "json":
     return _Opened(file, list(json_lines.keys(file, wanted)))

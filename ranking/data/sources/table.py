@@ -55,7 +55,8 @@ class Table:
     escape: what stands before a quote inside a field instead, such as "\\\\"; "" = nothing.
     decimal: what stands before a fraction in text, "." or ",".
     header: whether text files begin with names; None = unless `names` is given.
-    names: of the fields of text files without a header.
+    names: of the fields of the log's text files, which have no header then; or a dict of files
+      without a header and such names, such as {"ratings.dat": ["user", "film"]}.
     encoding: of text files, such as "latin-1"; None = UTF-8, or what the file's first bytes say.
     missing: texts that mean a missing value, such as ["NA"]; no text at all always does.
     on_bad_row: "error" to stop at a row that is not as described, "drop" to leave out and count it.
@@ -98,7 +99,7 @@ class Table:
   escape: str = ""
   decimal: Literal[".", ","] = "."
   header: bool | None = None
-  names: Sequence[str] | None = None
+  names: Sequence[str] | Mapping[str, Sequence[str]] | None = None
   encoding: str | None = None
   missing: Sequence[str] = ()
   on_bad_row: Literal["error", "drop"] = "error"
@@ -200,7 +201,10 @@ class Table:
       check.refuse("quote", self.quote, "make it another character than the separator")
     if self.header is not None:
       check.flag("header", self.header)
-    if self.names is not None:
+    if isinstance(self.names, Mapping):
+      for file, names in self.names.items():
+        check.names(f"names of {file}", names, "columns")
+    elif self.names is not None:
       check.names("names", self.names, "columns")
     if self.encoding is not None:
       try:
@@ -273,8 +277,14 @@ class Table:
     check = Checks("Table", DataError)
     return Options(
       dialect=Dialect(
-        self.separator, self.quote, self.escape, self.names, self.header, self.encoding
+        self.separator,
+        self.quote,
+        self.escape,
+        self.names if not isinstance(self.names, Mapping) else None,
+        self.header,
+        self.encoding,
       ),
+      names=self.names if isinstance(self.names, Mapping) else {},
       missing=tuple(self.missing),
       drop=self.on_bad_row == "drop",
       zone=self.time_zone,
@@ -353,7 +363,7 @@ class Table:
       return {column.name: None for column in wanted}
     of_log = column_names(files[0], self._options(), [self.time])
     of_table = {
-      path: column_names(found[0], self._options(), [_theirs(self.tables[path])])
+      path: column_names(found[0], self._options().of_tables(), [_theirs(self.tables[path])])
       for path, found in tables.items()
     }
     homes: dict[str, str | None] = {}
