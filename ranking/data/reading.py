@@ -297,7 +297,13 @@ class Reading:
       else:
         raw[key] = _one(table[column.name])
       missing = () if isinstance(column.kind, Time) else self._options.missing
-      read[key] = column.kind.read(raw[key], missing)
+      readable, no_text = raw[key], None
+      if opened.file.format == "parquet":  # whose texts nobody has looked at
+        readable, no_text = values.decoded(raw[key])
+      read[key] = column.kind.read(readable, missing)
+      if no_text is not None and no_text.any():
+        raw[key] = raw[key].cast(pa.binary())
+        read[key] = Read(read[key].values, no_text, "text in UTF-8", "", read[key].counts)
       for what, rows in read[key].counts.items():
         cleaning[what.replace("{column}", column.name)] += rows
     wrong = np.zeros(len(places), bool)

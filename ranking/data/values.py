@@ -424,6 +424,27 @@ def _hint(wrong: pa.Array, column: pa.Array) -> str:
   return f"give Table.time_format = {shown}"
 
 
+def decoded(column: pa.Array) -> tuple[pa.Array, Array]:
+  """A column without bytes that are no text, and bool [n] of the rows that had them."""
+  column = _plain(column)
+  wrong = np.zeros(len(column), bool)
+  if not _is_text(column.type):
+    return column, wrong
+  try:
+    texts = column.cast(pa.string()) if pa.types.is_binary(column.type) else column
+    texts.validate(full=True)
+    return texts, wrong
+  except pa.ArrowInvalid:
+    values: list[str | None] = []
+    for row, value in enumerate(column.cast(pa.binary()).to_pylist()):
+      try:
+        values.append(None if value is None else value.decode())
+      except UnicodeDecodeError:
+        values.append(None)
+        wrong[row] = True
+    return pa.array(values, pa.string()), wrong
+
+
 def _plain(column: pa.Array) -> pa.Array:
   """A column that is no dictionary and no view."""
   if pa.types.is_dictionary(column.type):

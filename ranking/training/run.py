@@ -77,6 +77,7 @@ def open_log(settings: Settings, console: Console) -> DayStore:
     model.inputs.check_fit(log.source.name, log.source.features(log.lookback), model.width_scale)
   root = Path(log.store_directory)
   store = prepare(log.source, root, console, log.lookback, log.without_last_days)
+  console.say(f"what the log holds and how it was read: {store.directory / 'summary.md'}")
   if not log.without_tasks:
     return store
   try:

@@ -258,9 +258,7 @@ class Table:
     """The files of the log, those of each table, and the names of what is not read."""
     if self.raw is None:
       raise DataError("Table has no files; give RAW=path, of a file or of a folder")
-    folder = self.raw
-    if raw_files.REMOTE not in self.raw and os.path.isfile(self.raw):
-      folder = os.path.dirname(self.raw)
+    folder = raw_files.folder_of(self.raw) if self.tables else ""
     tables = {path: raw_files.find(os.path.join(folder, path))[0] for path in self.tables}
     of_tables = {file.path for found in tables.values() for file in found}
     files, unread = raw_files.find(self.raw)
