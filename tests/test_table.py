@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import fsspec  # type: ignore[import-untyped]  # it has no types
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from ranking.cli import main
@@ -156,6 +159,23 @@ def test_files_of_a_folder_are_one_log_in_order_of_time_whatever_the_order_of_ro
   )
   with pytest.raises(DataError, match="has column country, and so have its folders; rename one"):
     read(folder)
+
+
+def test_a_log_may_lie_on_object_storage(shop: Path) -> None:
+  files = fsspec.filesystem("memory")
+  frame = pd.read_csv(shop)
+  for name, rows in (("log/a.csv", frame[:5]), ("log/deep/b.csv", frame[5:])):
+    files.pipe(f"/bucket/{name}", rows.to_csv(index=False).encode())
+  one, _ = read(shop)
+  source = dataclasses.replace(SHOP, raw="memory://bucket/log")
+  other, log = worked_out(source)
+  pd.testing.assert_frame_equal(one.drop(columns="tags"), other.drop(columns="tags"))
+  assert log.notes == ("read 2 files (a.csv, deep/b.csv): text, commas",)
+  assert list(source.identity()["files"]) == ["a.csv", "deep/b.csv"]
+  single, _ = worked_out(dataclasses.replace(SHOP, raw="memory://bucket/log/a.csv"))
+  assert len(single) == 5
+  with pytest.raises(DataError, match="memory://bucket/nothing is not there; give the address of"):
+    dataclasses.replace(SHOP, raw="memory://bucket/nothing").identity()
 
 
 def test_what_folders_say_is_a_column(tmp_path: Path) -> None:
@@ -342,6 +362,41 @@ def test_tables_are_looked_up_by_key_and_as_of_the_time_of_the_row(
   }
 
 
+def test_a_log_of_several_files_without_headers_is_named_file_by_file(tmp_path: Path) -> None:
+  days = [1_772_323_200 + 86_400 * k for k in range(3)]
+  (tmp_path / "ratings.dat").write_text(
+    f"1::7::5::{days[0]}\n2::7::3::{days[1]}\n1::8::4::{days[2]}\n"
+  )
+  (tmp_path / "users.dat").write_text("1::F::25\n2::M::18\n")
+  (tmp_path / "films.dat").write_bytes(
+    "7::L\xe9on (1994)::Crime|Drama\n8::Big::Comedy\n".encode("latin-1")
+  )
+  (tmp_path / "README").write_text("about it")
+  source = Table(
+    raw=str(tmp_path),
+    names={
+      "ratings.dat": ["user", "film", "rating", "at"],
+      "users.dat": ["user", "sex", "age"],
+      "films.dat": ["film", "title", "genres"],
+    },
+    encoding="latin-1",
+    time="at",
+    time_unit="s",
+    categorical=["user", "film", "sex", "title"],
+    bags={"genres": "|"},
+    dense=["age"],
+    binary={"liked": "rating >= 4"},
+    regression=["rating"],
+    tables={"users.dat": "user", "films.dat": "film"},
+  )
+  rows, log = worked_out(source)
+  assert rows.title.tolist() == ["L\xe9on (1994)", "L\xe9on (1994)", "Big"]
+  assert [list(genres) for genres in rows.genres] == [["Crime", "Drama"]] * 2 + [["Comedy"]]
+  assert rows.age.tolist() == [25, 18, 25]
+  assert rows.liked.tolist() == [1, 0, 1]
+  assert log.notes[0] == "not read: README"
+
+
 @pytest.mark.parametrize(
   ("name", "text", "tables", "message"),
   [
@@ -442,6 +497,19 @@ def test_what_a_parquet_file_has_not_as_described_is_named(
   path.write_bytes(b"PAR1, they say")
   with pytest.raises(DataError, match=r"shop\.parquet cannot be read as parquet \("):
     read(path)
+
+
+def test_bytes_of_parquet_that_are_no_text_are_named_or_dropped(tmp_path: Path) -> None:
+  days = ["2026-03-01", "2026-03-02", "2026-03-03"]
+  for names in ([b"a", b"M\xfcller", b"c"], pa.array([b"a", b"M\xfcller", b"c"]).view(pa.string())):
+    table = pa.table({"time": days, "id": names, "y": [1, 0, 1]})
+    pyarrow.parquet.write_table(table, tmp_path / "log.parquet")
+    source = Table(raw=str(tmp_path / "log.parquet"), categorical=["id"], binary=["y"])
+    with pytest.raises(DataError, match=r"row 2 column id holds .*M.* where text in UTF-8 belongs"):
+      worked_out(source)
+    rows, log = worked_out(dataclasses.replace(source, on_bad_row="drop"))
+    assert rows["id"].tolist() == ["a", "c"]
+    assert log.cleaning["dropped: rows whose id is not text in UTF-8"] == 1
 
 
 def test_times_in_another_unit_than_was_said_are_refused(tmp_path: Path) -> None:

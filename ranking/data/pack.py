@@ -126,6 +126,8 @@ class _Day:
       "bags": sum(self._lengths),
       "labels": len(self._log.tasks),
     }
+    if self._log.weight is not None:
+      widths["weights"] = 1
     shapes = {"time": (rows,), **{name: (rows, width) for name, width in widths.items()}}
     self._writers = {name: ArrayWriter(folder, name, shape) for name, shape in shapes.items()}
     self._raw = open(folder / "dense.raw", "wb")
@@ -160,6 +162,11 @@ class _Day:
     dense = np.concatenate([dense, self._rates(columns, time, running)], axis=1)
     for name, array in (("time", time), ("ids", ids), ("bags", bags), ("labels", labels)):
       self._writers[name].write(array)
+    if log.weight is not None:
+      weights = columns["weight"].to_numpy().astype(np.float32)
+      if not ((weights >= 0) & np.isfinite(weights)).all():
+        raise DataError("a weight is missing, negative or not finite; make it 0 or more")
+      self._writers["weights"].write(weights[:, None])
     self._raw.write(np.ascontiguousarray(dense).data.cast("B") if dense.size else b"")
     moments = Moments.of(labels)
     self._labels = moments if self._labels is None else self._labels + moments

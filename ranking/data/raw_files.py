@@ -20,7 +20,9 @@ from ranking.data.schema import DataError, sha256
 
 Format = Literal["text", "json", "parquet"]
 FORMATS: dict[str, Format] = {
-  **dict.fromkeys((".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".psv", ".log"), "text"),
+  **dict.fromkeys(
+    (".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".psv", ".log", ".inter"), "text"
+  ),
   **dict.fromkeys((".jsonl", ".ndjson", ".json"), "json"),
   **dict.fromkeys((".parquet", ".pq", ".parq"), "parquet"),
 }
@@ -89,7 +91,7 @@ def find(raw: str) -> tuple[list[RawFile], list[str]]:
   """
   paths, root = _paths(raw)
   if paths == [raw]:
-    return [_described(raw, os.path.dirname(raw))], []
+    return [_described(raw, root)], []
   found, unread = [], []
   for path in paths:
     name = path[len(root) :].lstrip("/")
@@ -115,6 +117,12 @@ def find(raw: str) -> tuple[list[RawFile], list[str]]:
       )
     stems[stem.lower()] = file.name
   return found, unread
+
+
+def folder_of(raw: str) -> str:
+  """The folder that a log lies in, or is."""
+  paths, root = _paths(raw)
+  return root if paths == [raw] else raw
 
 
 def _paths(raw: str) -> tuple[list[str], str]:

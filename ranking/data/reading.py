@@ -46,6 +46,7 @@ class Options:
 
   Attributes:
     dialect: of text files.
+    names: of the fields of text files that have no header, by the names of the files.
     missing: texts that mean a missing value, beside no text at all.
     drop: leave out rows that are not as described, and count them; else they are errors.
     zone: in which a day begins at midnight.
@@ -58,6 +59,18 @@ class Options:
   zone: str = "UTC"
   since: int | None = None
   until: int | None = None
+  names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+  def dialect_of(self, file: RawFile) -> Dialect:
+    """The dialect of a file."""
+    if file.name not in self.names:
+      return self.dialect
+    return dataclasses.replace(self.dialect, names=self.names[file.name], header=None)
+
+  def of_tables(self) -> "Options":
+    """Those of files that are joined to the log, which have another separator and header."""
+    dialect = dataclasses.replace(self.dialect, separator=None, names=None, header=None)
+    return dataclasses.replace(self, dialect=dialect, since=None, until=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,7 +297,13 @@ class Reading:
       else:
         raw[key] = _one(table[column.name])
       missing = () if isinstance(column.kind, Time) else self._options.missing
-      read[key] = column.kind.read(raw[key], missing)
+      readable, no_text = raw[key], None
+      if opened.file.format == "parquet":  # whose texts nobody has looked at
+        readable, no_text = values.decoded(raw[key])
+      read[key] = column.kind.read(readable, missing)
+      if no_text is not None and no_text.any():
+        raw[key] = raw[key].cast(pa.binary())
+        read[key] = Read(read[key].values, no_text, "text in UTF-8", "", read[key].counts)
       for what, rows in read[key].counts.items():
         cleaning[what.replace("{column}", column.name)] += rows
     wrong = np.zeros(len(places), bool)
@@ -356,7 +375,7 @@ def column_names(file: RawFile, options: Options, wanted: Sequence[str]) -> Call
 def _open(file: RawFile, options: Options, wanted: Sequence[str]) -> _Opened:
   if file.format == "text":
     others = [name for name in wanted if name not in file.partition]
-    layout = delimited.settle(file, options.dialect, others)
+    layout = delimited.settle(file, options.dialect_of(file), others)
     return _Opened(file, () if layout is None else layout.names, layout, layout is None)
   if file.format == "json":
     return _Opened(file, list(json_lines.keys(file, wanted)))

@@ -187,6 +187,22 @@ class Number:
 
 
 @dataclasses.dataclass(frozen=True)
+class Weight:
+  """float64, 0 or more; `decimal` as of Number."""
+
+  decimal: str = "."
+  type = pa.float64()
+
+  def read(self, column: pa.Array, missing: Collection[str]) -> Read:
+    """Nothing at all is something else too: each row needs a weight."""
+    found = Number(decimal=self.decimal).read(column, missing)
+    wrong = found.wrong | _mask(found.values.is_null())
+    wrong |= found.values.fill_null(0).to_numpy(zero_copy_only=False) < 0
+    values = pc.if_else(pa.array(wrong), pa.scalar(None, self.type), found.values)
+    return Read(values, wrong, "a weight of 0 or more", found.cure, found.counts)
+
+
+@dataclasses.dataclass(frozen=True)
 class Flag:
   """A yes or no as a code, int8: 2 times the place of its style in STYLES, plus 1 for yes."""
 
@@ -406,6 +422,27 @@ def _hint(wrong: pa.Array, column: pa.Array) -> str:
     return "give Table.time_format"
   shown = " or ".join(f'"{form}"' for form in fitting[:2])
   return f"give Table.time_format = {shown}"
+
+
+def decoded(column: pa.Array) -> tuple[pa.Array, Array]:
+  """A column without bytes that are no text, and bool [n] of the rows that had them."""
+  column = _plain(column)
+  wrong = np.zeros(len(column), bool)
+  if not _is_text(column.type):
+    return column, wrong
+  try:
+    texts = column.cast(pa.string()) if pa.types.is_binary(column.type) else column
+    texts.validate(full=True)
+    return texts, wrong
+  except pa.ArrowInvalid:
+    values: list[str | None] = []
+    for row, value in enumerate(column.cast(pa.binary()).to_pylist()):
+      try:
+        values.append(None if value is None else value.decode())
+      except UnicodeDecodeError:
+        values.append(None)
+        wrong[row] = True
+    return pa.array(values, pa.string()), wrong
 
 
 def _plain(column: pa.Array) -> pa.Array:

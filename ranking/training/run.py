@@ -85,7 +85,7 @@ def open_log(settings: Settings, console: Console) -> DayStore:
       raise SettingError(f"train_and_evaluate.without_tasks: {error}") from error
   for line in unanswered(store.card, log.without_tasks or (), model.inputs.without_features):
     console.say(f"warning: {line}")
-  console.say(f"what the log holds: {store.directory / 'summary.md'}")
+  console.say(f"what the log holds and how it was read: {store.directory / 'summary.md'}")
   return store
 
 

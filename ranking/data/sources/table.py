@@ -19,7 +19,7 @@ from ranking.data.lookback import Lookback
 from ranking.data.raw_files import RawFile
 from ranking.data.reading import Column, Options, Reading, column_names
 from ranking.data.schema import DataError, Feature, Log, Number, date_of
-from ranking.data.values import MS_PER, STYLES, Bag, Flag, Id, Kind, Time
+from ranking.data.values import MS_PER, STYLES, Bag, Flag, Id, Kind, Time, Weight
 from ranking.data.values import Number as NumberKind
 from ranking.tasks import Task
 
@@ -55,7 +55,8 @@ class Table:
     escape: what stands before a quote inside a field instead, such as "\\\\"; "" = nothing.
     decimal: what stands before a fraction in text, "." or ",".
     header: whether text files begin with names; None = unless `names` is given.
-    names: of the fields of text files without a header.
+    names: of the fields of the log's text files, which have no header then; or a dict of files
+      without a header and such names, such as {"ratings.dat": ["user", "film"]}.
     encoding: of text files, such as "latin-1"; None = UTF-8, or what the file's first bytes say.
     missing: texts that mean a missing value, such as ["NA"]; no text at all always does.
     on_bad_row: "error" to stop at a row that is not as described, "drop" to leave out and count it.
@@ -69,6 +70,7 @@ class Table:
       of task and expression, such as {"buy": "event == 'buy'"}.
     regression: columns of labels that are numbers, each a task; or such a dict.
     tasks: columns of labels of any kind, with the kind of each, such as {"bought": "binary"}.
+    weight: a column of numbers of 0 or more, how much each row counts in the training losses.
     tables: files of users or items, by their path below the folder of `raw`, and the column that
       they are looked up by, such as {"users.csv": "user"}; or that and the column of the time from
       which a line holds, such as {"prices.csv": ["item", "since"]}. Their columns are named as
@@ -97,7 +99,7 @@ class Table:
   escape: str = ""
   decimal: Literal[".", ","] = "."
   header: bool | None = None
-  names: Sequence[str] | None = None
+  names: Sequence[str] | Mapping[str, Sequence[str]] | None = None
   encoding: str | None = None
   missing: Sequence[str] = ()
   on_bad_row: Literal["error", "drop"] = "error"
@@ -109,6 +111,7 @@ class Table:
   binary: Labels = ()
   regression: Labels = ()
   tasks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  weight: str | None = None
   tables: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
   entities: Sequence[str] = ()
   rated_tasks: Sequence[str] | None = None
@@ -132,6 +135,8 @@ class Table:
       _key_and_time(check, path, by)
     if self.rated_tasks is not None:
       check.names("rated_tasks", self.rated_tasks, "columns")
+    if self.weight is not None:
+      check.text("weight", self.weight, "the name of a column of numbers")
     if self.report_by is not None:
       check.text("report_by", self.report_by, "the name of a categorical column")
     self._labels()  # refuses what is no expression
@@ -196,7 +201,10 @@ class Table:
       check.refuse("quote", self.quote, "make it another character than the separator")
     if self.header is not None:
       check.flag("header", self.header)
-    if self.names is not None:
+    if isinstance(self.names, Mapping):
+      for file, names in self.names.items():
+        check.names(f"names of {file}", names, "columns")
+    elif self.names is not None:
       check.names("names", self.names, "columns")
     if self.encoding is not None:
       try:
@@ -250,9 +258,7 @@ class Table:
     """The files of the log, those of each table, and the names of what is not read."""
     if self.raw is None:
       raise DataError("Table has no files; give RAW=path, of a file or of a folder")
-    folder = self.raw
-    if raw_files.REMOTE not in self.raw and os.path.isfile(self.raw):
-      folder = os.path.dirname(self.raw)
+    folder = raw_files.folder_of(self.raw) if self.tables else ""
     tables = {path: raw_files.find(os.path.join(folder, path))[0] for path in self.tables}
     of_tables = {file.path for found in tables.values() for file in found}
     files, unread = raw_files.find(self.raw)
@@ -269,8 +275,14 @@ class Table:
     check = Checks("Table", DataError)
     return Options(
       dialect=Dialect(
-        self.separator, self.quote, self.escape, self.names, self.header, self.encoding
+        self.separator,
+        self.quote,
+        self.escape,
+        self.names if not isinstance(self.names, Mapping) else None,
+        self.header,
+        self.encoding,
       ),
+      names=self.names if isinstance(self.names, Mapping) else {},
       missing=tuple(self.missing),
       drop=self.on_bad_row == "drop",
       zone=self.time_zone,
@@ -284,6 +296,7 @@ class Table:
     columns += [Column(name, kind) for name, kind in self._bags().items()]
     columns += [Column(name, self._number()) for name in self.dense]
     columns += [Column(name, self._number(logarithm=True)) for name in self.log_dense]
+    columns += [Column(self.weight, Weight(self.decimal))] if self.weight else []
     for expression in self._labels().values():
       columns += [Column(name, self._kind(kind)) for name, kind in expression.columns()]
     return list(dict.fromkeys(columns))
@@ -348,7 +361,7 @@ class Table:
       return {column.name: None for column in wanted}
     of_log = column_names(files[0], self._options(), [self.time])
     of_table = {
-      path: column_names(found[0], self._options(), [_theirs(self.tables[path])])
+      path: column_names(found[0], self._options().of_tables(), [_theirs(self.tables[path])])
       for path, found in tables.items()
     }
     homes: dict[str, str | None] = {}
@@ -464,6 +477,7 @@ class Table:
       cleaning=kept.cleaning,
       sequence=rows.sequence,
       notes=tuple(kept.notes),
+      weight=of(self.weight, Weight(self.decimal)) if self.weight else None,
       day_name=day_name,
     )
 
