@@ -12,11 +12,12 @@ import pytest
 
 from ranking.cli import main
 from ranking.data.prepare import prepare
-from ranking.data.rows import read_whole
-from ranking.data.schema import DataError, Log
+from ranking.data.schema import DataError
 from ranking.data.sources import csv_file
+from ranking.data.sources.frames import FrameLog
 from ranking.data.sources.table import Table
-from tests.blocks import assert_same_log, read_in_blocks
+from tests.test_synthetic import assert_same_log
+from tests.whole_log import read_whole
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "your_log.md").read_text()
@@ -42,7 +43,7 @@ def shop(tmp_path: Path) -> Path:
   return path
 
 
-def read(path: Path, **changes: Any) -> Log:
+def read(path: Path, **changes: Any) -> FrameLog:
   return read_whole(dataclasses.replace(SHOP, raw=str(path), **changes))
 
 
@@ -125,7 +126,6 @@ def test_the_log_is_the_same_in_chunks_and_described_in_blocks(
   for rows in (1, 4):
     monkeypatch.setattr(csv_file, "CHUNK_ROWS", rows)
     assert_same_log(read_whole(source), whole)
-    assert_same_log(read_in_blocks(source, rows), whole)
 
 
 @pytest.mark.parametrize("rows", [1, 100])

@@ -68,7 +68,15 @@ class Run:
 def open_log(log: LogSettings, console: Console) -> DayStore:
   """The day store of a log, prepared if it is not there yet. Raises DataError, SettingError."""
   root = Path(log.store_directory)
-  store = prepare(log.source, root, console, log.lookback, log.without_last_days)
+  store = prepare(
+    log.source,
+    root,
+    console,
+    log.lookback,
+    log.without_last_days,
+    log.fair_share,
+    log.engine,
+  )
   if not log.without_tasks:
     return store
   try:

@@ -5,15 +5,20 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from ranking.checks import Checks
-from ranking.data.schema import Bag, DataError, Log, sha256
+from ranking.data.schema import DataError, Log, sha256
 from ranking.data.sources import csv_file
+from ranking.data.sources.frames import Bag, FrameLog
+from ranking.data.sources.pieces import declare_pieces
 from ranking.tasks import Task
+
+if TYPE_CHECKING:
+  from ranking.data.engine import Engine
 
 MS_PER = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 LATEST = 2**63 // 10**6  # ms since 1970; pandas counts ns
@@ -116,6 +121,10 @@ class Table:
     description = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("raw", "name")}
     return {"files": {path.name: sha256(path) for path in self._files()}, **description}
 
+  def log(self, engine: "Engine") -> Log:
+    """The log of all pieces."""
+    return declare_pieces(engine, self)
+
   def parts(self) -> list[str]:
     """The paths of the files, in order of their names."""
     return [str(path) for path in self._files()]
@@ -147,7 +156,7 @@ class Table:
   def tables(self) -> None:
     """Nothing: all is in the rows."""
 
-  def describe(self, rows: pd.DataFrame, tables: None) -> Log:
+  def describe(self, rows: pd.DataFrame, tables: None) -> FrameLog:
     """The log of some rows."""
     dates, day = np.unique(rows.day, return_inverse=True)
     dense = _named(rows, (*self.dense, *self.log_dense))
@@ -155,7 +164,7 @@ class Table:
       dense[name] = np.log1p(dense[name].clip(lower=0))
     tasks = self._tasks()
     rated = [task.name for task in tasks if task.rules.counts_positives][:1]
-    return Log(
+    return FrameLog(
       time=rows.time.to_numpy(),
       day=day.astype(np.int32),
       day_names=[str(date) for date in dates.astype("datetime64[D]")],
