@@ -1,6 +1,7 @@
 """KuaiRand-27K: its log lies in four files, of two periods in two parts each, and is one log."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,11 @@ def log_rows(count: int) -> pd.DataFrame:
 
 def users() -> pd.DataFrame:
   numbers = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")
-  columns = {"user_id": range(30), "user_active_degree": "full_active", "is_lowactive_period": 0}
+  columns: dict[str, Any] = {
+    "user_id": range(30),
+    "user_active_degree": "full_active",
+    "is_lowactive_period": 0,
+  }
   columns |= dict.fromkeys(("is_live_streamer", "is_video_author"), 0)
   for name in numbers:
     columns |= {name: range(30), f"{name}_range": "all"}
@@ -44,7 +49,7 @@ def users() -> pd.DataFrame:
 
 
 def videos() -> pd.DataFrame:
-  columns = {"video_id": range(40), "author_id": [k % 7 for k in range(40)]}
+  columns: dict[str, Any] = {"video_id": range(40), "author_id": [k % 7 for k in range(40)]}
   columns |= {"video_type": "NORMAL", "upload_dt": "2022-04-10", "upload_type": "LongImport"}
   columns |= {"visible_status": 0.0, "video_duration": 9000.0, "server_width": 720.0}
   return pd.DataFrame(
@@ -86,8 +91,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, DayStore, D
   whole = write(
     folder, "pure", {"log_standard_4_22_to_5_08_pure": rows.sample(frac=1, random_state=0)}
   )
-  stores = (prepare(KuaiRand(raw=given), folder / "store") for given in (raw, whole))
-  return raw, *stores
+  store = folder / "store"
+  return raw, prepare(KuaiRand(raw=raw), store), prepare(KuaiRand(raw=whole), store)
 
 
 def test_its_four_files_are_one_log(prepared: tuple[str, DayStore, DayStore]) -> None:
