@@ -18,6 +18,7 @@ from ranking.data.sources.frames import Bag, FrameLog
 from ranking.array import Array
 from ranking.data import report
 from ranking.data.prepare import prepare
+from ranking.data.remark import unanswered
 from ranking.data.report import TOP_IDS, by_day, measure, psi, to_look_at, to_markdown
 from ranking.data.store import Day, DayStore
 from ranking.tasks import Task
@@ -422,7 +423,7 @@ def test_the_page_has_the_warnings_on_top_and_tables_of_one_width(
   assert page.startswith("# tiny, day by day\n\n220 rows of 4 days in UTC; ")
   headings = re.findall(r"^## (.*)$", page, re.MULTILINE)
   assert headings == [
-    "Warnings: 0",
+    f"Warnings: {len(unanswered(tiny_store.card))}",
     f"What stands out from day to day: {len(to_look_at(found, PAST))}",
     *("Rows and labels", "Cleaning", "Drift", "Missing", "Rare", "Unseen"),
   ]
