@@ -28,6 +28,7 @@ from ranking.data.values import Bag, Flag, Kind, Read, Time
 BATCH_ROWS = 1 << 17  # of a Parquet file that are read together
 PLACES = 1 << 40  # more than a file has lines
 CURE = 'mend it, or set Table.on_bad_row = "drop"'
+ELSEWHERE = "; if it is no part of the log, take it out of RAW"
 WRONG = "dropped: rows whose"  # how a count of rows begins that are not as described
 SAMPLED = 10_000  # texts of a bag that are looked at for another separator
 
@@ -219,7 +220,7 @@ class Reading:
       if opened.file.format == "json":  # a line may lack what has no value
         continue
       if not opened.has(name) and name not in opened.file.partition:
-        raise delimited.lacks(opened.file, name, opened.names)
+        raise delimited.lacks(opened.file, name, opened.names, ELSEWHERE)
     if opened.file.format == "json":
       for name in self._wanted:
         others = [other for other in self._files if other.file.format == "json"]
@@ -303,7 +304,8 @@ class Reading:
       read[key] = column.kind.read(readable, missing)
       if no_text is not None and no_text.any():
         raw[key] = raw[key].cast(pa.binary())
-        read[key] = Read(read[key].values, no_text, "text in UTF-8", "", read[key].counts)
+        wrong = no_text | read[key].wrong
+        read[key] = Read(read[key].values, wrong, "text in UTF-8", "", read[key].counts)
       for what, rows in read[key].counts.items():
         cleaning[what.replace("{column}", column.name)] += rows
     wrong = np.zeros(len(places), bool)

@@ -50,9 +50,9 @@ def _tasks(tasks: Sequence[Task], labelled: Array, positives: Array) -> list[str
 
 def _days(calendar: Calendar) -> list[str]:
   found = []
-  first_times, rows = calendar.first_times, calendar.rows
+  rows = calendar.rows
   for place in range(1, len(rows)):
-    gap = (first_times[place] - first_times[place - 1]) / 86_400_000
+    gap = calendar.days[place] - calendar.days[place - 1]  # 1 between slices
     before = sum(rows[:place])
     if gap > FAR_DAYS and before < 0.1 * sum(rows):
       found.append(
