@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ranking.data.sources.frames import Bag, FrameLog
 
 from ranking.array import Array
 from ranking.data import report
 from ranking.data.prepare import prepare
 from ranking.data.report import TOP_IDS, by_day, measure, psi, to_markdown, warnings
-from ranking.data.schema import Bag, Log
 from ranking.data.store import Day, DayStore
 from ranking.tasks import Task
 from tests.conftest import DAY_NAMES, MS_PER_DAY, ROWS_PER_DAY, START, TinySource, make_log
@@ -42,7 +42,7 @@ def psi_by_hand(p_rows: list[int], q_rows: list[int]) -> float:
   return total
 
 
-def week(**changes: Array) -> Log:
+def week(**changes: Array) -> FrameLog:
   """Seven days of 2,000 rows, all days alike but for the columns given."""
   random = np.random.default_rng(7)
   size = len(DAY)
@@ -56,7 +56,7 @@ def week(**changes: Array) -> Log:
     "click": random.random(size) < 0.3,
     "stars": random.normal(3, 1, size),
   } | changes
-  return Log(
+  return FrameLog(
     time=column["time"],
     day=DAY.astype(np.int32),
     day_names=WEEK,
@@ -75,7 +75,7 @@ def week(**changes: Array) -> Log:
   )
 
 
-def stored(log: Log, folder: Path) -> DayStore:
+def stored(log: FrameLog, folder: Path) -> DayStore:
   return prepare(TinySource(log), folder)
 
 
@@ -118,7 +118,7 @@ def test_psi_of_no_rows_is_not_a_number() -> None:
 
 
 def test_missing_and_rare_shares_are_those_of_the_raw_log(
-  tiny_log: Log, tiny_store: DayStore
+  tiny_log: FrameLog, tiny_store: DayStore
 ) -> None:
   found = measured(tiny_store)
   raw = tiny_log.categorical
@@ -154,7 +154,7 @@ def test_the_rare_share_of_a_bag_is_of_its_ids(tiny_store: DayStore) -> None:
 
 @pytest.mark.parametrize("log", [make_log(), week(video=NEW_VIDEOS)], ids=["tiny", "new videos"])
 def test_unseen_are_ids_of_no_earlier_day_and_on_day_n_those_without_an_id(
-  log: Log, tmp_path: Path
+  log: FrameLog, tmp_path: Path
 ) -> None:
   store = stored(log, tmp_path)
   found = by_day(measured(store), "unseen")
@@ -178,7 +178,7 @@ def test_new_videos_of_every_day_are_unseen(tmp_path: Path) -> None:
   assert found.loc["video", list(WEEK[1:])].min() > 0.1
 
 
-def test_labels_and_rows_are_those_of_the_log(tiny_log: Log, tiny_store: DayStore) -> None:
+def test_labels_and_rows_are_those_of_the_log(tiny_log: FrameLog, tiny_store: DayStore) -> None:
   found = measured(tiny_store)
   assert found.days.rows.to_dict() == dict(zip(DAY_NAMES, ROWS_PER_DAY, strict=True))
   for number, day in enumerate(DAY_NAMES):
@@ -412,7 +412,7 @@ def test_a_day_of_few_rows_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_the_page_has_the_warnings_on_top_and_tables_of_one_width(
-  tiny_log: Log, tiny_store: DayStore
+  tiny_log: FrameLog, tiny_store: DayStore
 ) -> None:
   found = measured(tiny_store)
   page = to_markdown(tiny_store.card, found, {"What drifts": "drift.png"})

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import strategies
+from ranking.data.sources.frames import FrameLog
 
 from ranking.data.prepare import prepare
-from ranking.data.rows import read_whole
-from ranking.data.schema import DataError, Log, sha256
-from ranking.data.sources import csv_file, kuairec
+from ranking.data.schema import DataError, sha256
+from ranking.data.sources import kuairec
 from ranking.data.sources.kuairec import KuaiRec
-from tests.blocks import assert_same_log, read_in_blocks
 from tests.packing import pack
+from tests.whole_log import read_whole
 
 BIG, SMALL = "big_matrix.csv", "small_matrix.csv"
 USERS, TAGS = "user_features.csv", "item_categories.csv"
@@ -140,7 +140,7 @@ def day_n(**changes: Any) -> dict[str, Any]:
   return view(JULY_6 + 24 * HOUR, **changes)
 
 
-def read(folder: Path, *views: dict[str, Any], **files: Any) -> Log:
+def read(folder: Path, *views: dict[str, Any], **files: Any) -> FrameLog:
   return read_whole(KuaiRec(raw=str(write(folder, *views, day_n(), **files))))
 
 
@@ -152,7 +152,7 @@ def edit(path: Path, change: Callable[[str], str]) -> None:
   path.write_text(change(path.read_text()))
 
 
-def assert_same(a: Log, b: Log) -> None:
+def assert_same(a: FrameLog, b: FrameLog) -> None:
   np.testing.assert_array_equal(a.time, b.time)
   np.testing.assert_array_equal(a.day, b.day)
   assert a.day_names == b.day_names
@@ -162,7 +162,7 @@ def assert_same(a: Log, b: Log) -> None:
   assert a.cleaning == b.cleaning
 
 
-def tag_lists(log: Log) -> list[Any]:
+def tag_lists(log: FrameLog) -> list[Any]:
   bag = log.bags["tags"]
   return [bag.lists[index] for index in bag.index]
 
@@ -586,28 +586,13 @@ def test_without_the_optional_files_the_log_is_read_and_says_so(tmp_path: Path) 
   assert set(left_out) <= {*with_all.categorical, *with_all.dense}
 
 
-def test_the_log_is_the_same_however_the_files_are_cut_into_chunks(
-  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_dropped_of_a_log_is_counted(tmp_path: Path) -> None:
   views = [*many_views(), timeless(), *many_views()[::-1], timeless(), timeless()]
   folder = str(write(tmp_path, *views, daily=(*many_totals(1), *many_totals(1)[:2])))
   whole = read_whole(KuaiRec(raw=folder))
   assert whole.cleaning["dropped: daily totals that repeat a video and date"] == 2
   assert whole.cleaning["dropped: rows without a time"] == 3
   assert whole.cleaning["dropped: exact duplicates of an earlier row"] == 48
-  for rows in (1, 7):
-    monkeypatch.setattr(csv_file, "CHUNK_ROWS", rows)
-    assert_same(read_whole(KuaiRec(raw=folder)), whole)
-
-
-@pytest.mark.parametrize("files", [{}, {"captions": None, "daily": None}])
-def test_blocks_of_a_day_are_described_as_the_whole_log_is(
-  tmp_path: Path, files: dict[str, Any]
-) -> None:
-  views = [*many_views(), timeless(), *many_views()[::-1], view(user_id=2, video_duration=0)]
-  files = {"daily": (*many_totals(1), *many_totals(1)[:2]), "tags": '0,[8]\n1,"[9, 8]"\n', **files}
-  source = KuaiRec(raw=str(write(tmp_path, *views, **files)))
-  assert_same_log(read_in_blocks(source), read_whole(source))
 
 
 def test_the_other_files_of_the_folder_are_never_read(tmp_path: Path) -> None:
@@ -652,9 +637,8 @@ def test_without_raw_the_record_to_get_it_from_is_named() -> None:
     "KuaiRec is not downloaded; unpack KuaiRec.zip of https://zenodo.org/records/18164998 and give "
     "its folder as RAW=path"
   )
-  for act in (KuaiRec().identity, KuaiRec().parts):
-    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-      act()
+  with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+    KuaiRec().identity()
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -722,10 +706,8 @@ def test_what_is_no_such_number_is_named_with_its_line(
   frame.loc[1, column] = value
   frame.to_csv(path, index=False)
   message = rf"^{re.escape(str(path))} line 3 column {column} holds '?[^']*'? where a number below "
-  for rows in (csv_file.CHUNK_ROWS, 1):
-    monkeypatch.setattr(csv_file, "CHUNK_ROWS", rows)
-    with pytest.raises(DataError, match=f"{message}{limit:,} belongs; mend or remove the line$"):
-      read_whole(KuaiRec(raw=str(tmp_path)))
+  with pytest.raises(DataError, match=f"{message}{limit:,} belongs; mend or remove the line$"):
+    read_whole(KuaiRec(raw=str(tmp_path)))
 
 
 @pytest.mark.parametrize("name", [BIG, USERS, TAGS, DAILY])
@@ -756,11 +738,10 @@ def test_a_line_with_a_comma_too_many_is_refused_and_not_shifted(tmp_path: Path)
     read_whole(KuaiRec(raw=str(tmp_path)))
 
 
-def test_a_matrix_without_a_complete_row_is_a_piece_without_rows(tmp_path: Path) -> None:
-  source = KuaiRec(raw=str(write(tmp_path, timeless(), timeless())))
-  [(piece, counts)] = source.read(source.parts()[0])
-  assert len(piece) == 0
-  assert counts["dropped: rows without a time"] == 2
+def test_a_matrix_without_a_complete_row_has_no_day(tmp_path: Path) -> None:
+  folder = write(tmp_path / "raw", timeless(), timeless())
+  with pytest.raises(DataError, match=r"^kuairec has 0 rows of 0 days; training and day N need"):
+    prepare(KuaiRec(raw=str(folder)), tmp_path)
 
 
 @pytest.fixture(scope="module")

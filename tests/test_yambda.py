@@ -14,11 +14,11 @@ import pytest
 from ranking import configuration
 from ranking.cli import main
 from ranking.data.prepare import prepare
-from ranking.data.rows import read_whole
 from ranking.data.schema import DataError
 from ranking.data.sources import csv_file
 from ranking.data.sources.yambda import Yambda
-from tests.blocks import assert_same_log, read_in_blocks
+from tests.test_synthetic import assert_same_log
+from tests.whole_log import read_whole
 
 TYPES = {  # of the official files
   "uid": "uint32",
@@ -103,7 +103,6 @@ def test_files_and_pieces_are_one_log(tmp_path: Path, monkeypatch: pytest.Monkey
   write(tmp_path / "two" / "likes.parquet", {"uid": [1]})
   monkeypatch.setattr(csv_file, "CHUNK_ROWS", 37)
   assert_same_log(read_whole(Yambda(str(tmp_path / "two"))), whole)
-  assert_same_log(read_in_blocks(Yambda(str(tmp_path / "listens.parquet"))), whole)
 
 
 def test_a_listen_that_is_there_twice_stays(tmp_path: Path) -> None:

@@ -60,7 +60,15 @@ def prepare_log(given: argparse.Namespace) -> DayStore:
   """The store of the log that the arguments say."""
   log = read_log(given)
   root = Path(log.store_directory)
-  return prepare(log.source, root, Console(), log.lookback, log.without_last_days)
+  return prepare(
+    log.source,
+    root,
+    Console(),
+    log.lookback,
+    log.without_last_days,
+    log.fair_share,
+    log.engine,
+  )
 
 
 def _rows_and_labels(measured: Report) -> Any:

@@ -2,8 +2,8 @@
 
   ranking prepare --data=kuairand --raw=KuaiRand-Pure
 
-Takes what train takes, and prepares what train would read. Stopped or killed, the same command goes
-on where it was.
+Takes what train takes, and prepares what train would read. Stopped or killed, the same command
+starts again, and trusts nothing that was left.
 """
 
 import argparse
@@ -25,10 +25,16 @@ def run(given: argparse.Namespace) -> int:
   log = read_log(given)
   try:
     made = prepare(
-      log.source, Path(log.store_directory), Console(), log.lookback, log.without_last_days
+      log.source,
+      Path(log.store_directory),
+      Console(),
+      log.lookback,
+      log.without_last_days,
+      log.fair_share,
+      log.engine,
     )
   except KeyboardInterrupt:
-    raise Stopped("stopped; the same command goes on where this one stopped") from None
+    raise Stopped("stopped; the same command starts again") from None
   print((made.directory / "summary.md").read_text())
   print(made.directory)
   return 0

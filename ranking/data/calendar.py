@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import ibis.expr.types as ir
+import numpy as np
 import pyarrow as pa
 
 from ranking.data.engine import Engine
@@ -88,6 +89,47 @@ def read(
     chunks=tuple(_chunks(kept)),
     thin=tuple(thin) if not without_last_days else (),
   )
+
+
+def slice_ends(engine: Engine, time: ir.Value, slices: int) -> list[int]:
+  """Cuts a log into slices of equal count, each cut moved on to the next change of time.
+
+  Args:
+    engine: what sorts the times.
+    time: of all rows, a whole number, over one table.
+    slices: how many.
+
+  Returns:
+    The last time of each slice, in order; fewer than `slices` where there are too few times.
+  """
+  times = time.name("time").as_table()
+  counted = times.group_by("time").agg(rows=times.count())
+  total = engine.number(times.count())
+  cuts = [total * k // slices for k in range(1, slices + 1)]
+  ends: list[int] = []
+  seen = 0
+  for batch in engine.batches(counted, ["time", "rows"], ["time"]):
+    rows = seen + np.cumsum(batch["rows"].to_numpy())
+    while cuts and cuts[0] <= rows[-1]:
+      ends.append(batch["time"][int(np.searchsorted(rows, cuts.pop(0)))].as_py())
+    seen = rows[-1]
+  return sorted(set(ends))
+
+
+def sliced(engine: Engine, rows: ir.Table, time: str, ends: Sequence[int]) -> ir.Table:
+  """Adds the column slice, from 0, to rows; `time` names that of times, `ends` as above."""
+  after = [-(2**62), *ends[:-1]]
+  slices = engine.arrow(
+    pa.table(
+      {
+        "slice": pa.array(range(len(ends)), pa.int32()),
+        "after": pa.array(after, pa.int64()),
+        "until": pa.array(ends, pa.int64()),
+      }
+    )
+  )
+  both = rows.inner_join(slices, [rows[time] > slices.after, rows[time] <= slices.until])
+  return both.select(*rows.columns, "slice")
 
 
 def fair_days(rows: Sequence[int], share: float) -> list[int]:

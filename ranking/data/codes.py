@@ -2,7 +2,7 @@
 
 0 is for what is missing or unseen in the training days, 1 for what is rare in them; from FIRST_ID
 on the frequent values have one each, the most frequent first and of equals the one that appeared
-first, then the smaller one.
+first, in an earlier row or at an earlier place of its list, then the smaller one.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ def of_values(engine: Engine, met: ir.Table) -> Vocabulary:
   Args:
     engine: what works it out.
     met: columns `value`; `weight`, rows of the training days that have it; `first`, when the first
-      of them was. A value may be there several times.
+      of them was; and for values of lists `place` in the list. A value may be there several times.
   """
   table = engine.keep(_numbered(met))
   return Vocabulary(table, engine.number(table.id.max().fill_null(1).cast("int64")) + 1)
@@ -48,7 +48,7 @@ def of_lists(engine: Engine, met: ir.Table) -> Vocabulary:
     lists.group_by("value").agg(weight=lists.weight.sum(), first=lists["first"].min())
   )
   parts = lists.mutate(part=lists.value).unnest("part", offset="place")
-  ids = of_values(engine, parts.select("weight", "first", value="part"))
+  ids = of_values(engine, parts.select("weight", "first", "place", value="part"))
   coded = parts.left_join(ids.table, parts.part == ids.table.value)
   coded = coded.select(
     list=coded[parts.columns[0]], place=coded.place, id=coded.id.fill_null(0).cast("int32")
@@ -69,9 +69,13 @@ def names(engine: Engine, vocabulary: Vocabulary) -> tuple[str, ...]:
 
 def _numbered(met: ir.Table) -> ir.Table:
   met = met.filter(met.value.notnull())
-  counted = met.group_by("value").agg(weight=met.weight.sum(), first=met["first"].min())
+  if "place" not in met.columns:
+    met = met.mutate(place=ibis.literal(0))
+  counted = met.group_by("value").agg(
+    weight=met.weight.sum(), first=met["first"].min(), place=met.place.min()
+  )
   counted = counted.filter(counted.weight > 0)
-  order = [counted.weight.desc(), counted["first"], counted.value]
+  order = [counted.weight.desc(), counted["first"], counted.place, counted.value]
   place = ibis.row_number().over(ibis.window(order_by=order)) + FIRST_ID
   rare = ibis.literal(FIRST_ID - 1, "int64")
   return counted.select(

@@ -33,11 +33,11 @@ class Facts:
     }
     if log.sequence is not None:
       self._columns["sequence"] = log.sequence.cast("int64")
-    for number in log.labels.values():
-      self._take_in(number.value, is_number=True)
     for value in (*log.categorical.values(), *log.bags.values()):
       if self.home(value) is None:
         self._take_in(value)
+    for number in log.labels.values():
+      self._take_in(number.value, is_number=True)
     for number in log.dense.values():
       if self.home(number.value) is None:
         self._take_in(number.value, is_number=True)
@@ -49,8 +49,8 @@ class Facts:
       for value in side.keys.values():
         self._take_in(value)
     self.table: ir.Table = log.rows.select(**self._columns)
-    self.order = [name for name in ("time", "sequence") if name in self._columns]
-    self.order += [] if "sequence" in self._columns else list(self._name_of.values())
+    others = ["sequence"] if log.sequence is not None else list(self._name_of.values())
+    self.order: list[str] = ["time", *others]
     self._check()
 
   def home(self, value: ir.Value) -> int | None:
@@ -69,7 +69,8 @@ class Facts:
     """Whether a rated label is known, 0 or 1, and the label in its units, 0 if it is not."""
     label = table[self.number(self.log.labels[task].value)]
     fixed = in_units(label, self.unit(task))
-    return label.notnull().cast("int64"), fixed.cast("int64").fill_null(0)
+    # What is too large for a sum is refused when it is packed.
+    return label.notnull().cast("int64"), fixed.try_cast("int64").fill_null(0)
 
   def unit(self, task: str) -> float:
     """What 1 stands for in a sum of labels of a rated task."""

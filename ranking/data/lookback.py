@@ -6,7 +6,6 @@ what each entity had; here that becomes features.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -59,14 +58,14 @@ class Lookback:
       )
 
 
-def rates(pasts: Sequence[Array], totals: Array, units: Array) -> Array:
+def rates(pasts: Array, totals: Array, units: Array) -> Array:
   """As-of features: float64 [n, E * (1 + R)].
 
   For each of E entities: log1p of its count of strictly earlier rows, and for each of R rated tasks
   the mean of its labels known by then, smoothed towards that of all labels known by then.
 
   Args:
-    pasts: per entity [n, 1 + 2R], in the order of `past.columns_of`.
+    pasts: [E, n, 1 + 2R], in the order of `past.columns_of`.
     totals: [n, 2R], the same of all rows, without their count.
     units: [R], what 1 of a sum stands for.
   """

@@ -27,6 +27,7 @@ from ranking.data.schema import DataError, Feature
 from ranking.data.store import ArrayWriter, write_manifest
 
 BLOCK_ROWS: Final = 1 << 16
+LARGEST: Final = 2.0**53  # of a label in its units, so that it is exact
 
 
 @dataclasses.dataclass
@@ -156,7 +157,7 @@ class _Day:
       lists = columns["recent" if is_recent else f"bag_{k}"]
       _fill(bags[:, start : start + length], lists, is_recent)
       start += length
-    dense = np.concatenate([dense, self._rates(columns, time, running)], axis=1)
+    dense = np.concatenate([dense, as_of(self._coded, columns, running)], axis=1)
     for name, array in (("time", time), ("ids", ids), ("bags", bags), ("labels", labels)):
       self._writers[name].write(array)
     if log.weight is not None:
@@ -190,20 +191,23 @@ class _Day:
         packed.last_truth = np.concatenate(labels), np.concatenate(truths)
     return {name: writer.close() for name, writer in self._writers.items()}
 
-  def _rates(self, columns: pa.Table, time: Array, running: Running) -> Array:
-    """As-of features of rows."""
-    log, facts = self._log, self._coded.facts
-    width = len(columns_of(log))
-    pasts = np.empty((len(log.entities), len(time), width))
-    for k in range(len(log.entities) * width):
-      pasts[k // width, :, k % width] = columns[f"past_{k}"].to_numpy()
-    units = np.array([facts.unit(task) for task in log.rated_tasks])
-    values = np.zeros((len(time), 2 * len(units)))
-    for k, task in enumerate(log.rated_tasks):
-      label = columns[f"label_{[*log.labels].index(task)}"].to_numpy(zero_copy_only=False)
-      values[:, 2 * k] = ~np.isnan(label)
-      values[:, 2 * k + 1] = np.nan_to_num(in_units(label, units[k]))
-    return rates(pasts, running.before(time, values), units)
+
+def as_of(coded: Coded, columns: pa.Table, running: Running) -> Array:
+  """As-of features of the next rows, float64 [n, E * (1 + R)]; `running` learns them."""
+  log, facts = coded.facts.log, coded.facts
+  width = len(columns_of(log))
+  pasts = np.empty((len(log.entities), columns.num_rows, width))
+  for k in range(len(log.entities) * width):
+    pasts[k // width, :, k % width] = columns[f"past_{k}"].to_numpy()
+  units = np.array([facts.unit(task) for task in log.rated_tasks])
+  values = np.zeros((columns.num_rows, 2 * len(units)))
+  for k, task in enumerate(log.rated_tasks):
+    label = columns[f"label_{[*log.labels].index(task)}"].to_numpy(zero_copy_only=False)
+    values[:, 2 * k] = ~np.isnan(label)
+    values[:, 2 * k + 1] = np.nan_to_num(in_units(label, units[k]))
+    if (np.abs(values[:, 2 * k + 1]) > LARGEST).any():
+      raise DataError(f"label {task} holds {np.nanmax(np.abs(label)):g}, too large to be summed up")
+  return rates(pasts, running.before(columns["time"].to_numpy(), values), units)
 
 
 def _numbers(columns: pa.Table, what: str, scales: Iterable[Any]) -> Array:

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from ranking.data.store import DayStore
 # is; tests/test_stored_features.py notices when.
 VERSION: Final = 2
 FAIR_SHARE: Final = 0.1
+ENGINES: Final = re.compile(r"duckdb|local(\[(\d+|\*)\])?|spark://.+|k8s://.+|yarn")
 
 
 class Console(Protocol):
@@ -84,6 +86,7 @@ def prepare(
     check.refuse("lookback", look, "make it @Lookback() or None")
   check.whole("without_last_days", without_last_days, least=0)
   check.share("fair_share", fair_share)
+  check_engine(engine)
   if not isinstance(root, Path):
     root = Path(check.text("store_directory", root, "the path of a folder"))
   identity = identity_of(source, look, without_last_days, fair_share)
@@ -97,16 +100,26 @@ def prepare(
   with _alone(work, console):
     if not directory.is_dir():  # else this one waited for it, or a killed run had only to tidy up
       try:
-        from ranking.data import making  # slow to import, and only needed here
+        from ranking.data.engine import Engine  # slow to import, and only needed here
+        from ranking.data.making import make
 
-        with making.Engine(work, engine) as running:
-          making.make(source, look, without_last_days, fair_share, identity, running, console)
+        with Engine(work, engine) as running:
+          make(source, look, without_last_days, fair_share, identity, running, console)
         (work / "store").rename(directory)
       except (DataError, OSError):
         shutil.rmtree(work, ignore_errors=True)
         raise
     shutil.rmtree(work)
   return DayStore(directory)
+
+
+def check_engine(name: str) -> None:
+  """Raises DataError for a name that is none of an engine."""
+  if not isinstance(name, str) or not ENGINES.fullmatch(name):
+    raise DataError(
+      f"ENGINE is {name!r}; make it duckdb, local[2] for Spark in this machine, or the "
+      "spark://host:port of a cluster"
+    )
 
 
 def identity_of(

@@ -76,7 +76,15 @@ def open_log(settings: Settings, console: Console) -> DayStore:
   if isinstance(log.source, Table):
     model.inputs.check_fit(log.source.name, log.source.features(log.lookback), model.width_scale)
   root = Path(log.store_directory)
-  store = prepare(log.source, root, console, log.lookback, log.without_last_days)
+  store = prepare(
+    log.source,
+    root,
+    console,
+    log.lookback,
+    log.without_last_days,
+    log.fair_share,
+    log.engine,
+  )
   console.say(f"what the log holds and how it was read: {store.directory / 'summary.md'}")
   if not log.without_tasks:
     return store

@@ -1,8 +1,9 @@
 """Files of published logs: named columns of CSV, whose numbers are what they should be."""
 
 import csv
+import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -76,8 +77,11 @@ def read(
   if not found["rows"][0]:
     raise DataError(f"{paths[0]} has a header and no rows; unpack it again")
   if isinstance(name := found["wrong"][0], str):
+    limit = numbers[name]
     for path in paths:
-      _say_where(path, name, numbers[name], separator, quote, names, encoding)
+      what = f"a number below {limit:,}"
+      is_wrong = functools.partial(_is_wrong, limit=limit)
+      say_where(path, name, is_wrong, what, names, separator, quote, encoding)
   return kept.drop("wrong")
 
 
@@ -102,33 +106,52 @@ def _header(path: Path, separator: str, quote: str, encoding: str) -> list[str]:
   return header
 
 
-def _say_where(
+def say_where(
   path: Path,
   column: str,
-  limit: int,
-  separator: str,
-  quote: str,
-  names: Sequence[str] | None,
-  encoding: str,
+  is_wrong: Callable[[str], bool],
+  what: str,
+  names: Sequence[str] | None = None,
+  separator: str = ",",
+  quote: str = '"',
+  encoding: str = "utf-8",
 ) -> None:
-  """Raises DataError for the first value of a column of numbers that is none below the limit."""
+  """Raises DataError for the first value of a column that is wrong, if one is.
+
+  Args:
+    path: of the file.
+    column: which.
+    is_wrong: of a value as it is written.
+    what: belongs there, such as "a date such as 20200705".
+    names: as the others, see `read`.
+    separator: of values.
+    quote: around values.
+    encoding: of the file.
+  """
   with open(path, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as file:
     lines = (line.replace(separator, "\t") for line in file) if len(separator) > 1 else file
     delimiter = "\t" if len(separator) > 1 else separator
-    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
-    reader = csv.reader(lines, delimiter=delimiter, quotechar=quote or None, quoting=quoting)
+    reader = csv.reader(
+      lines,
+      delimiter=delimiter,
+      quotechar=quote or None,
+      quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+    )
     place = (list(names) if names is not None else next(reader)).index(column)
     for line in reader:
-      value = line[place]
-      try:
-        wrong = not abs(float(value)) < limit
-      except ValueError:
-        wrong = True
-      if wrong and value not in MISSING:
+      if is_wrong(value := line[place]):
         raise DataError(
-          f"{path} line {reader.line_num} column {column} holds {value!r} where a number below "
-          f"{limit:,} belongs; mend or remove the line"
+          f"{path} line {reader.line_num} column {column} holds {value!r} where {what} belongs; "
+          "mend or remove the line"
         )
+
+
+def _is_wrong(value: str, limit: int) -> bool:
+  """Whether a value is neither missing nor a number whose size is below a limit."""
+  try:
+    return value not in MISSING and not abs(float(value)) < limit
+  except ValueError:
+    return True
 
 
 def once(table: "ir.Table", keys: Sequence[str]) -> "ir.Table":

@@ -351,7 +351,9 @@ class Synthetic:
     tasks = self._tasks()
     pieces = zip(self.pieces(), frozen.pieces(), strict=True)
     for day, of_day in itertools.groupby(pieces, lambda pair: int(pair[0]["day"][0])):
-      labels, now, then = [], [], []
+      labels: list[Array] = []
+      now: list[Array] = []
+      then: list[Array] = []
       for piece, frozen_piece in of_day:
         for found, columns, what in (
           (labels, piece, "label"),

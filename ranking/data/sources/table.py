@@ -15,9 +15,9 @@ from ranking.checks import Checks
 from ranking.data import raw_files
 from ranking.data.delimited import Dialect
 from ranking.data.expression import Expression, Type
+from ranking.data.lookback import Lookback
 from ranking.data.raw_files import RawFile
 from ranking.data.reading import Column, Options, Reading, column_names
-from ranking.data.lookback import Lookback
 from ranking.data.schema import DataError, Feature, Log, Number, date_of
 from ranking.data.values import MS_PER, STYLES, Bag, Flag, Id, Kind, Time, Weight
 from ranking.data.values import Number as NumberKind

@@ -8,7 +8,7 @@ data set and its users' programs show.
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,12 @@ import pandas as pd
 from ranking.checks import Checks
 from ranking.data.schema import DataError, Log, sha256
 from ranking.data.sources import csv_file
+from ranking.data.sources.frames import FrameLog
+from ranking.data.sources.pieces import declare_pieces
 from ranking.tasks import Task
+
+if TYPE_CHECKING:
+  from ranking.data.engine import Engine
 
 HOUR, DAY = 3600, 86400  # seconds
 LISTENED, FINISHED, SKIPPED = 50, 95, 10  # percent of a track
@@ -68,6 +73,10 @@ class Yambda:
     """The files with their sha256."""
     return {"files": {path.name: sha256(path) for path in self._files()}}
 
+  def log(self, engine: "Engine") -> Log:
+    """The log of all pieces."""
+    return declare_pieces(engine, self)
+
   def parts(self) -> list[str]:
     """The paths of the files, in order of their names."""
     return [str(path) for path in self._files()]
@@ -86,7 +95,7 @@ class Yambda:
   def tables(self) -> None:
     """Nothing: all is in the rows."""
 
-  def describe(self, rows: pd.DataFrame, tables: None) -> Log:
+  def describe(self, rows: pd.DataFrame, tables: None) -> FrameLog:
     """The log of some rows."""
     days, day = np.unique(rows.day, return_inverse=True)
     percent = rows.played_ratio_pct.astype(np.float64)
@@ -97,7 +106,7 @@ class Yambda:
       "log_seconds": np.log1p(percent / 100 * rows.track_length_seconds),
       "played_ratio": (percent / 100).clip(upper=MOST_OF_A_TRACK),
     }
-    return Log(
+    return FrameLog(
       time=rows.time.to_numpy(),
       day=day.astype(np.int32),
       day_names=[f"day-{number + 1:03d}" for number in days],
