@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import fsspec  # type: ignore[import-untyped]  # it has no types
+import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
-import fsspec  # type: ignore[import-untyped]  # it has no types
+import fsspec
 import pyarrow as pa
 
 from ranking.data.schema import DataError, sha256
