@@ -194,8 +194,8 @@ def test_a_task_without_labels_or_positives_in_the_training_days_is_warned_of(ca
   lines = [[*row, "" if k < 80 else k % 2, 0] for k, row in enumerate(rows())]
   (case.folder / "log.csv").write_text(written([[*HEADER, "survey", "never"], *lines]))
   _, printed = case.prepare("log.csv", 'binary = ["click", "survey", "never"]')
-  assert "warning: task survey has no label in the training days; day N has 40: nothing" in printed
-  assert "warning: task never is never positive in the training days: only that can be" in printed
+  assert "warning: task survey has no label in the training days, 40 on day N: nothing" in printed
+  assert "warning: task never is never positive in the training days: nothing can be" in printed
   assert "warning: task click" not in printed
 
 

@@ -1,12 +1,13 @@
 """A store's card: what the data is, how it was cleaned, how well it could be predicted at best."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from ranking.data.calendar import Calendar
 from ranking.data.pack import Packed
+from ranking.data.remark import Remark, unanswered
 from ranking.data.schema import Log, Schema
 from ranking.tasks import KINDS, evaluate_truth
 
@@ -17,6 +18,7 @@ def describe(
   calendar: Calendar,
   packed: Packed,
   cleaning: Mapping[str, int],
+  warnings: Sequence[Remark],
   identity: dict[str, Any],
 ) -> dict[str, Any]:
   """The content of schema.json.
@@ -27,6 +29,7 @@ def describe(
     calendar: its days.
     packed: what they hold.
     cleaning: what was dropped or repaired, and how many rows of it.
+    warnings: what a person should look at, most serious first.
     identity: what the store was made from.
   """
   truth = packed.last_truth
@@ -48,7 +51,8 @@ def describe(
       feature.name: int(packed.unseen[k]) for k, feature in enumerate(schema.of_kind("categorical"))
     },
     "cleaning": dict(cleaning),
-    "notes": list(log.notes),
+    "notes": [line for line in log.notes if not line.startswith("warning: ")],
+    "warnings": [remark._asdict() for remark in warnings],
     "best_possible_on_day_n": None
     if truth is None
     else evaluate_truth(schema.tasks, schema.label_statistics, *truth),
@@ -74,6 +78,8 @@ def to_markdown(card: dict[str, Any]) -> str:
   parts = [
     f"# {card['dataset']}: {sum(card['rows_per_day']):,} rows, {len(days)} days",
     f"Days in {card['time_zone']}; trained on all but the last, evaluated on {days.day.iloc[-1]}.",
+    f"## Warnings: {len(card['warnings'])}",
+    "\n".join(f"- {line}" for line in unanswered(card)) or "- none",
     "## Rows and positives per day",
     _table(days),
     "## Cleaning",

@@ -6,19 +6,19 @@ code     values become ids, and rows know their past              kept/
 pack     the arrays of the store, in order of time                store/<day name>/
 """
 
-import dataclasses
 import functools
-from typing import Any
-
-import numpy as np
+from typing import Any, Final
 
 from ranking.data import calendar, card, coded, codes, features, pack, store
 from ranking.data.engine import Engine
 from ranking.data.facts import Facts
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import Console
+from ranking.data.remark import Remark
 from ranking.data.remarks import remarks
 from ranking.data.schema import Schema, Source
+
+WARNING: Final = "warning: "  # such a note of a source is about what a person should look at
 
 
 def make(
@@ -49,7 +49,8 @@ def make(
     )
   rows = sum(days.rows)
   for line in log.notes:
-    console.say(line)
+    if not line.startswith(WARNING):  # else it is among those that are said in the end
+      console.say(line)
   for what, count in cleaning.items():
     if count:
       console.say(f"{what}: {count:,}")
@@ -74,14 +75,7 @@ def make(
     weighted=log.weight is not None,
     report_values=codes.names(engine, made.vocabularies[log.report_by]) if log.report_by else (),
   )
-  found = remarks(
-    log.tasks,
-    days,
-    np.array([labels.rows for labels in packed.labels]),
-    np.array(packed.positives),
-  )
-  for line in found:
-    console.say(line)
-  log = dataclasses.replace(log, notes=(*log.notes, *found))
-  described = card.describe(schema, log, days, packed, cleaning, identity)
+  told = [Remark(line.removeprefix(WARNING)) for line in log.notes if line.startswith(WARNING)]
+  found = remarks(log, schema, days, packed, [store.mapped(folder / name) for name in days.names])
+  described = card.describe(schema, log, days, packed, cleaning, [*found, *told], identity)
   store.write_schema(folder, described, card.to_markdown(described))

@@ -39,6 +39,7 @@ class Packed:
     positives: int64 [T], rows whose label is above 0.
     levels: rows per value of a label, of tasks whose kind asks for it.
     unseen: int64 [C], rows of the last day whose id is 0.
+    dense: moments of [n, D] in the training days, before they are standardised.
     last_truth: labels and truth [n, T] of the last day, for a source that knows them.
   """
 
@@ -46,6 +47,7 @@ class Packed:
   positives: list[Array] = dataclasses.field(default_factory=list)
   levels: list[dict[str, Counter[float]]] = dataclasses.field(default_factory=list)
   unseen: Array = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+  dense: Moments = dataclasses.field(default_factory=lambda: Moments.of(np.zeros((0, 0))))
   last_truth: tuple[Array, Array] | None = None
 
 
@@ -79,6 +81,7 @@ def pack(
     crcs.append(day.close(packed, is_last))
   next(blocks, None)  # there is none, or it says so
   assert dense is not None
+  packed.dense = dense
   for name, rows, of_day in zip(calendar.names, calendar.rows, crcs, strict=True):
     of_day["dense"] = _standardise(folder / name, rows, dense, advance)
     write_manifest(folder / name, rows, of_day)

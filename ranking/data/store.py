@@ -53,6 +53,12 @@ class Day:
     return len(self.time)
 
 
+def mapped(folder: Path) -> Day:
+  """A day that was just written: its arrays memory-mapped, not compared with their CRC."""
+  arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+  return Day(name=folder.name, **arrays)
+
+
 class StoredDay(Day):
   """A day whose arrays are memory-mapped, and checked against their CRC, when first asked for."""
 

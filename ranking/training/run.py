@@ -10,6 +10,7 @@ import tf_keras
 
 from ranking.data import window
 from ranking.data.prepare import prepare
+from ranking.data.remark import unanswered
 from ranking.data.sources.table import Table
 from ranking.data.store import DayStore
 from ranking.evaluation.evaluate import Evaluator
@@ -67,7 +68,7 @@ class Run:
 
 
 def open_log(settings: Settings, console: Console) -> DayStore:
-  """The day store of a log, prepared if it is not there yet.
+  """The day store of a log, prepared if it is not there yet; says what to look at in it.
 
   Raises DataError and SettingError, and ModelError before a log is read that the model is too
   narrow for, where its description tells.
@@ -85,13 +86,15 @@ def open_log(settings: Settings, console: Console) -> DayStore:
     log.fair_share,
     log.engine,
   )
+  if log.without_tasks:
+    try:
+      store = store.without_tasks(log.without_tasks)
+    except ValueError as error:
+      raise SettingError(f"train_and_evaluate.without_tasks: {error}") from error
+  for line in unanswered(store.card, log.without_tasks or (), model.inputs.without_features):
+    console.say(f"warning: {line}")
   console.say(f"what the log holds and how it was read: {store.directory / 'summary.md'}")
-  if not log.without_tasks:
-    return store
-  try:
-    return store.without_tasks(log.without_tasks)
-  except ValueError as error:
-    raise SettingError(f"train_and_evaluate.without_tasks: {error}") from error
+  return store
 
 
 def build(settings: Settings, store: DayStore, console: Console) -> Run:
