@@ -69,7 +69,7 @@ def test_rows_are_read_as_they_are_described(shop: Path) -> None:
   ]
   np.testing.assert_array_equal(rows.stars, [5, np.nan, 4, np.nan, 3, np.nan, 2, 5, np.nan, 4])
   assert log.rated_tasks == ("bought",)
-  assert log.cleaning == {"read: rows": 10}
+  assert log.cleaning == {"rows read": 10}
   assert log.notes == ("read shop.csv: text, commas",)
 
 
@@ -248,7 +248,7 @@ def test_days_begin_at_midnight_when_the_clocks_change_too(tmp_path: Path) -> No
   )
   assert kept.day.tolist() == days[1:5]
   assert log.cleaning == {
-    "read: rows": 8,
+    "rows read": 8,
     "dropped: rows before Table.since": 1,
     "dropped: rows after Table.until": 3,
   }
@@ -354,9 +354,9 @@ def test_tables_are_looked_up_by_key_and_as_of_the_time_of_the_row(
   np.testing.assert_array_equal(rows["prices.amount"], [np.nan, 2, np.nan, 3])
   np.testing.assert_array_equal(rows.vip, [1, 0, np.nan, np.nan])
   assert log.cleaning == {
-    "read: rows": 4,
-    "users.csv: read: rows": 2,
-    "prices.jsonl: read: rows": 3,
+    "rows read": 4,
+    "rows read (users.csv)": 2,
+    "rows read (prices.jsonl)": 3,
     "rows whose user is not in users.csv": 1,
     "rows whose item is not in prices.jsonl by then": 2,
   }

@@ -84,7 +84,7 @@ def columns(
     except (ValueError, RecursionError) as error:
       if drop:
         cleaning[COUNTED] += 1
-        cleaning["read: rows"] += 1
+        cleaning["rows read"] += 1
         continue
       raise DataError(
         f"{file.path} line {place} is no JSON object ({error}); mend it, or set "

@@ -44,9 +44,8 @@ def make(
     }
     advance(1)
   if days.thin:
-    cleaning[f"dropped: rows of {len(days.thin)} days after day N, {calendar.RULE}"] = sum(
-      days.thin
-    )
+    days_after = "1 day" if len(days.thin) == 1 else f"{len(days.thin)} days"
+    cleaning[f"dropped: rows of {days_after} after day N, {calendar.RULE}"] = sum(days.thin)
   rows = sum(days.rows)
   for line in log.notes:
     if not line.startswith(WARNING):  # else it is among those that are said in the end

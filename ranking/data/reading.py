@@ -165,9 +165,9 @@ class Reading:
         if len(piece.table):
           yield piece.table
       dropped = sum(rows for what, rows in self.cleaning.items() if what.startswith(WRONG))
-      if self._first_wrong and dropped > 0.5 * self.cleaning["read: rows"]:
+      if self._first_wrong and dropped > 0.5 * self.cleaning["rows read"]:
         raise DataError(
-          f"{dropped:,} of {self.cleaning['read: rows']:,} rows are not as described: "
+          f"{dropped:,} of {self.cleaning['rows read']:,} rows are not as described: "
           f"{self._first_wrong}"
         )
       yield self._schema().empty_table()
@@ -273,7 +273,7 @@ class Reading:
 
         yield of_text
       self.cleaning.update(counted)
-      self.cleaning["read: rows"] += sum(n for what, n in counted.items() if what[:4] == "drop")
+      self.cleaning["rows read"] += sum(n for what, n in counted.items() if what[:4] == "drop")
     else:
       for first, batch in _parquet_batches(file, names):
 
@@ -287,7 +287,7 @@ class Reading:
     self, opened: _Opened, number: int, table: pa.Table, places: Array, cleaning: Counter[str]
   ) -> _Piece:
     """Reads the columns of some rows. Raises DataError for the first that is not as described."""
-    cleaning["read: rows"] += len(places)
+    cleaning["rows read"] += len(places)
     unit = "row" if opened.file.format == "parquet" else "line"
     read: dict[str, Read] = {}
     raw: dict[str, pa.Array] = {}

@@ -547,7 +547,7 @@ class _Kept:
     reading = Reading(files, named, options, timed="time" if when else None)
     rows = self.engine.arrow(reading.pieces())
     for what, count in reading.cleaning.items():
-      self.cleaning[f"{of}: {what}" if of else what] += count
+      self.cleaning[f"{what} ({of})" if of else what] += count
     self.notes += [*reading.notes, *(f"warning: {line}" for line in reading.warnings())]
     for name, column in named.items():
       if isinstance(column.kind, Flag):
