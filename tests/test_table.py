@@ -116,11 +116,15 @@ def test_json_lines_with_inner_objects_and_lists_are_the_same_log(
   assert [*map(list, one.tags)] == [*map(list, other.tags)]
   assert log.notes == ("read shop.jsonl: JSON Lines",)
   path.write_text("\n".join([lines[0], "{broken", *lines[1:]]))
-  message = r"shop\.jsonl line 2 is no JSON object \(.*\); mend it, or set Table\.on_bad_row"
+  message = r"shop\.jsonl line 2 is no JSON object \(.*\), and JSON Lines have one a line; mend"
   with pytest.raises(DataError, match=message):
     read(path, entities=(), categorical=("customer",))
   _, log = read(path, entities=(), categorical=("customer",), on_bad_row="drop")
-  assert log.cleaning["dropped: lines that are no JSON object"] == 1
+  assert log.cleaning["dropped: lines that are no JSON object, or of one value each"] == 1
+  path.write_text("\n".join([lines[0], lines[1].replace('"ben"', '["ben"]'), *lines[2:]]))
+  message = r"line 2 holds '\[\"ben\"\]' in customer, where a single value belongs; name lists in"
+  with pytest.raises(DataError, match=message):
+    read(path, entities=(), categorical=("customer",))
 
 
 def test_columns_within_structures_of_parquet_are_named_by_their_path(tmp_path: Path) -> None:
@@ -571,6 +575,10 @@ def test_a_label_that_is_neither_yes_nor_no_is_refused(shop: Path, tmp_path: Pat
     ({"days": 1}, r"^Table\.days is 1; make it a whole number from 2 to 1,000$"),
     ({"days": "weekly"}, r"^Table\.days is 'weekly'; make it \"calendar\", or a number of slices$"),
     ({"since": "March"}, r"^Table\.since is 'March'; make it a date such as \"2026-03-01\"$"),
+    (
+      {"since": "2026-03-02", "until": "2026-03-01"},
+      r"^Table\.until is '2026-03-01'; make it 2026-03-02 or later, as since is$",
+    ),
     ({"separator": ""}, r"^Table\.separator is ''; make it a character such as \";\""),
     ({"quote": "''"}, r"^Table\.quote is \"''\"; make it one character, or \"\" for none$"),
     ({"encoding": "latin-11"}, r"^Table\.encoding is 'latin-11'; make it a name such as \"latin-1"),

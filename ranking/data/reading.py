@@ -254,12 +254,13 @@ class Reading:
     file, layout = opened.file, opened.layout
     names = [name for name in self._wanted if name not in file.partition]
     if file.format == "json":
+      lists = {column.name for column in self._columns.values() if isinstance(column.kind, Bag)}
       for places, lines in json_lines.pieces(file):
 
         def of_json(places: Array = places, lines: list[bytes] = lines) -> _Piece:
           cleaning = Counter[str]()
           drop = self._options.drop
-          kept, table = json_lines.columns(file, places, lines, names, drop, cleaning)
+          kept, table = json_lines.columns(file, places, lines, names, lists, drop, cleaning)
           return self._piece(opened, number, table, kept, cleaning)
 
         yield of_json
