@@ -133,7 +133,7 @@ def test_the_summary_reads_as_a_page(known_truth: FrameLog) -> None:
   assert f"| click | AUC | {best['click']['auc']:.4f} |" in page
   assert f"| stars | RMSE | {best['stars']['rmse']:.4f} |" in page
   rows = unseen["user_id"]
-  assert f"| {rows} rows ({rows / ROWS_PER_DAY[-1]:.2%}) |\n" in page
+  assert f"| {rows} rows ({rows / ROWS_PER_DAY[-1]:.2%}) |" in page
   assert "| length | dense | 0 | 1 |  |\n" in page
   assert "nan" not in page
 

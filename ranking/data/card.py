@@ -33,6 +33,7 @@ def describe(
     identity: what the store was made from.
   """
   truth = packed.last_truth
+  of_dense = [feature.name for feature in schema.of_kind("dense")]
   return {
     **schema.to_json(),
     "time_zone": log.time_zone,
@@ -50,6 +51,8 @@ def describe(
     "unseen_rows_of_day_n": {
       feature.name: int(packed.unseen[k]) for k, feature in enumerate(schema.of_kind("categorical"))
     },
+    "filled_rows": dict(zip(of_dense, packed.filled.tolist(), strict=True)),
+    "clipped_rows": dict(zip(of_dense, packed.clipped.tolist(), strict=True)),
     "cleaning": dict(cleaning),
     "notes": [line for line in log.notes if not line.startswith("warning: ")],
     "warnings": [remark._asdict() for remark in warnings],
@@ -75,6 +78,11 @@ def to_markdown(card: dict[str, Any]) -> str:
     else ""
     for name in features["name"]
   ]
+  for column, counts in (
+    ("filled with the mean", card["filled_rows"]),
+    ("clipped at 5 deviations", card["clipped_rows"]),
+  ):
+    features[column] = [f"{counts[name]:,}" if name in counts else "" for name in features["name"]]
   parts = [
     f"# {card['dataset']}: {sum(card['rows_per_day']):,} rows, {len(days)} days",
     f"Days in {card['time_zone']}; trained on all but the last, evaluated on {days.day.iloc[-1]}.",

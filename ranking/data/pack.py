@@ -40,6 +40,8 @@ class Packed:
     levels: rows per value of a label, of tasks whose kind asks for it.
     unseen: int64 [C], rows of the last day whose id is 0.
     dense: moments of [n, D] in the training days, before they are standardised.
+    filled: int64 [D], rows of all days without a value, which have the mean in its place.
+    clipped: int64 [D], rows of all days whose value is cut at DENSE_LIMIT deviations.
     last_truth: labels and truth [n, T] of the last day, for a source that knows them.
   """
 
@@ -48,6 +50,8 @@ class Packed:
   levels: list[dict[str, Counter[float]]] = dataclasses.field(default_factory=list)
   unseen: Array = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
   dense: Moments = dataclasses.field(default_factory=lambda: Moments.of(np.zeros((0, 0))))
+  filled: Array = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+  clipped: Array = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
   last_truth: tuple[Array, Array] | None = None
 
 
@@ -82,8 +86,10 @@ def pack(
   next(blocks, None)  # there is none, or it says so
   assert dense is not None
   packed.dense = dense
+  packed.filled = np.zeros(len(dense.mean), np.int64)
+  packed.clipped = np.zeros_like(packed.filled)
   for name, rows, of_day in zip(calendar.names, calendar.rows, crcs, strict=True):
-    of_day["dense"] = _standardise(folder / name, rows, dense, advance)
+    of_day["dense"] = _standardise(folder / name, rows, packed, advance)
     write_manifest(folder / name, rows, of_day)
   return packed
 
@@ -238,16 +244,19 @@ def _fill(table: Array, lists: pa.ChunkedArray, latest_first: bool) -> None:
   table[row, place] = flat
 
 
-def _standardise(folder: Path, rows: int, moments: Moments, advance: Callable[[int], None]) -> int:
-  """Writes the dense features of a day; returns the CRC of the array."""
-  width = len(moments.mean)
+def _standardise(folder: Path, rows: int, packed: Packed, advance: Callable[[int], None]) -> int:
+  """Writes the dense features of a day and counts what is changed; returns the array's CRC."""
+  width = len(packed.dense.mean)
   writer = ArrayWriter(folder, "dense", (rows, width))
   raw = folder / "dense.raw"
   with open(raw, "rb") as file:
     for start in range(0, rows, BLOCK_ROWS):
       count = min(BLOCK_ROWS, rows - start)
       block = np.frombuffer(file.read(count * width * 8)).reshape(count, width)
-      writer.write(features.standardise(block, moments))
+      standard = features.standardise(block, packed.dense)
+      packed.filled += np.isnan(block).sum(axis=0)
+      packed.clipped += (np.abs(standard) == features.DENSE_LIMIT).sum(axis=0)
+      writer.write(standard)
       advance(count)
   raw.unlink()
   return writer.close()
