@@ -9,11 +9,11 @@ import gin
 import numpy as np
 import pandas as pd
 import pytest
-from ranking.data.sources.frames import Bag, FrameLog, declare
 
 from ranking.data import prepare, store
 from ranking.data.engine import Engine
 from ranking.data.schema import Log
+from ranking.data.sources.frames import Bag, FrameLog, declare
 from ranking.tasks import Task
 
 DAY_NAMES = ("2024-03-01", "2024-03-02", "2024-03-03", "2024-03-04")

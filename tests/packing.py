@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from ranking.data.sources.frames import Bag, FrameLog, declare
 
 from ranking.array import Array
 from ranking.data import calendar, coded, features
@@ -19,6 +18,7 @@ from ranking.data.lookback import Lookback, Running
 from ranking.data.pack import as_of as packed_as_of
 from ranking.data.prepare import prepare
 from ranking.data.schema import Schema
+from ranking.data.sources.frames import Bag, FrameLog, declare
 from ranking.data.store import ARRAYS, Day, DayStore
 from ranking.tasks import Task
 from tests.conftest import TinySource

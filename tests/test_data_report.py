@@ -13,12 +13,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ranking.data.sources.frames import Bag, FrameLog
 
 from ranking.array import Array
 from ranking.data import report
 from ranking.data.prepare import prepare
+from ranking.data.remark import unanswered
 from ranking.data.report import TOP_IDS, by_day, measure, psi, to_look_at, to_markdown
+from ranking.data.sources.frames import Bag, FrameLog
 from ranking.data.store import Day, DayStore
 from ranking.tasks import Task
 from tests.conftest import DAY_NAMES, MS_PER_DAY, ROWS_PER_DAY, START, TinySource, make_log
@@ -411,22 +412,20 @@ def test_a_day_of_few_rows_is_a_warning(tmp_path: Path) -> None:
   assert not any(f"{WEEK[4]} has " in line for line in found)
 
 
-PAST = {f"{entity}_{what}" for entity in ("user_id", "item_id") for what in ("count", "click_rate")}
-
-
 def test_the_page_has_the_warnings_on_top_and_tables_of_one_width(
   tiny_log: FrameLog, tiny_store: DayStore
 ) -> None:
   found = measured(tiny_store)
+  past = [f.name for f in tiny_store.schema.features if f.name.endswith(("_count", "_rate"))]
   page = to_markdown(tiny_store.card, found, {"What drifts": "drift.png"})
   assert page.startswith("# tiny, day by day\n\n220 rows of 4 days in UTC; ")
   headings = re.findall(r"^## (.*)$", page, re.MULTILINE)
   assert headings == [
-    "Warnings: 0",
-    f"What stands out from day to day: {len(to_look_at(found, PAST))}",
+    f"Warnings: {len(unanswered(tiny_store.card))}",
+    f"What stands out from day to day: {len(to_look_at(found, past))}",
     *("Rows and labels", "Cleaning", "Drift", "Missing", "Rare", "Unseen"),
   ]
-  assert all(f"- {line}\n" in page for line in to_look_at(found, PAST))
+  assert all(f"- {line}\n" in page for line in to_look_at(found, past))
   assert "![What drifts](drift.png)\n" in page
   assert "- dropped: rows that were made up twice: 3\n" in page
   click, stars = (figures_of(found.labels, DAY_NAMES[1], task) for task in ("click", "stars"))

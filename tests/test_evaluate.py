@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from ranking.data.sources.frames import FrameLog
 
 from ranking import tasks
 from ranking.data import prepare, store
+from ranking.data.sources.frames import FrameLog
 from ranking.evaluation.evaluate import Evaluator
 from ranking.models.inputs import Inputs
 from ranking.models.model import Model

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ranking.data.sources.frames import Bag, FrameLog
 
 from ranking.array import Array
 from ranking.data.lookback import PRIOR_ROWS, Lookback
 from ranking.data.schema import DataError, Feature
+from ranking.data.sources.frames import Bag, FrameLog
 from ranking.tasks import LabelStatistics, Task
 from tests.conftest import make_log
 from tests.packing import Packed, as_of, encode, encode_bag, pack, standardise

@@ -393,4 +393,4 @@ def test_values_that_are_filled_or_clipped_are_counted(case: Case) -> None:
   _, printed = case.prepare("log.csv", 'dense = ["x"]')
   assert "filled with the mean of the training days: values of x 3\n" in printed
   assert "clipped at 5 standard deviations: values of x 1\n" in printed
-  assert re.search(r"\| x \| dense \|.*\| 3 \| 1 \|\n", printed)
+  assert re.search(r"\| x \| dense \|.*\| 3 rows \(2.50%\) \| 1 rows \(0.83%\) \|\n", printed)

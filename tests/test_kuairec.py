@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import strategies
-from ranking.data.sources.frames import FrameLog
 
 from ranking.data.prepare import prepare
 from ranking.data.schema import DataError, sha256
 from ranking.data.sources import kuairec
+from ranking.data.sources.frames import FrameLog
 from ranking.data.sources.kuairec import KuaiRec
 from tests.packing import pack
 from tests.whole_log import read_whole

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from ranking.data.sources.frames import FrameLog
 
 from ranking.array import Array
 from ranking.data.schema import DataError, Source, sha256
 from ranking.data.sources import movielens
+from ranking.data.sources.frames import FrameLog
 from ranking.data.sources.movielens import DAY, HOUR, WEEK, MovieLens
 from tests.whole_log import read_whole
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from ranking.data.sources.frames import FrameLog
 from scipy import optimize, special, stats
 
 from ranking.array import Array
 from ranking.data import pack
 from ranking.data.prepare import prepare
 from ranking.data.schema import DataError
+from ranking.data.sources.frames import FrameLog
 from ranking.tasks import LabelStatistics, Task
 from ranking.tasks.binary import Binary
 from ranking.tasks.ordered import Ordered

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ranking.data.sources.frames import FrameLog
 
 from ranking.array import Array
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import prepare
+from ranking.data.sources.frames import FrameLog
 from ranking.data.store import DayStore
 from ranking.evaluation.predictions import Predictions, load
 from tests.conftest import DAY_NAMES, ROWS_PER_DAY, TinySource

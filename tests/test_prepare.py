@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from ranking.data.sources.frames import Bag, FrameLog
 
 from ranking.array import Array
 from ranking.data import calendar, pack
@@ -26,6 +25,7 @@ from ranking.data.engine import Engine
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import Silence, _alone, prepare
 from ranking.data.schema import DataError, Source
+from ranking.data.sources.frames import Bag, FrameLog
 from ranking.data.sources.kuairand import KuaiRand
 from ranking.data.sources.movielens import MovieLens
 from ranking.data.sources.synthetic import Synthetic

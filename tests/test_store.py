@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ranking.data.sources.frames import FrameLog
 
 from ranking.array import Array
 from ranking.data import prepare as preparing
@@ -22,6 +21,7 @@ from ranking.data.engine import Engine
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import Silence, prepare
 from ranking.data.schema import DataError, Schema
+from ranking.data.sources.frames import FrameLog
 from ranking.data.store import ARRAYS, ArrayWriter, DayStore
 from tests import whole_pack
 from tests.conftest import DAY_NAMES, ROWS_PER_DAY, TinySource

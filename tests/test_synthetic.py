@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from ranking.data.sources.frames import FrameLog
 from sklearn.metrics import roc_auc_score
 
 from ranking.array import Array
 from ranking.data.prepare import prepare
 from ranking.data.schema import DataError
 from ranking.data.sources import synthetic
+from ranking.data.sources.frames import FrameLog
 from ranking.data.sources.synthetic import Synthetic
 from tests.whole_log import read_whole
 

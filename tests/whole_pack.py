@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from ranking.data.sources.frames import Bag, FrameLog
 
 from ranking.array import Array
 from ranking.data.features import DENSE_LIMIT, FIRST_ID, MIN_COUNT
 from ranking.data.lookback import PRIOR_ROWS, Lookback
 from ranking.data.schema import Feature, Schema
+from ranking.data.sources.frames import Bag, FrameLog
 from ranking.tasks import LabelStatistics
 
 

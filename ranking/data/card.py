@@ -33,7 +33,6 @@ def describe(
     identity: what the store was made from.
   """
   truth = packed.last_truth
-  of_dense = [feature.name for feature in schema.of_kind("dense")]
   return {
     **schema.to_json(),
     "time_zone": log.time_zone,
@@ -51,8 +50,13 @@ def describe(
     "unseen_rows_of_day_n": {
       feature.name: int(packed.unseen[k]) for k, feature in enumerate(schema.of_kind("categorical"))
     },
-    "filled_rows": dict(zip(of_dense, packed.filled.tolist(), strict=True)),
-    "clipped_rows": dict(zip(of_dense, packed.clipped.tolist(), strict=True)),
+    **{
+      f"{what}_rows": {
+        feature.name: int(count)
+        for feature, count in zip(schema.of_kind("dense"), counts, strict=True)
+      }
+      for what, counts in (("filled", packed.filled), ("clipped", packed.clipped))
+    },
     "cleaning": dict(cleaning),
     "notes": [line for line in log.notes if not line.startswith("warning: ")],
     "warnings": [remark._asdict() for remark in warnings],
@@ -72,19 +76,18 @@ def to_markdown(card: dict[str, Any]) -> str:
     else:
       days[f"{task} (labelled)"] = labelled
   features, unseen = pd.DataFrame(card["features"]), card["unseen_rows_of_day_n"]
-  features["missing or unseen on day N"] = [
-    f"{unseen[name]:,} rows ({unseen[name] / card['rows_per_day'][-1]:.2%})"
-    if name in unseen
-    else ""
-    for name in features["name"]
-  ]
-  for column, counts in (
-    ("filled with the mean", card["filled_rows"]),
-    ("clipped at 5 deviations", card["clipped_rows"]),
+  rows = sum(card["rows_per_day"])
+  for title, counts, of in (
+    ("missing or unseen on day N", unseen, card["rows_per_day"][-1]),
+    ("missing, filled with the mean", card["filled_rows"], rows),
+    ("cut to 5 deviations", card["clipped_rows"], rows),
   ):
-    features[column] = [f"{counts[name]:,}" if name in counts else "" for name in features["name"]]
+    features[title] = [
+      f"{counts[name]:,} rows ({counts[name] / of:.2%})" if name in counts else ""
+      for name in features["name"]
+    ]
   parts = [
-    f"# {card['dataset']}: {sum(card['rows_per_day']):,} rows, {len(days)} days",
+    f"# {card['dataset']}: {rows:,} rows, {len(days)} days",
     f"Days in {card['time_zone']}; trained on all but the last, evaluated on {days.day.iloc[-1]}.",
     f"## Warnings: {len(card['warnings'])}",
     "\n".join(f"- {line}" for line in unanswered(card)) or "- none",

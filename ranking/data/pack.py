@@ -40,8 +40,8 @@ class Packed:
     levels: rows per value of a label, of tasks whose kind asks for it.
     unseen: int64 [C], rows of the last day whose id is 0.
     dense: moments of [n, D] in the training days, before they are standardised.
-    filled: int64 [D], rows of all days without a value, which have the mean in its place.
-    clipped: int64 [D], rows of all days whose value is cut at DENSE_LIMIT deviations.
+    filled, clipped: int64 [D], rows of all days without a value, which get the mean, and rows that
+      lie beyond DENSE_LIMIT deviations.
     last_truth: labels and truth [n, T] of the last day, for a source that knows them.
   """
 
@@ -86,8 +86,7 @@ def pack(
   next(blocks, None)  # there is none, or it says so
   assert dense is not None
   packed.dense = dense
-  packed.filled = np.zeros(len(dense.mean), np.int64)
-  packed.clipped = np.zeros_like(packed.filled)
+  packed.filled, packed.clipped = np.zeros((2, len(dense.rows)), np.int64)
   for name, rows, of_day in zip(calendar.names, calendar.rows, crcs, strict=True):
     of_day["dense"] = _standardise(folder / name, rows, packed, advance)
     write_manifest(folder / name, rows, of_day)
@@ -245,7 +244,7 @@ def _fill(table: Array, lists: pa.ChunkedArray, latest_first: bool) -> None:
 
 
 def _standardise(folder: Path, rows: int, packed: Packed, advance: Callable[[int], None]) -> int:
-  """Writes the dense features of a day and counts what is changed; returns the array's CRC."""
+  """Writes the dense features of a day and counts what changes; returns the CRC of the array."""
   width = len(packed.dense.mean)
   writer = ArrayWriter(folder, "dense", (rows, width))
   raw = folder / "dense.raw"
@@ -253,10 +252,10 @@ def _standardise(folder: Path, rows: int, packed: Packed, advance: Callable[[int
     for start in range(0, rows, BLOCK_ROWS):
       count = min(BLOCK_ROWS, rows - start)
       block = np.frombuffer(file.read(count * width * 8)).reshape(count, width)
-      standard = features.standardise(block, packed.dense)
+      scaled = features.standardise(block, packed.dense)
+      writer.write(scaled)
       packed.filled += np.isnan(block).sum(axis=0)
-      packed.clipped += (np.abs(standard) == features.DENSE_LIMIT).sum(axis=0)
-      writer.write(standard)
+      packed.clipped += (np.abs(scaled) == features.DENSE_LIMIT).sum(axis=0)
       advance(count)
   raw.unlink()
   return writer.close()

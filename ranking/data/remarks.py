@@ -175,22 +175,29 @@ def _strange(
   recent = [leaks.sample(day, RECENT_ROWS) for day in days[-RECENT_DAYS:]]
   figures = report.measure(schema, recent).features
   day_n = days[-1].name
+  # A column with one value a day, such as the day of the week, is another one each day.
+  of_feature = {
+    str(name): rows
+    for name, rows in figures.groupby(level="feature")
+    if not rows.only_value.notna().all()
+  }
   for place, feature in enumerate(schema.of_kind("categorical")):
-    trained = figures.xs(feature.name, level="feature").missing.iloc[:-1].mean()
     share = unseen[place] / max(len(days[-1]), 1)
-    if share > MOST and trained < HARDLY_ANY:
+    if feature.name not in of_feature or share <= MOST:
+      continue
+    if of_feature[feature.name].missing.iloc[:-1].mean() < HARDLY_ANY:
       yield Remark(
         f"on {day_n} {share:.0%} of rows have a {feature.name} that no training day has",
         [feature.name],
       )
   if len(recent) < 4:  # too few days to say how much a feature changes anyway
     return
-  for feature in schema.features:
-    of_feature = figures.xs(feature.name, level="feature")
-    changes = of_feature.psi_day_before.iloc[1:]
-    before, last = changes.iloc[:-1].max(), changes.iloc[-1]
-    if feature.name in past or of_feature.only_value.notna().all():
+  # An id that is new has a number on a training day and none on day N, which is no change of it.
+  for feature in schema.of_kind("dense"):
+    if feature.name in past or feature.name not in of_feature:
       continue
+    changes = of_feature[feature.name].psi_day_before.iloc[1:]
+    before, last = changes.iloc[:-1].max(), changes.iloc[-1]
     if last > report.NOTABLE_PSI and last > JUMP * before:
       yield Remark(
         f"feature {feature.name} jumps on {day_n}: it differs from the day before by a PSI of "
