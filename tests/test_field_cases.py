@@ -438,3 +438,12 @@ def test_seconds_that_are_said_to_be_ms_are_refused_with_the_unit_that_fits(case
     code, printed = case.prepare("log.csv", setting)
     assert code == 2
     assert said in printed
+
+
+def test_values_that_are_filled_or_clipped_are_counted(case: Case) -> None:
+  lines = [[*row, "" if k < 3 else 1000 if k == 50 else k % 7] for k, row in enumerate(rows())]
+  (case.folder / "log.csv").write_text(written([[*HEADER, "x"], *lines]))
+  _, printed = case.prepare("log.csv", 'dense = ["x"]')
+  assert "filled with the mean of the training days: values of x 3\n" in printed
+  assert "clipped at 5 standard deviations: values of x 1\n" in printed
+  assert re.search(r"\| x \| dense \|.*\| 3 rows \(2.50%\) \| 1 rows \(0.83%\) \|\n", printed)

@@ -19,6 +19,7 @@ def test_a_folder_is_searched_to_the_bottom_and_what_is_not_read_is_named(tmp_pa
       "part-00000",
       "000000_0",
       "LICENSE",
+      "ReadMe.txt",
       "notes.md",
       ".~lock.a.csv#",
       "_SUCCESS",
@@ -41,7 +42,14 @@ def test_a_folder_is_searched_to_the_bottom_and_what_is_not_read_is_named(tmp_pa
     ),
     "part-00000",
   ]
-  assert unread == [".~lock.a.csv#", "LICENSE", "_SUCCESS", "deep/.hidden.csv", "notes.md"]
+  assert unread == [
+    ".~lock.a.csv#",
+    "LICENSE",
+    "ReadMe.txt",
+    "_SUCCESS",
+    "deep/.hidden.csv",
+    "notes.md",
+  ]
   assert [file.format for file in found] == ["text"] * 3 + ["json", "text", "parquet", "text"]
   assert found[-2].partition == {"dt": "2026-03-01", "x": "a/b"}
 

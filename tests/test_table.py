@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import fsspec  # type: ignore[import-untyped]  # it has no types
+import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -69,7 +69,7 @@ def test_rows_are_read_as_they_are_described(shop: Path) -> None:
   ]
   np.testing.assert_array_equal(rows.stars, [5, np.nan, 4, np.nan, 3, np.nan, 2, 5, np.nan, 4])
   assert log.rated_tasks == ("bought",)
-  assert log.cleaning == {"read: rows": 10}
+  assert log.cleaning == {"rows read": 10}
   assert log.notes == ("read shop.csv: text, commas",)
 
 
@@ -116,11 +116,15 @@ def test_json_lines_with_inner_objects_and_lists_are_the_same_log(
   assert [*map(list, one.tags)] == [*map(list, other.tags)]
   assert log.notes == ("read shop.jsonl: JSON Lines",)
   path.write_text("\n".join([lines[0], "{broken", *lines[1:]]))
-  message = r"shop\.jsonl line 2 is no JSON object \(.*\); mend it, or set Table\.on_bad_row"
+  message = r"shop\.jsonl line 2 is no JSON object \(.*\), and JSON Lines have one a line; mend"
   with pytest.raises(DataError, match=message):
     read(path, entities=(), categorical=("customer",))
   _, log = read(path, entities=(), categorical=("customer",), on_bad_row="drop")
-  assert log.cleaning["dropped: lines that are no JSON object"] == 1
+  assert log.cleaning["dropped: lines that are no JSON object, or of one value each"] == 1
+  path.write_text("\n".join([lines[0], lines[1].replace('"ben"', '["ben"]'), *lines[2:]]))
+  message = r"line 2 holds '\[\"ben\"\]' in customer, where a single value belongs; name lists in"
+  with pytest.raises(DataError, match=message):
+    read(path, entities=(), categorical=("customer",))
 
 
 def test_columns_within_structures_of_parquet_are_named_by_their_path(tmp_path: Path) -> None:
@@ -248,7 +252,7 @@ def test_days_begin_at_midnight_when_the_clocks_change_too(tmp_path: Path) -> No
   )
   assert kept.day.tolist() == days[1:5]
   assert log.cleaning == {
-    "read: rows": 8,
+    "rows read": 8,
     "dropped: rows before Table.since": 1,
     "dropped: rows after Table.until": 3,
   }
@@ -354,9 +358,9 @@ def test_tables_are_looked_up_by_key_and_as_of_the_time_of_the_row(
   np.testing.assert_array_equal(rows["prices.amount"], [np.nan, 2, np.nan, 3])
   np.testing.assert_array_equal(rows.vip, [1, 0, np.nan, np.nan])
   assert log.cleaning == {
-    "read: rows": 4,
-    "users.csv: read: rows": 2,
-    "prices.jsonl: read: rows": 3,
+    "rows read": 4,
+    "rows read (users.csv)": 2,
+    "rows read (prices.jsonl)": 3,
     "rows whose user is not in users.csv": 1,
     "rows whose item is not in prices.jsonl by then": 2,
   }
@@ -571,6 +575,10 @@ def test_a_label_that_is_neither_yes_nor_no_is_refused(shop: Path, tmp_path: Pat
     ({"days": 1}, r"^Table\.days is 1; make it a whole number from 2 to 1,000$"),
     ({"days": "weekly"}, r"^Table\.days is 'weekly'; make it \"calendar\", or a number of slices$"),
     ({"since": "March"}, r"^Table\.since is 'March'; make it a date such as \"2026-03-01\"$"),
+    (
+      {"since": "2026-03-02", "until": "2026-03-01"},
+      r"^Table\.until is '2026-03-01'; make it 2026-03-02 or later, as since is$",
+    ),
     ({"separator": ""}, r"^Table\.separator is ''; make it a character such as \";\""),
     ({"quote": "''"}, r"^Table\.quote is \"''\"; make it one character, or \"\" for none$"),
     ({"encoding": "latin-11"}, r"^Table\.encoding is 'latin-11'; make it a name such as \"latin-1"),

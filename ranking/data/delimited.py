@@ -153,7 +153,10 @@ def settle(file: RawFile, dialect: Dialect, wanted: Collection[str]) -> Layout |
     lacking = next((c for c in wanted if layout.place(c) < 0), None)
     if lacking is None:
       raise DataError(f"{file.path} may have several separators; give Table.separator")
-    raise lacks(file, lacking, layout.names, "; if that is no header, give Table.names")
+    cure = (
+      "; if that is no header, give Table.names; if it is no part of the log, take it out of RAW"
+    )
+    raise lacks(file, lacking, layout.names, cure)
   _require_once(file, fitting[0], wanted)
   return _with_unnamed(file, fitting[0], splits[fitting[0].separator])
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,12 @@ from ranking.data.raw_files import RawFile
 from ranking.data.schema import DataError
 
 BLOCK = 1 << 22  # bytes that are parsed together
-COUNTED = "dropped: lines that are no JSON object"
+DROP = 'Table.on_bad_row = "drop"'
+COUNTED = "dropped: lines that are no JSON object, or of one value each"
+
+
+class _NoValueError(ValueError):
+  """A value that is a list or an object."""
 
 
 def pieces(file: RawFile) -> Iterator[tuple[Array, list[bytes]]]:
@@ -66,12 +71,14 @@ def columns(
   places: Array,
   lines: Sequence[bytes],
   wanted: Sequence[str],
+  lists: Collection[str],
   drop: bool,
   cleaning: Counter[str],
 ) -> tuple[Array, pa.Table]:
   """Named values of some lines as text, null where a line has none; lists as JSON.
 
-  Raises DataError that names the line, or counts it, where it is no object.
+  Raises DataError that names the line where it is no object, or holds a list or an object where
+  none of `lists` is asked for; or counts it, where `drop` says so.
   """
   kept, values = [], {name: list[str | None]() for name in wanted}
   for place, line in zip(places, lines, strict=True):
@@ -80,19 +87,26 @@ def columns(
         line, parse_float=str, parse_int=str, parse_constant=_constant, object_pairs_hook=_once
       )
       if not isinstance(row, dict):
-        raise ValueError("it is no object")
+        raise ValueError("it is something else")
+      found = [(name, _found(row, name)) for name in wanted]
+      for name, value in found:
+        if isinstance(value, dict) or (isinstance(value, list) and name not in lists):
+          raise _NoValueError(
+            f"holds {json.dumps(value)[:60]!r} in {name}, where a single value belongs; name lists "
+            "in Table.bags, and what is within an object with a point"
+          )
     except (ValueError, RecursionError) as error:
       if drop:
         cleaning[COUNTED] += 1
-        cleaning["read: rows"] += 1
+        cleaning["rows read"] += 1
         continue
-      raise DataError(
-        f"{file.path} line {place} is no JSON object ({error}); mend it, or set "
-        'Table.on_bad_row = "drop"'
-      ) from error
+      what = str(error)
+      if not isinstance(error, _NoValueError):
+        what = f"is no JSON object ({what}), and JSON Lines have one a line; mend it, or set {DROP}"
+      raise DataError(f"{file.path} line {place} {what}") from error
     kept.append(place)
-    for name, column in values.items():
-      column.append(_text(_found(row, name)))
+    for name, value in found:
+      values[name].append(_text(value))
   table = pa.table({name: pa.array(column, pa.string()) for name, column in values.items()})
   return np.array(kept, np.int64), table
 

@@ -14,6 +14,7 @@ from ranking.data.engine import Engine
 from ranking.data.facts import Facts
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import Console
+from ranking.data.raw_files import listed
 from ranking.data.remark import Remark
 from ranking.data.remarks import remarks
 from ranking.data.schema import Schema, Source
@@ -44,9 +45,8 @@ def make(
     }
     advance(1)
   if days.thin:
-    cleaning[f"dropped: rows of {len(days.thin)} days after day N, {calendar.RULE}"] = sum(
-      days.thin
-    )
+    days_after = "1 day" if len(days.thin) == 1 else f"{len(days.thin)} days"
+    cleaning[f"dropped: rows of {days_after} after day N, {calendar.RULE}"] = sum(days.thin)
   rows = sum(days.rows)
   for line in log.notes:
     if not line.startswith(WARNING):  # else it is among those that are said in the end
@@ -59,6 +59,15 @@ def make(
     made = coded.code(engine, facts, days, lookback, advance)
   with console.track("packing", "rows", 2 * rows) as advance:
     packed = pack.pack(made, days, lookback, folder, advance)
+  for what, counts in (
+    ("filled with the mean of the training days", packed.filled),
+    (f"clipped at {features.DENSE_LIMIT:g} standard deviations", packed.clipped),
+  ):
+    changed = [
+      f"{column} {count:,}" for column, count in zip(log.dense, counts, strict=False) if count
+    ]
+    if changed:
+      console.say(f"{what}: values of {listed(changed)}")
   train = packed.labels[:-1]
   schema = Schema(
     dataset=name,

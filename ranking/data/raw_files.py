@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
-import fsspec  # type: ignore[import-untyped]  # it has no types
+import fsspec
 import pyarrow as pa
 
 from ranking.data.schema import DataError, sha256
@@ -28,6 +28,7 @@ FORMATS: dict[str, Format] = {
 }
 MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2", b"\xfd7zXZ": ".xz"}
 PART = re.compile(r"(part|shard|chunk)?[-_]?\d[^.]*")  # what engines call files without a suffix
+PROSE = re.compile(r"(readme|licen[cs]e|notice|changelog)\b", re.IGNORECASE)
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # what Hive and Spark call a missing partition value
 REMOTE = "://"  # within the address of a file on object storage
 
@@ -97,7 +98,11 @@ def find(raw: str) -> tuple[list[RawFile], list[str]]:
     name = path[len(root) :].lstrip("/")
     hidden = any(part.startswith((".", "_")) for part in name.split("/"))
     suffix, _ = _suffixes(name)
-    if hidden or (suffix not in FORMATS and not PART.fullmatch(os.path.basename(name))):
+    if (
+      hidden
+      or PROSE.match(os.path.basename(name))
+      or (suffix not in FORMATS and not PART.fullmatch(os.path.basename(name)))
+    ):
       unread.append(name)
     else:
       found.append(_described(path, root))

@@ -28,6 +28,7 @@ from ranking.data.values import Bag, Flag, Kind, Read, Time
 BATCH_ROWS = 1 << 17  # of a Parquet file that are read together
 PLACES = 1 << 40  # more than a file has lines
 CURE = 'mend it, or set Table.on_bad_row = "drop"'
+ELSEWHERE = "; if it is no part of the log, take it out of RAW"
 WRONG = "dropped: rows whose"  # how a count of rows begins that are not as described
 SAMPLED = 10_000  # texts of a bag that are looked at for another separator
 
@@ -164,9 +165,9 @@ class Reading:
         if len(piece.table):
           yield piece.table
       dropped = sum(rows for what, rows in self.cleaning.items() if what.startswith(WRONG))
-      if self._first_wrong and dropped > 0.5 * self.cleaning["read: rows"]:
+      if self._first_wrong and dropped > 0.5 * self.cleaning["rows read"]:
         raise DataError(
-          f"{dropped:,} of {self.cleaning['read: rows']:,} rows are not as described: "
+          f"{dropped:,} of {self.cleaning['rows read']:,} rows are not as described: "
           f"{self._first_wrong}"
         )
       yield self._schema().empty_table()
@@ -219,7 +220,7 @@ class Reading:
       if opened.file.format == "json":  # a line may lack what has no value
         continue
       if not opened.has(name) and name not in opened.file.partition:
-        raise delimited.lacks(opened.file, name, opened.names)
+        raise delimited.lacks(opened.file, name, opened.names, ELSEWHERE)
     if opened.file.format == "json":
       for name in self._wanted:
         others = [other for other in self._files if other.file.format == "json"]
@@ -253,12 +254,13 @@ class Reading:
     file, layout = opened.file, opened.layout
     names = [name for name in self._wanted if name not in file.partition]
     if file.format == "json":
+      lists = {column.name for column in self._columns.values() if isinstance(column.kind, Bag)}
       for places, lines in json_lines.pieces(file):
 
         def of_json(places: Array = places, lines: list[bytes] = lines) -> _Piece:
           cleaning = Counter[str]()
           drop = self._options.drop
-          kept, table = json_lines.columns(file, places, lines, names, drop, cleaning)
+          kept, table = json_lines.columns(file, places, lines, names, lists, drop, cleaning)
           return self._piece(opened, number, table, kept, cleaning)
 
         yield of_json
@@ -272,7 +274,7 @@ class Reading:
 
         yield of_text
       self.cleaning.update(counted)
-      self.cleaning["read: rows"] += sum(n for what, n in counted.items() if what[:4] == "drop")
+      self.cleaning["rows read"] += sum(n for what, n in counted.items() if what[:4] == "drop")
     else:
       for first, batch in _parquet_batches(file, names):
 
@@ -286,7 +288,7 @@ class Reading:
     self, opened: _Opened, number: int, table: pa.Table, places: Array, cleaning: Counter[str]
   ) -> _Piece:
     """Reads the columns of some rows. Raises DataError for the first that is not as described."""
-    cleaning["read: rows"] += len(places)
+    cleaning["rows read"] += len(places)
     unit = "row" if opened.file.format == "parquet" else "line"
     read: dict[str, Read] = {}
     raw: dict[str, pa.Array] = {}
@@ -303,7 +305,8 @@ class Reading:
       read[key] = column.kind.read(readable, missing)
       if no_text is not None and no_text.any():
         raw[key] = raw[key].cast(pa.binary())
-        read[key] = Read(read[key].values, no_text, "text in UTF-8", "", read[key].counts)
+        wrong = no_text | read[key].wrong
+        read[key] = Read(read[key].values, wrong, "text in UTF-8", "", read[key].counts)
       for what, rows in read[key].counts.items():
         cleaning[what.replace("{column}", column.name)] += rows
     wrong = np.zeros(len(places), bool)

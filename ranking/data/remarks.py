@@ -104,7 +104,7 @@ def _never(positives: int) -> str:
 
 
 def _days(calendar: Calendar) -> Iterator[Remark]:
-  rows, first_times = calendar.rows, calendar.first_times
+  rows = calendar.rows
   median = statistics.median(rows[:-1])
   if rows[-1] < SMALL_DAY_N * median:
     yield Remark(
@@ -112,7 +112,7 @@ def _days(calendar: Calendar) -> Iterator[Remark]:
       "if it is not whole, leave it out (without_last_days=1)"
     )
   for place in range(1, len(rows)):
-    gap = (first_times[place] - first_times[place - 1]) / 86_400_000
+    gap = calendar.days[place] - calendar.days[place - 1]  # 1 between slices
     before = sum(rows[:place])
     if gap > FAR_DAYS and before < 0.1 * sum(rows):
       yield Remark(

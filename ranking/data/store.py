@@ -70,7 +70,7 @@ class StoredDay(Day):
       object.__setattr__(self, attribute, value)
 
   @functools.cached_property
-  def weights(self) -> Array | None:  # type: ignore[override]  # mapped as the others are
+  def weights(self) -> Array | None:
     """float32 [n, 1], or None."""
     return self._load("weights")
 

@@ -220,8 +220,8 @@ class Flag:
     wrong = _mask(column.is_valid()) if _nested(column.type) else (of_row == -2)
     values = pa.array(np.where(of_row < 0, 0, of_row).astype(np.int8), mask=of_row < 0)
     cure = (
-      "mend it, say what counts by an expression such as {'click': 'clicks > 0'}, or set "
-      'Table.on_bad_row = "drop"'
+      "mend it, say what counts by an expression such as {'click': 'clicks > 0'}, name it in "
+      'Table.missing if it stands for no label, or set Table.on_bad_row = "drop"'
     )
     return Read(values, wrong, "0 or 1 (or true and false, yes and no)", cure, counts)
 

@@ -179,8 +179,9 @@ class Table:
       check.refuse("days", self.days, 'make it "calendar", or a number of slices')
     if type(self.days) is int:
       check.whole("days", self.days, 2, MOST_SLICES)
-    for name in ("since", "until"):
-      _day(check, name, getattr(self, name))
+    first, last = (_day(check, name, getattr(self, name)) for name in ("since", "until"))
+    if first is not None and last is not None and first > last:
+      check.refuse("until", self.until, f"make it {self.since} or later, as since is")
 
   def _check_files(self, check: Checks) -> None:
     if self.separator is not None and (
@@ -547,7 +548,7 @@ class _Kept:
     reading = Reading(files, named, options, timed="time" if when else None)
     rows = self.engine.arrow(reading.pieces())
     for what, count in reading.cleaning.items():
-      self.cleaning[f"{of}: {what}" if of else what] += count
+      self.cleaning[f"{what} ({of})" if of else what] += count
     self.notes += [*reading.notes, *(f"warning: {line}" for line in reading.warnings())]
     for name, column in named.items():
       if isinstance(column.kind, Flag):
