@@ -19,11 +19,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from ranking.array import Array
-from ranking.data import delimited, json_lines, values
-from ranking.data.delimited import Dialect, Layout
+from ranking.data import json_lines, records, values
+from ranking.data.dialect import Dialect, Layout, lacks, settle
 from ranking.data.raw_files import RawFile, listed
 from ranking.data.schema import DataError
-from ranking.data.values import Bag, Flag, Kind, Read, Time
+from ranking.data.times import Time
+from ranking.data.values import Bag, Flag, Kind, Read
 
 BATCH_ROWS = 1 << 17  # of a Parquet file that are read together
 PLACES = 1 << 40  # more than a file has lines
@@ -220,12 +221,12 @@ class Reading:
       if opened.file.format == "json":  # a line may lack what has no value
         continue
       if not opened.has(name) and name not in opened.file.partition:
-        raise delimited.lacks(opened.file, name, opened.names, ELSEWHERE)
+        raise lacks(opened.file, name, opened.names, ELSEWHERE)
     if opened.file.format == "json":
       for name in self._wanted:
         others = [other for other in self._files if other.file.format == "json"]
         if name not in opened.file.partition and not any(other.has(name) for other in others):
-          raise delimited.lacks(opened.file, name, opened.names)
+          raise lacks(opened.file, name, opened.names)
 
   def _note_dialects(self) -> None:
     by_note: dict[str, list[str]] = {}
@@ -266,11 +267,11 @@ class Reading:
         yield of_json
     elif layout is not None:
       counted = Counter[str]()
-      for records in delimited.records(file, layout, self._options.drop, counted):
+      for some in records.read(file, layout, self._options.drop, counted):
 
-        def of_text(records: delimited.Records = records) -> _Piece:
-          table = delimited.fields(records, layout, names)
-          return self._piece(opened, number, table, records.lines, Counter())
+        def of_text(some: records.Records = some) -> _Piece:
+          table = records.fields(some, layout, names)
+          return self._piece(opened, number, table, some.lines, Counter())
 
         yield of_text
       self.cleaning.update(counted)
@@ -378,7 +379,7 @@ def column_names(file: RawFile, options: Options, wanted: Sequence[str]) -> Call
 def _open(file: RawFile, options: Options, wanted: Sequence[str]) -> _Opened:
   if file.format == "text":
     others = [name for name in wanted if name not in file.partition]
-    layout = delimited.settle(file, options.dialect_of(file), others)
+    layout = settle(file, options.dialect_of(file), others)
     return _Opened(file, () if layout is None else layout.names, layout, layout is None)
   if file.format == "json":
     return _Opened(file, list(json_lines.keys(file, wanted)))

@@ -13,13 +13,14 @@ import pandas as pd
 
 from ranking.checks import Checks
 from ranking.data import raw_files
-from ranking.data.delimited import Dialect
+from ranking.data.dialect import Dialect
 from ranking.data.expression import Expression, Type
 from ranking.data.lookback import Lookback
 from ranking.data.raw_files import RawFile
 from ranking.data.reading import Column, Options, Reading, column_names
 from ranking.data.schema import DataError, Feature, Log, Number, date_of
-from ranking.data.values import MS_PER, STYLES, Bag, Flag, Id, Kind, Time, Weight
+from ranking.data.times import MS_PER, Time
+from ranking.data.values import STYLES, Bag, Flag, Id, Kind, Weight
 from ranking.data.values import Number as NumberKind
 from ranking.tasks import Task
 
@@ -449,7 +450,7 @@ class Table:
     return joined.drop(*(name for name in columns if name.startswith(f"{table_name} ")))
 
   def _declared(self, kept: "_Kept", rows: "ir.Table") -> Log:
-    day, day_name = self._days(kept, rows)
+    rows, day, day_name = self._days(kept, rows)
 
     def of(name: str, kind: Kind) -> "ir.Value":
       return kept.column(rows, Column(name, kind))
@@ -482,33 +483,20 @@ class Table:
       day_name=day_name,
     )
 
-  def _days(self, kept: "_Kept", rows: "ir.Table") -> "tuple[ir.Value, Callable[[int], str]]":
-    """The day of each row, and what it is called: of the calendar, or a slice of the log.
-
-    A slice ends where time changes: rows of one ms are of one day.
-    """
-    import ibis
-
+  def _days(
+    self, kept: "_Kept", rows: "ir.Table"
+  ) -> "tuple[ir.Table, ir.Value, Callable[[int], str]]":
+    """The rows, the day of each, and what it is called: of the calendar, or a slice of the log."""
     if self.days == "calendar":
-      return rows.day, date_of
-    at = rows.group_by("time").agg(rows=rows.count())
-    before = at.rows.sum().over(ibis.cumulative_window(order_by=at.time)) - at.rows
-    total = kept.engine.number(rows.count())
-    sliced = at.mutate(slice=(before * self.days) // max(total, 1))
-    starts = kept.engine.frame(
-      sliced.group_by("slice").agg(start=sliced.time.min()).order_by("slice")
-    )
-    moments = starts.start.astype(int).tolist()
-    number = ibis.literal(0, "int32")
-    for start in moments[1:]:
-      number = number + (rows.time >= start).cast("int32")
-    zone = self.time_zone
+      return rows, rows.day, date_of
+    from ranking.data import calendar  # slow to import, and only needed where a store is made
 
-    def name(day: int) -> str:
-      date = pd.Timestamp(moments[day], unit="ms", tz="UTC").tz_convert(zone)
-      return f"slice-{day + 1:0{len(str(self.days))}d}_{date:%Y-%m-%d}"
-
-    return number, name
+    ends = calendar.slice_ends(kept.engine, rows.time, self.days)
+    rows = calendar.sliced(kept.engine, rows, "time", ends)
+    first = kept.engine.frame(rows.group_by("slice").agg(day=rows.day.min()))
+    dates = dict(zip(first["slice"].tolist(), first["day"].tolist(), strict=True))
+    digits = len(str(self.days))
+    return rows, rows.slice, lambda day: f"slice-{day + 1:0{digits}d}_{date_of(dates[day])}"
 
 
 class _Kept:
