@@ -31,15 +31,22 @@ PLACES = 1 << 40  # more than a file has lines
 CURE = 'mend it, or set Table.on_bad_row = "drop"'
 ELSEWHERE = "; if it is no part of the log, take it out of RAW"
 WRONG = "dropped: rows whose"  # how a count of rows begins that are not as described
+DAMAGED = "dropped: lines"  # and one of lines that are no records
 SAMPLED = 10_000  # texts of a bag that are looked at for another separator
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-  """A column of the files, and what it is read as."""
+  """A column of the files, and what it is read as; text of `also` follows it after a blank."""
 
   name: str
   kind: Kind
+  also: tuple[str, ...] = ()
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """All the columns of the files that it takes."""
+    return (self.name, *self.also)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +142,7 @@ class Reading:
     self._styles: dict[str, dict[int, list[Any]]] = {}
     self._texts: dict[str, Counter[str]] = {}
     self._first_wrong: str | None = None
-    self._wanted = list(dict.fromkeys(column.name for column in columns.values()))
+    self._wanted = list(dict.fromkeys(name for each in columns.values() for name in each.names))
     self._files = [
       opened for file in files if not (opened := _open(file, options, self._wanted)).is_empty
     ]
@@ -165,13 +172,19 @@ class Reading:
           self._texts.setdefault(key, Counter()).update(texts)
         if len(piece.table):
           yield piece.table
-      dropped = sum(rows for what, rows in self.cleaning.items() if what.startswith(WRONG))
-      if self._first_wrong and dropped > 0.5 * self.cleaning["rows read"]:
-        raise DataError(
-          f"{dropped:,} of {self.cleaning['rows read']:,} rows are not as described: "
-          f"{self._first_wrong}"
-        )
+      self._check_dropped()
       yield self._schema().empty_table()
+
+  def _check_dropped(self) -> None:
+    """Raises DataError where most rows were left out: it is the description that is wrong then."""
+    counts = {
+      what: rows for what, rows in self.cleaning.items() if what.startswith((WRONG, DAMAGED))
+    }
+    dropped, rows = sum(counts.values()), self.cleaning["rows read"]
+    if dropped > 0.5 * rows:
+      most = max(counts, key=lambda what: counts[what])
+      first = self._first_wrong if most.startswith(WRONG) else None
+      raise DataError(f"{dropped:,} of {rows:,} rows are not as described: {first or most}")
 
   def style(self, key: str) -> tuple[int, int]:
     """How most rows of a Flag are written (its place in STYLES), and how many rows are not.
@@ -294,11 +307,8 @@ class Reading:
     read: dict[str, Read] = {}
     raw: dict[str, pa.Array] = {}
     for key, column in self._columns.items():
-      if column.name in opened.file.partition:
-        value = opened.file.partition[column.name]
-        raw[key] = pa.array([value], pa.string()).take(pa.array(np.zeros(len(places), int)))
-      else:
-        raw[key] = _one(table[column.name])
+      parts = [_values(opened.file, table, name, len(places)) for name in column.names]
+      raw[key] = parts[0] if len(parts) == 1 else values.side_by_side(parts)
       missing = () if isinstance(column.kind, Time) else self._options.missing
       readable, no_text = raw[key], None
       if opened.file.format == "parquet":  # whose texts nobody has looked at
@@ -397,6 +407,13 @@ def _ahead(
       yield running.popleft().result()
   while running:
     yield running.popleft().result()
+
+
+def _values(file: RawFile, table: pa.Table, name: str, rows: int) -> pa.Array:
+  """A column of some rows, which the folders of the file may say."""
+  if name not in file.partition:
+    return _one(table[name])
+  return pa.array([file.partition[name]], pa.string()).take(pa.array(np.zeros(rows, int)))
 
 
 def _sentence(where: str, value: object, read: Read) -> str:

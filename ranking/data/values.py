@@ -9,7 +9,7 @@ import dataclasses
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -248,6 +248,12 @@ def decoded(column: pa.Array) -> tuple[pa.Array, Array]:
         values.append(None)
         wrong[row] = True
     return pa.array(values, pa.string()), wrong
+
+
+def side_by_side(columns: Sequence[pa.Array]) -> pa.Array:
+  """The texts of columns, a blank between them; null where one is."""
+  texts = [as_text(column, ())[0] for column in columns]
+  return pc.binary_join_element_wise(*texts, " ")
 
 
 def plain(column: pa.Array) -> pa.Array:

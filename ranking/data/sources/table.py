@@ -44,7 +44,7 @@ class Table:
   Attributes:
     raw: a file, a folder that is searched to the bottom, or an address such as s3://bucket/folder.
     name: of the log; its stores are below a folder of this name.
-    time: column of event times.
+    time: column of event times; or columns that are one together, such as ["date", "clock"].
     time_unit: of numbers since 1970 (UTC): "s", "ms", "us" or "ns"; None if they are dates.
     time_format: of dates, such as "%y%m%d%H"; None = ISO 8601, or as Parquet has them.
     time_is_local: dates that do not say their zone are of time_zone; else they are UTC.
@@ -87,7 +87,7 @@ class Table:
 
   raw: str | None = None
   name: str = "table"
-  time: str = "time"
+  time: str | Sequence[str] = "time"
   time_unit: Literal["s", "ms", "us", "ns"] | None = None
   time_format: str | None = None
   time_is_local: bool = False
@@ -124,7 +124,10 @@ class Table:
       check.text("raw", self.raw, "the path of a file or of a folder")
     if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w-]*", self.name):
       check.refuse("name", self.name, "make it a name of letters, digits, _ and -")
-    check.text("time", self.time, "the name of the column of event times")
+    if isinstance(self.time, str):
+      check.text("time", self.time, "the name of the column of event times")
+    elif not check.names("time", self.time, "columns"):
+      check.refuse("time", self.time, "name the column of event times")
     self._check_times(check)
     self._check_files(check)
     for role in ("categorical", "dense", "log_dense", "entities", "unique_by"):
@@ -146,7 +149,7 @@ class Table:
       raise DataError(
         "Table needs at least one column in categorical and one in binary, regression or tasks"
       )
-    used = [self.time, *self.categorical, *self.bags, *self.dense, *self.log_dense]
+    used = [*self._times(), *self.categorical, *self.bags, *self.dense, *self.log_dense]
     used += labels
     if twice := sorted({column for column in used if used.count(column) > 1}):
       raise DataError(f"Table names column {twice[0]} twice; give it one role")
@@ -248,7 +251,8 @@ class Table:
     keys = [Column(_parts(by)[0], Id()) for by in self.tables.values()]
     keys += [Column(name, Id()) for name in self.unique_by]
     own = [column for column in wanted if homes[column.name] is None]
-    when = Column(self.time, self._time())
+    first, *also = self._times()
+    when = Column(first, self._time(), tuple(also))
     rows = kept.read(files, [*own, *keys], when)
     rows = self._unique(kept, rows)
     for path, by in self.tables.items():
@@ -268,6 +272,10 @@ class Table:
     if not files:
       raise DataError(f"RAW {self.raw} holds the files of Table.tables and no other; add the log")
     return files, tables, unread
+
+  def _times(self) -> Sequence[str]:
+    """The columns of event times."""
+    return [self.time] if isinstance(self.time, str) else self.time
 
   def _time(self) -> Time:
     zone = self.time_zone if self.time_is_local else "UTC"
@@ -361,7 +369,7 @@ class Table:
     """The table that each column is of; None for the log, which comes first."""
     if not tables:
       return {column.name: None for column in wanted}
-    of_log = column_names(files[0], self._options(), [self.time])
+    of_log = column_names(files[0], self._options(), self._times())
     of_table = {
       path: column_names(found[0], self._options().of_tables(), [_theirs(self.tables[path])])
       for path, found in tables.items()
