@@ -127,7 +127,6 @@ class Reading:
   Attributes:
     cleaning: what was dropped or changed, and how many.
     notes: what was told from the files, a line each.
-    rows: that the files hold, sound or not.
   """
 
   def __init__(
