@@ -305,11 +305,11 @@ def test_a_manifest_follows_its_arrays_and_the_store_its_schema(
   tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   written: list[str] = []
-  close, write_text, rename = ArrayWriter.close, Path.write_text, Path.rename
+  close, write_text, rename = ArrayWriter.__exit__, Path.write_text, Path.rename
 
-  def closing(writer: ArrayWriter) -> int:
-    written.append(Path(writer._file.name).name)
-    return close(writer)
+  def closing(writer: ArrayWriter, *error: Any) -> None:
+    written.append(writer._path.name)
+    close(writer, *error)
 
   def writing(path: Path, text: str) -> int:
     written.append(path.name)
@@ -320,7 +320,7 @@ def test_a_manifest_follows_its_arrays_and_the_store_its_schema(
       written.append(target.name)
     return rename(path, target)
 
-  monkeypatch.setattr(ArrayWriter, "close", closing)
+  monkeypatch.setattr(ArrayWriter, "__exit__", closing)
   monkeypatch.setattr(Path, "write_text", writing)
   monkeypatch.setattr(Path, "rename", renaming)
   prepared = prepare(tiny_source, tmp_path)
@@ -401,7 +401,15 @@ def test_a_day_without_rows_is_no_day(tiny_log: FrameLog, tmp_path: Path) -> Non
 
 
 def test_a_log_without_rows_is_refused(tiny_log: FrameLog, tmp_path: Path) -> None:
-  empty = dataclasses.replace(tiny_log, time=tiny_log.time[:0], day=tiny_log.day[:0])
+  empty = dataclasses.replace(
+    tiny_log,
+    time=tiny_log.time[:0],
+    day=tiny_log.day[:0],
+    categorical=tiny_log.categorical[:0],
+    bags={},
+    dense=tiny_log.dense[:0],
+    labels=tiny_log.labels[:0],
+  )
   with pytest.raises(DataError, match="tiny has 0 rows of 0 days; training and day N need"):
     prepare(TinySource(empty), tmp_path)
 

@@ -268,6 +268,16 @@ def test_days_may_be_slices_of_equally_many_rows_that_end_where_time_changes(
   assert rows.day[0] == "slice-1_1970-01-01"
 
 
+def test_a_time_may_be_in_several_columns(tmp_path: Path) -> None:
+  text = "id,y,day,clock\na,1,2026-03-01,10:00\na,0,2026-03-02,23:59\na,0,2026-03-03,\n"
+  description = {"time": ["day", "clock"], "time_format": "%Y-%m-%d %H:%M"}
+  with pytest.raises(DataError, match=r"line 4 column day is empty where a date like %Y-%m-%d %H:"):
+    log_of(tmp_path / "log.csv", text, **description)
+  rows, _ = log_of(tmp_path / "log.csv", text, on_bad_row="drop", **description)
+  expected = pd.to_datetime(["2026-03-01 10:00", "2026-03-02 23:59"]).astype("datetime64[ms]")
+  assert rows.time.tolist() == expected.astype(np.int64).tolist()
+
+
 def test_rows_are_kept_unless_they_are_asked_to_be_unique(shop: Path) -> None:
   lines = LINES.splitlines()
   shop.write_text("\n".join([*lines, lines[1], lines[1].replace("DE", "FR"), ",".join(8 * "x")]))
@@ -323,6 +333,13 @@ def test_most_rows_cannot_be_dropped_in_silence(tmp_path: Path) -> None:
   message = r"2 of 3 rows are not as described: .* line 2 column y holds 'maybe' where 0 or 1"
   with pytest.raises(DataError, match=message):
     log_of(tmp_path / "log.csv", text, on_bad_row="drop")
+
+
+def test_most_lines_cannot_be_damaged_in_silence(tmp_path: Path) -> None:
+  text = "time,id,y\n2026-03-01,a\n2026-03-02,b\n2026-03-03,c,1\n"
+  message = r"2 of 3 rows are not as described: dropped: lines with too few or too many fields"
+  with pytest.raises(DataError, match=message):
+    log_of(tmp_path / "log.csv", text, on_bad_row="drop", separator=",")
 
 
 @pytest.fixture

@@ -53,9 +53,11 @@ def of_lists(engine: Engine, met: ir.Table) -> Vocabulary:
   coded = coded.select(
     list=coded[parts.columns[0]], place=coded.place, id=coded.id.fill_null(0).cast("int32")
   )
-  table = engine.keep(
-    coded.group_by("list").agg(id=coded.id.collect(order_by=coded.place)).rename(value="list")
-  )
+  # Spark cannot sort what it collects, but within a window.
+  up_to_place = ibis.window(group_by="list", order_by="place", preceding=None, following=0)
+  last = coded.place.max().over(ibis.window(group_by="list"))
+  grown = coded.mutate(ids=coded.id.collect().over(up_to_place), last=last)
+  table = engine.keep(grown.filter(grown.place == grown["last"]).select(value="list", id="ids"))
   longest = engine.number(lists.value.length().max().fill_null(0).cast("int64"))
   return Vocabulary(table, ids.size, max(longest, 1))
 

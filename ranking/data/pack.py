@@ -4,11 +4,12 @@ What numbers become (logarithms, rates, means and deviations) is worked out here
 same blocks of rows in the same order whatever the engine did before.
 """
 
+import contextlib
 import dataclasses
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,20 +71,22 @@ def pack(
   packed = Packed()
   running = Running(2 * len(log.rated_tasks), lookback.delay)
   chunks = (batch for number in range(calendar.chunks[-1] + 1) for batch in coded.chunk(number))
-  blocks = _blocks(_ahead(chunks), calendar.rows)
   crcs = []
   dense: Moments | None = None
-  for place, (name, rows) in enumerate(zip(calendar.names, calendar.rows, strict=True)):
-    day = _Day(coded, folder / name, rows)
-    is_last = place == len(calendar.names) - 1
-    for _ in range(0, rows, BLOCK_ROWS):
-      columns = next(blocks)
-      moments = day.write(columns, running)
-      if not is_last:
-        dense = moments if dense is None else dense + moments
-      advance(columns.num_rows)
-    crcs.append(day.close(packed, is_last))
-  next(blocks, None)  # there is none, or it says so
+  with contextlib.closing(_ahead(chunks)) as batches:
+    blocks = _blocks(batches, calendar.rows)
+    for place, (name, rows) in enumerate(zip(calendar.names, calendar.rows, strict=True)):
+      is_last = place == len(calendar.names) - 1
+      with _Day(coded, folder / name, rows) as day:
+        for _ in range(0, rows, BLOCK_ROWS):
+          columns = next(blocks)
+          moments = day.write(columns, running)
+          if not is_last:
+            dense = moments if dense is None else dense + moments
+          advance(columns.num_rows)
+        day.tell(packed, is_last)
+      crcs.append(day.crcs)
+    next(blocks, None)  # there is none, or it says so
   assert dense is not None
   packed.dense = dense
   packed.filled, packed.clipped = np.zeros((2, len(dense.rows)), np.int64)
@@ -121,7 +124,7 @@ def features_of(coded: Coded) -> tuple[Feature, ...]:
 
 
 class _Day:
-  """The arrays of a day, block after block; dense features are not standardised yet."""
+  """A context manager that writes the arrays of a day; dense features not standardised yet."""
 
   def __init__(self, coded: Coded, folder: Path, rows: int):
     self._coded, self._log, self._folder = coded, coded.facts.log, folder
@@ -136,13 +139,27 @@ class _Day:
       widths["weights"] = 1
     shapes = {"time": (rows,), **{name: (rows, width) for name, width in widths.items()}}
     self._writers = {name: ArrayWriter(folder, name, shape) for name, shape in shapes.items()}
-    self._raw = open(folder / "dense.raw", "wb")
-    self._last_time = None
     self._labels: Moments | None = None
     self._positives = np.zeros(len(self._log.tasks), np.int64)
     self._levels = features.levels(self._log.tasks, np.zeros((0, len(self._log.tasks))))
     self._unseen = np.zeros(widths["ids"], np.int64)
     self._truths: list[tuple[Array, Array]] = []
+
+  def __enter__(self) -> "_Day":
+    with contextlib.ExitStack() as stack:
+      for writer in self._writers.values():
+        stack.enter_context(writer)
+      self._raw = stack.enter_context(open(self._folder / "dense.raw", "wb"))
+      self._open = stack.pop_all()
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._open.close()
+
+  @property
+  def crcs(self) -> dict[str, int]:
+    """Of each array."""
+    return {name: writer.crc for name, writer in self._writers.items()}
 
   def write(self, columns: pa.Table, running: Running) -> Moments:
     """The next rows. Returns the moments of their dense features."""
@@ -185,9 +202,8 @@ class _Day:
       self._truths.append((labels, truth))
     return Moments.of(dense)
 
-  def close(self, packed: Packed, is_last: bool) -> dict[str, int]:
-    """Completes the arrays and says what they hold. Returns the CRC of each."""
-    self._raw.close()
+  def tell(self, packed: Packed, is_last: bool) -> None:
+    """Says what the arrays hold."""
     assert self._labels is not None
     packed.labels.append(self._labels)
     packed.positives.append(self._positives)
@@ -197,7 +213,6 @@ class _Day:
       if self._truths:
         labels, truths = zip(*self._truths, strict=True)
         packed.last_truth = np.concatenate(labels), np.concatenate(truths)
-    return {name: writer.close() for name, writer in self._writers.items()}
 
 
 def as_of(coded: Coded, columns: pa.Table, running: Running) -> Array:
@@ -246,9 +261,8 @@ def _fill(table: Array, lists: pa.ChunkedArray, latest_first: bool) -> None:
 def _standardise(folder: Path, rows: int, packed: Packed, advance: Callable[[int], None]) -> int:
   """Writes the dense features of a day and counts what changes; returns the CRC of the array."""
   width = len(packed.dense.mean)
-  writer = ArrayWriter(folder, "dense", (rows, width))
   raw = folder / "dense.raw"
-  with open(raw, "rb") as file:
+  with ArrayWriter(folder, "dense", (rows, width)) as writer, open(raw, "rb") as file:
     for start in range(0, rows, BLOCK_ROWS):
       count = min(BLOCK_ROWS, rows - start)
       block = np.frombuffer(file.read(count * width * 8)).reshape(count, width)
@@ -258,7 +272,7 @@ def _standardise(folder: Path, rows: int, packed: Packed, advance: Callable[[int
       packed.clipped += (np.abs(scaled) == features.DENSE_LIMIT).sum(axis=0)
       advance(count)
   raw.unlink()
-  return writer.close()
+  return writer.crc
 
 
 def _blocks(batches: Iterable[pa.RecordBatch], days: Iterable[int]) -> Iterator[pa.Table]:
@@ -283,7 +297,7 @@ def _blocks(batches: Iterable[pa.RecordBatch], days: Iterable[int]) -> Iterator[
     raise DataError("the engine gave more rows than it had counted; prepare it again")
 
 
-def _ahead(items: Iterable[Any], most: int = 4) -> Iterator[Any]:
+def _ahead(items: Iterable[Any], most: int = 4) -> Generator[Any, None, None]:
   """Makes some items ahead, in another thread, while those before them are used."""
   made: queue.Queue[tuple[bool, Any]] = queue.Queue(most)
   stopped = threading.Event()

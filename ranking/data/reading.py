@@ -19,26 +19,34 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from ranking.array import Array
-from ranking.data import delimited, json_lines, values
-from ranking.data.delimited import Dialect, Layout
+from ranking.data import json_lines, records, values
+from ranking.data.dialect import Dialect, Layout, lacks, settle
 from ranking.data.raw_files import RawFile, listed
 from ranking.data.schema import DataError
-from ranking.data.values import Bag, Flag, Kind, Read, Time
+from ranking.data.times import Time
+from ranking.data.values import Bag, Flag, Kind, Read
 
 BATCH_ROWS = 1 << 17  # of a Parquet file that are read together
 PLACES = 1 << 40  # more than a file has lines
 CURE = 'mend it, or set Table.on_bad_row = "drop"'
 ELSEWHERE = "; if it is no part of the log, take it out of RAW"
 WRONG = "dropped: rows whose"  # how a count of rows begins that are not as described
+DAMAGED = "dropped: lines"  # and one of lines that are no records
 SAMPLED = 10_000  # texts of a bag that are looked at for another separator
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-  """A column of the files, and what it is read as."""
+  """A column of the files, and what it is read as; text of `also` follows it after a blank."""
 
   name: str
   kind: Kind
+  also: tuple[str, ...] = ()
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """All the columns of the files that it takes."""
+    return (self.name, *self.also)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +127,6 @@ class Reading:
   Attributes:
     cleaning: what was dropped or changed, and how many.
     notes: what was told from the files, a line each.
-    rows: that the files hold, sound or not.
   """
 
   def __init__(
@@ -134,7 +141,7 @@ class Reading:
     self._styles: dict[str, dict[int, list[Any]]] = {}
     self._texts: dict[str, Counter[str]] = {}
     self._first_wrong: str | None = None
-    self._wanted = list(dict.fromkeys(column.name for column in columns.values()))
+    self._wanted = list(dict.fromkeys(name for each in columns.values() for name in each.names))
     self._files = [
       opened for file in files if not (opened := _open(file, options, self._wanted)).is_empty
     ]
@@ -164,13 +171,19 @@ class Reading:
           self._texts.setdefault(key, Counter()).update(texts)
         if len(piece.table):
           yield piece.table
-      dropped = sum(rows for what, rows in self.cleaning.items() if what.startswith(WRONG))
-      if self._first_wrong and dropped > 0.5 * self.cleaning["rows read"]:
-        raise DataError(
-          f"{dropped:,} of {self.cleaning['rows read']:,} rows are not as described: "
-          f"{self._first_wrong}"
-        )
+      self._check_dropped()
       yield self._schema().empty_table()
+
+  def _check_dropped(self) -> None:
+    """Raises DataError where most rows were left out: it is the description that is wrong then."""
+    counts = {
+      what: rows for what, rows in self.cleaning.items() if what.startswith((WRONG, DAMAGED))
+    }
+    dropped, rows = sum(counts.values()), self.cleaning["rows read"]
+    if dropped > 0.5 * rows:
+      most = max(counts, key=lambda what: counts[what])
+      first = self._first_wrong if most.startswith(WRONG) else None
+      raise DataError(f"{dropped:,} of {rows:,} rows are not as described: {first or most}")
 
   def style(self, key: str) -> tuple[int, int]:
     """How most rows of a Flag are written (its place in STYLES), and how many rows are not.
@@ -220,12 +233,12 @@ class Reading:
       if opened.file.format == "json":  # a line may lack what has no value
         continue
       if not opened.has(name) and name not in opened.file.partition:
-        raise delimited.lacks(opened.file, name, opened.names, ELSEWHERE)
+        raise lacks(opened.file, name, opened.names, ELSEWHERE)
     if opened.file.format == "json":
       for name in self._wanted:
         others = [other for other in self._files if other.file.format == "json"]
         if name not in opened.file.partition and not any(other.has(name) for other in others):
-          raise delimited.lacks(opened.file, name, opened.names)
+          raise lacks(opened.file, name, opened.names)
 
   def _note_dialects(self) -> None:
     by_note: dict[str, list[str]] = {}
@@ -266,11 +279,11 @@ class Reading:
         yield of_json
     elif layout is not None:
       counted = Counter[str]()
-      for records in delimited.records(file, layout, self._options.drop, counted):
+      for some in records.read(file, layout, self._options.drop, counted):
 
-        def of_text(records: delimited.Records = records) -> _Piece:
-          table = delimited.fields(records, layout, names)
-          return self._piece(opened, number, table, records.lines, Counter())
+        def of_text(some: records.Records = some) -> _Piece:
+          table = records.fields(some, layout, names)
+          return self._piece(opened, number, table, some.lines, Counter())
 
         yield of_text
       self.cleaning.update(counted)
@@ -293,11 +306,8 @@ class Reading:
     read: dict[str, Read] = {}
     raw: dict[str, pa.Array] = {}
     for key, column in self._columns.items():
-      if column.name in opened.file.partition:
-        value = opened.file.partition[column.name]
-        raw[key] = pa.array([value], pa.string()).take(pa.array(np.zeros(len(places), int)))
-      else:
-        raw[key] = _one(table[column.name])
+      parts = [_values(opened.file, table, name, len(places)) for name in column.names]
+      raw[key] = parts[0] if len(parts) == 1 else values.side_by_side(parts)
       missing = () if isinstance(column.kind, Time) else self._options.missing
       readable, no_text = raw[key], None
       if opened.file.format == "parquet":  # whose texts nobody has looked at
@@ -378,7 +388,7 @@ def column_names(file: RawFile, options: Options, wanted: Sequence[str]) -> Call
 def _open(file: RawFile, options: Options, wanted: Sequence[str]) -> _Opened:
   if file.format == "text":
     others = [name for name in wanted if name not in file.partition]
-    layout = delimited.settle(file, options.dialect_of(file), others)
+    layout = settle(file, options.dialect_of(file), others)
     return _Opened(file, () if layout is None else layout.names, layout, layout is None)
   if file.format == "json":
     return _Opened(file, list(json_lines.keys(file, wanted)))
@@ -396,6 +406,13 @@ def _ahead(
       yield running.popleft().result()
   while running:
     yield running.popleft().result()
+
+
+def _values(file: RawFile, table: pa.Table, name: str, rows: int) -> pa.Array:
+  """A column of some rows, which the folders of the file may say."""
+  if name not in file.partition:
+    return _one(table[name])
+  return pa.array([file.partition[name]], pa.string()).take(pa.array(np.zeros(rows, int)))
 
 
 def _sentence(where: str, value: object, read: Read) -> str:

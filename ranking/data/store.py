@@ -15,6 +15,7 @@ them, so a changed recipe never reads a stale store. A store appears under its n
 complete.
 """
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -176,7 +177,7 @@ class DayStore:
 
 
 class ArrayWriter:
-  """Writes an array of a day's folder, some rows after the other.
+  """A context manager that writes an array of a day's folder, some rows after the other.
 
   Args:
     folder: of the day.
@@ -186,24 +187,36 @@ class ArrayWriter:
 
   def __init__(self, folder: Path, name: str, shape: tuple[int, ...]):
     self._name, self._shape, self._crc = name, shape, 0
-    self._file = open(folder / f"{name}.npy", "wb")
+    self._path = folder / f"{name}.npy"
+
+  def __enter__(self) -> "ArrayWriter":
+    with contextlib.ExitStack() as stack:
+      self._file = stack.enter_context(open(self._path, "wb"))
+      self._write(self._header())
+      self._open = stack.pop_all()
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._open.close()
+
+  @property
+  def crc(self) -> int:
+    """Of what is written so far."""
+    return self._crc
+
+  def _header(self) -> bytes:
     header = io.BytesIO()
-    kind = np.lib.format.dtype_to_descr(np.dtype(DTYPES[name]))
+    kind = np.lib.format.dtype_to_descr(np.dtype(DTYPES[self._name]))
     np.lib.format.write_array_header_1_0(
-      header, {"descr": kind, "fortran_order": False, "shape": shape}
+      header, {"descr": kind, "fortran_order": False, "shape": self._shape}
     )
-    self._write(header.getvalue())
+    return header.getvalue()
 
   def write(self, rows: Array) -> None:
     """The next rows."""
     assert rows.shape[1:] == self._shape[1:], (self._name, rows.shape)
     if rows.size:
       self._write(np.ascontiguousarray(rows, DTYPES[self._name]).data.cast("B"))
-
-  def close(self) -> int:
-    """Completes the array; returns its CRC."""
-    self._file.close()
-    return self._crc
 
   def _write(self, content: bytes | memoryview) -> None:
     self._file.write(content)

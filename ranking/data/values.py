@@ -1,4 +1,4 @@
-"""What a raw column is read as: an id, a bag of ids, a number, a yes or no, or a time.
+"""What a raw column is read as: an id, a bag of ids, a number, or a yes or no.
 
 Each kind takes an Arrow column as it lies, text or typed, and gives one of its own type in which
 null is a missing value; beside it which rows hold something else, and what was changed.
@@ -9,8 +9,8 @@ import dataclasses
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,18 +19,8 @@ import pyarrow.compute as pc
 
 from ranking.array import Array
 
-MS_PER = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
-LATEST = 2**63 // 10**6  # ms since 1970; pandas counts ns
-PLAUSIBLE = (631_152_000_000, 4_102_444_800_000)  # ms: the years 1990 to 2099
 LARGEST = float(np.finfo(np.float32).max)  # that a dense feature or a label can be
 WHOLE = re.compile(r"-?\d+\.0*")  # a whole number written as a float
-FORMATS = (  # of times, that are tried for a hint where none is given
-  *("%Y-%m-%d", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d", "%Y.%m.%d %H:%M:%S"),
-  *("%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%m/%d/%Y"),
-  *("%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M"),
-  *("%d.%m.%Y", "%d/%b/%Y:%H:%M:%S %z", "%d-%b-%Y %H:%M:%S", "%a %b %d %H:%M:%S %Y"),
-  *("%a %b %d %H:%M:%S %z %Y", "%y%m%d%H", "%Y%m%d%H", "%Y%m%d", "%y%m%d", "%Y%m%d%H%M%S"),
-)
 LOGARITHM = 'its logarithm is taken: mend it, or set Table.on_bad_row = "drop"'
 STYLES = (("0", "1"), ("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))  # of yes and no
 
@@ -73,12 +63,12 @@ class Id:
 
   def read(self, column: pa.Array, missing: Collection[str]) -> Read:
     """Lists are something else."""
-    if _nested(column.type):
-      wrong = _mask(column.is_valid())
+    if is_nested(column.type):
+      wrong = as_mask(column.is_valid())
       return Read(
         pa.nulls(len(column), pa.string()), wrong, "a single id", "name lists in Table.bags"
       )
-    values, counts = _text(column, missing)
+    values, counts = as_text(column, missing)
     return Read(_whole_as_such(values), np.zeros(len(column), bool), "an id", "", counts)
 
 
@@ -94,7 +84,7 @@ class Bag:
 
   def read(self, column: pa.Array, missing: Collection[str]) -> Read:
     """Text that begins as a list and is none is something else where no separator is given."""
-    column = _plain(column)
+    column = plain(column)
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
       column = column.cast(pa.list_(column.type.value_type))
       flat = Id().read(column.flatten(), missing)
@@ -106,7 +96,7 @@ class Bag:
         wrong = np.add.reduceat(np.append(flat.wrong, False), offsets.to_numpy()[:-1]) > 0
         wrong &= lengths > 0
       return Read(_without_nulls(lists), wrong, "a list of single ids", "", flat.counts)
-    texts, counts = _text(column, missing)
+    texts, counts = as_text(column, missing)
     coded = texts.dictionary_encode()
     lists, as_lists = [], 0
     codes = coded.indices
@@ -154,17 +144,17 @@ class Number:
 
   def read(self, column: pa.Array, missing: Collection[str]) -> Read:
     """Text, infinity and what is too large are something else."""
-    column = _plain(column)
+    column = plain(column)
     counts: Mapping[str, int] = {}
-    if _nested(column.type):
-      return Read(pa.nulls(len(column), self.type), _mask(column.is_valid()), "a number")
-    if _is_text(column.type) or missing:
-      column, counts = _text(column, missing)
-    plain = column
-    if self.decimal != "." and _is_text(column.type):
-      plain = pc.replace_substring(pc.replace_substring(column, ".", "?"), self.decimal, ".")
-    numbers = _float(plain)
-    known = _mask(column.is_valid())
+    if is_nested(column.type):
+      return Read(pa.nulls(len(column), self.type), as_mask(column.is_valid()), "a number")
+    if is_text(column.type) or missing:
+      column, counts = as_text(column, missing)
+    points = column
+    if self.decimal != "." and is_text(column.type):
+      points = pc.replace_substring(pc.replace_substring(column, ".", "?"), self.decimal, ".")
+    numbers = as_float(points)
+    known = as_mask(column.is_valid())
     if pa.types.is_floating(column.type):
       known &= ~np.isnan(numbers)  # so Parquet files say that there is none
     wrong = known & ~np.isfinite(numbers)
@@ -173,7 +163,7 @@ class Number:
       "mend it, name it in Table.missing if it stands for a missing value, or set "
       'Table.on_bad_row = "drop"'
     )
-    if wrong.any() and _is_text(column.type):
+    if wrong.any() and is_text(column.type):
       others = column.filter(pa.array(wrong))
       if pc.all(pc.match_substring_regex(others, r"^[+-]?\d*,\d+$")).as_py():
         cure = f'if the comma is a decimal point, Table.decimal = ","; else {cure}'
@@ -196,7 +186,7 @@ class Weight:
   def read(self, column: pa.Array, missing: Collection[str]) -> Read:
     """Nothing at all is something else too: each row needs a weight."""
     found = Number(decimal=self.decimal).read(column, missing)
-    wrong = found.wrong | _mask(found.values.is_null())
+    wrong = found.wrong | as_mask(found.values.is_null())
     wrong |= found.values.fill_null(0).to_numpy(zero_copy_only=False) < 0
     values = pc.if_else(pa.array(wrong), pa.scalar(None, self.type), found.values)
     return Read(values, wrong, "a weight of 0 or more", found.cure, found.counts)
@@ -211,13 +201,15 @@ class Flag:
   def read(self, column: pa.Array, missing: Collection[str]) -> Read:
     """What is of none of the styles is something else."""
     texts, counts = (
-      (pa.nulls(len(column), pa.string()), {}) if _nested(column.type) else _text(column, missing)
+      (pa.nulls(len(column), pa.string()), {})
+      if is_nested(column.type)
+      else as_text(column, missing)
     )
     coded = texts.dictionary_encode()
     codes = [_flag(text) for text in coded.dictionary.to_pylist()]
     places = coded.indices.fill_null(len(codes)).to_numpy(zero_copy_only=False)
     of_row = np.array([*codes, -1])[places]
-    wrong = _mask(column.is_valid()) if _nested(column.type) else (of_row == -2)
+    wrong = as_mask(column.is_valid()) if is_nested(column.type) else (of_row == -2)
     values = pa.array(np.where(of_row < 0, 0, of_row).astype(np.int8), mask=of_row < 0)
     cure = (
       "mend it, say what counts by an expression such as {'click': 'clicks > 0'}, name it in "
@@ -237,198 +229,11 @@ def _flag(text: str) -> int:
   return -2
 
 
-@dataclasses.dataclass(frozen=True)
-class Time:
-  """int64, ms since 1970 in UTC.
-
-  Attributes:
-    unit: of numbers since 1970; None for dates.
-    format: of dates as text, as strptime has it; None for ISO 8601.
-    zone: of dates that do not say theirs.
-  """
-
-  unit: str | None = None
-  format: str | None = None
-  zone: str = "UTC"
-  type = pa.int64()
-
-  def read(self, column: pa.Array, missing: Collection[str]) -> Read:
-    """Nothing at all is something else too: each row needs a time."""
-    column = _plain(column)
-    if _nested(column.type):
-      return Read(pa.nulls(len(column), self.type), _mask(column.is_valid()), "a time")
-    return self._numbers(column, missing) if self.unit else self._dates(column, missing)
-
-  def _numbers(self, column: pa.Array, missing: Collection[str]) -> Read:
-    assert self.unit is not None
-    counts: Mapping[str, int] = {}
-    if pa.types.is_temporal(column.type):
-      wrong = np.ones(len(column), bool)
-      cure = "leave out Table.time_unit, which is of numbers"
-      return Read(pa.nulls(len(column), self.type), wrong, "a number", cure)
-    if _is_text(column.type):
-      column, counts = _text(column, missing)
-    known = _mask(column.is_valid())
-    try:
-      whole = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-      numbers = whole.astype(np.float64)
-      per_ms = {"us": 1000, "ns": 1_000_000}.get(self.unit)
-      times = whole // per_ms if per_ms else numbers * MS_PER[self.unit]
-    except pa.ArrowInvalid:
-      numbers = _float(column)
-      times = np.floor(numbers * MS_PER[self.unit])
-    wrong = ~known | ~np.isfinite(numbers)
-    belongs, cure = "a number since 1970", ""
-    far = ~wrong & (np.abs(numbers * MS_PER[self.unit]) > LATEST)
-    seen = numbers[~wrong]
-    plausible = _plausible(seen * MS_PER[self.unit])
-    if len(seen) and plausible.mean() < 0.5 and (unit := unit_that_fits(seen)):
-      # Not some clocks that were wrong, but the unit.
-      odd = np.flatnonzero(~wrong)[~plausible]
-      wrong = np.isin(np.arange(len(column)), odd)
-      belongs = f"a time in {self.unit} since 1970"
-      cure = f'it would be {_year(numbers[odd[0]], self.unit)}; Table.time_unit = "{unit}" makes '
-      cure += f"it {_date(numbers[odd[0]], unit)}"
-    elif far.any():
-      wrong |= far
-      belongs, cure = "a time that a calendar has", "mend Table.time_unit, or the row"
-    values = pa.array(np.where(wrong, 0, times).astype(np.int64), mask=wrong)
-    return Read(values, wrong, belongs, cure, counts)
-
-  def _dates(self, column: pa.Array, missing: Collection[str]) -> Read:
-    counts: dict[str, int] = {}
-    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-      when = pd.Series(column.to_pandas())
-      if pa.types.is_date(column.type) or column.type.tz is None:
-        when = self._local(pd.Series(pd.to_datetime(when, errors="coerce")), counts)
-    elif not _is_text(column.type) and self.format is None:
-      return self._numbers_without_unit(column)
-    else:
-      column, changed = _text(column, missing)
-      counts.update(changed)
-      if self.format is None and (times := _iso(column, self.zone)) is not None:
-        return Read(times, _mask(times.is_null()), "a date", "", counts)
-      text = column.to_pandas()
-      numbers = _epochs(text) & (self.format is None)
-      if numbers.sum() > 0.5 * text.notna().sum():
-        return self._numbers_without_unit(column)
-      when = self._parsed(text.where(~numbers), counts)
-    wrong = when.isna().to_numpy()
-    times = when.to_numpy("datetime64[ns]").astype(np.int64) // 1_000_000
-    cure = ""
-    known = wrong & _mask(column.is_valid())
-    if known.any() and _is_text(column.type):
-      cure = _hint(column.filter(pa.array(known)), column)
-    belongs = "a date" if self.format is None else f"a date like {self.format}"
-    values = pa.array(np.where(wrong, 0, times), mask=wrong)
-    return Read(values, wrong, belongs, cure, counts)
-
-  def _parsed(self, text: "pd.Series[str]", counts: dict[str, int]) -> "pd.Series[Any]":
-    """Timestamps in UTC; NaT where the text is no date."""
-    form = self.format or "ISO8601"
-    if self.zone == "UTC" or "%z" in form:
-      return pd.to_datetime(text, utc=True, errors="coerce", format=form)
-    if self.format is not None:
-      return self._local(pd.to_datetime(text, errors="coerce", format=form), counts)
-    own = text.str.contains(r"(?:Z|[+-]\d\d(?::?\d\d)?)$", regex=True, na=False) & (
-      text.str.contains(":", regex=False, na=False)
-    )
-    when = pd.to_datetime(text.where(own), utc=True, errors="coerce", format=form)
-    others = pd.to_datetime(text.where(~own), errors="coerce", format=form)
-    return when.where(own, self._local(others, counts))
-
-  def _local(self, when: "pd.Series[Any]", counts: dict[str, int]) -> "pd.Series[Any]":
-    """Timestamps in UTC of such that are the time on the wall of the zone."""
-    if self.zone == "UTC":
-      return when.dt.tz_localize("UTC")
-    known = when.notna()
-    first = when.dt.tz_localize(self.zone, ambiguous=np.ones(len(when), bool), nonexistent="NaT")
-    second = when.dt.tz_localize(self.zone, ambiguous=np.zeros(len(when), bool), nonexistent="NaT")
-    if twice := int((first != second)[known & first.notna()].sum()):
-      counts["kept: times in an hour that the clocks repeat, taken as the earlier"] = twice
-    if skipped := int((known & first.isna()).sum()):
-      counts["kept: times in an hour that the clocks skip, taken an hour later"] = skipped
-      shifted = when.dt.tz_localize(
-        self.zone, ambiguous=np.ones(len(when), bool), nonexistent=pd.Timedelta(hours=1)
-      )
-      first = first.where(first.notna(), shifted)
-    return first.dt.tz_convert("UTC")
-
-  def _numbers_without_unit(self, column: pa.Array) -> Read:
-    """All are wrong: what a number means has to be said."""
-    numbers = _float(column)
-    seen = numbers[np.isfinite(numbers)]
-    unit = unit_that_fits(seen)
-    if unit:
-      cure = f'Table.time_unit = "{unit}" makes it {_date(seen[0], unit)}'
-    else:
-      texts = pc.cast(column, pa.string())
-      cure = _hint(texts, texts) or "give Table.time_unit or Table.time_format"
-    return Read(pa.nulls(len(column), self.type), np.ones(len(column), bool), "a date", cure)
-
-
-def _iso(texts: pa.Array, zone: str) -> pa.Array | None:
-  """Times in ms of dates that are all written alike, which Arrow reads fast; else None."""
-  for kind in (pa.timestamp("ns", "UTC"), pa.timestamp("ns")):
-    if kind.tz is None and zone != "UTC":
-      return None
-    try:
-      times = texts.cast(kind)
-    except pa.ArrowInvalid:
-      continue
-    nanoseconds = times.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-    return pa.array(nanoseconds // 1_000_000, mask=_mask(times.is_null()))
-  return None
-
-
-def unit_that_fits(numbers: Array) -> str | None:
-  """The unit in which most of some numbers since 1970 lie between 1990 and 2099."""
-  for unit, ms in MS_PER.items():
-    if len(numbers) and _plausible(numbers * ms).mean() > 0.5:
-      return unit
-  return None
-
-
-def _plausible(times: Array) -> Array:
-  return (times >= PLAUSIBLE[0]) & (times < PLAUSIBLE[1])
-
-
-def _date(number: float, unit: str) -> str:
-  return str(pd.Timestamp(int(number * MS_PER[unit]), unit="ms").date())
-
-
-def _year(number: float, unit: str) -> str:
-  return f"in the year {1970 + int(number * MS_PER[unit] / 31_556_952_000):,}".replace(",", "")
-
-
-def _epochs(text: "pd.Series[str]") -> "pd.Series[bool]":
-  """Which texts are numbers and no dates: 8 digits may be a day."""
-  return text.str.fullmatch(r"[+-]?(?:\d{9,}|\d{1,7})(?:\.\d*)?", na=False)
-
-
-def _hint(wrong: pa.Array, column: pa.Array) -> str:
-  """The format that all of some wrong dates have, if it is one of the common ones."""
-  some = pc.drop_null(pc.unique(wrong))[:1000].to_pandas()
-  fitting = [
-    form
-    for form in FORMATS
-    if pd.to_datetime(some, errors="coerce", format=form, utc=True)
-    .between(pd.Timestamp("1990-01-01", tz="UTC"), pd.Timestamp("2099-12-31", tz="UTC"))
-    .all()
-  ]
-  if not len(some) or not fitting or len(wrong) < 0.5 * len(column):
-    return ""
-  if len(fitting) > 1 and len(some) == 1:
-    return "give Table.time_format"
-  shown = " or ".join(f'"{form}"' for form in fitting[:2])
-  return f"give Table.time_format = {shown}"
-
-
 def decoded(column: pa.Array) -> tuple[pa.Array, Array]:
   """A column without bytes that are no text, and bool [n] of the rows that had them."""
-  column = _plain(column)
+  column = plain(column)
   wrong = np.zeros(len(column), bool)
-  if not _is_text(column.type):
+  if not is_text(column.type):
     return column, wrong
   try:
     texts = column.cast(pa.string()) if pa.types.is_binary(column.type) else column
@@ -445,7 +250,13 @@ def decoded(column: pa.Array) -> tuple[pa.Array, Array]:
     return pa.array(values, pa.string()), wrong
 
 
-def _plain(column: pa.Array) -> pa.Array:
+def side_by_side(columns: Sequence[pa.Array]) -> pa.Array:
+  """The texts of columns, a blank between them; null where one is."""
+  texts = [as_text(column, ())[0] for column in columns]
+  return pc.binary_join_element_wise(*texts, " ")
+
+
+def plain(column: pa.Array) -> pa.Array:
   """A column that is no dictionary and no view."""
   if pa.types.is_dictionary(column.type):
     column = column.dictionary_decode()
@@ -456,17 +267,19 @@ def _plain(column: pa.Array) -> pa.Array:
   return column
 
 
-def _nested(kind: pa.DataType) -> bool:
+def is_nested(kind: pa.DataType) -> bool:
+  """Whether values are lists or structures."""
   return pa.types.is_nested(kind)
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+  """Whether values are texts, or bytes of them."""
   return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)
 
 
-def _text(column: pa.Array, missing: Collection[str]) -> tuple[pa.Array, dict[str, int]]:
+def as_text(column: pa.Array, missing: Collection[str]) -> tuple[pa.Array, dict[str, int]]:
   """A column as text without blanks around it; null for nothing and for what means missing."""
-  column, counts = _plain(column), {}
+  column, counts = plain(column), {}
   if pa.types.is_boolean(column.type):
     column = pc.if_else(column, "True", "False")
   elif pa.types.is_floating(column.type):
@@ -514,17 +327,17 @@ def _without_nulls(lists: pa.ListArray) -> pa.Array:
   """Lists without their missing ids."""
   if not lists.values.null_count:
     return lists
-  known = np.append(0, np.cumsum(_mask(lists.values.is_valid())))
+  known = np.append(0, np.cumsum(as_mask(lists.values.is_valid())))
   offsets = pa.array(known[lists.offsets.to_numpy()], pa.int32())
   return pa.ListArray.from_arrays(offsets, pc.drop_null(lists.values))
 
 
-def _float(column: pa.Array) -> Array:
+def as_float(column: pa.Array) -> Array:
   """float64 [n]; NaN where there is nothing, and infinite for what is no number."""
   try:
     numbers = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    if _is_text(column.type):  # which may say nan
-      numbers = np.where(np.isnan(numbers) & _mask(column.is_valid()), np.inf, numbers)
+    if is_text(column.type):  # which may say nan
+      numbers = np.where(np.isnan(numbers) & as_mask(column.is_valid()), np.inf, numbers)
     return numbers
   except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
     text = column.cast(pa.string()).to_pandas()
@@ -532,7 +345,7 @@ def _float(column: pa.Array) -> Array:
     return np.where(np.isnan(numbers) & text.notna().to_numpy(), np.inf, numbers)
 
 
-def _mask(array: pa.Array) -> Array:
+def as_mask(array: pa.Array) -> Array:
   """bool [n] of an Arrow array of them, null as False."""
   return pc.fill_null(array, False).to_numpy(zero_copy_only=False).astype(bool)
 

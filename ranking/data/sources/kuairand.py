@@ -152,7 +152,10 @@ class KuaiRand:
         "tab": rows.tab,
         "hour": rows.hour,
         "day_of_week": (rows.day + 3) % 7,  # 1970 began on a Thursday
-        "duration_bucket": rows.duration.bucket([*BUCKET_STARTS, 2**62], include_under=True),
+        "duration_bucket": (
+          rows.duration.bucket([*BUCKET_STARTS, 2**62], include_under=True).cast("int32")
+          + (BUCKETS[0] - 1)
+        ),
         **{name: users[name] for name in USER_IDS},
         **{name: videos[name] for name in VIDEO_IDS if name != "author_id"},
         **({"is_rand": rows.is_rand} if self.random_log else {}),

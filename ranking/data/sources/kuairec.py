@@ -7,7 +7,6 @@ those of the day before its own, and of its video nothing first written down on 
 """
 
 import ast
-import csv
 import dataclasses
 import re
 from pathlib import Path
@@ -117,7 +116,7 @@ class KuaiRec:
     if self.keep_duplicates:
       once = engine.number(complete.distinct().count())
     users = _users(engine, files[USERS])
-    tags = engine.arrow(_read_tags(files[TAGS]))
+    tags = engine.arrow(_read_tags(engine, files[TAGS]))
     whole = {name: distinct[name].cast("int64") for name in LOG_NUMBERS if name != "timestamp"}
     timed = distinct.select(
       time=(distinct.timestamp * 1000.0 + 0.5).floor().cast("int64"),
@@ -253,27 +252,18 @@ def _users(engine: "Engine", path: Path) -> "ir.Table":
   )
 
 
-def _read_tags(path: Path) -> pa.Table:
+def _read_tags(engine: "Engine", path: Path) -> pa.Table:
   """The tags of each video."""
-  tags: dict[int, list[int]] = {}
-  with open(path, encoding="utf-8", newline="") as file:
-    reader = csv.DictReader(file)
-    if missing := [name for name in ("video_id", "feat") if name not in (reader.fieldnames or ())]:
-      raise DataError(f"{path} lacks column {missing[0]}; unpack it again")
-    for line in reader:
-      if not line["feat"] or not line["video_id"]:
-        continue
-      found = _list_of_ids(line["feat"])
-      if found is None or not line["video_id"].isdigit():
-        raise DataError(
-          f"{path} line {reader.line_num} column feat holds {line['feat']!r} where a list such as "
-          "[27, 9] belongs; mend or remove the line"
-        )
-      tags.setdefault(int(line["video_id"]), found)
-  if not tags:
-    raise DataError(f"{path} has a header and no rows; unpack it again")
-  lists = pa.array(tags.values(), pa.list_(pa.int64()))
-  return pa.table({"video_id": pa.array(tags, pa.int64()), "tags": lists})
+  lines = published.read(engine, [path], {"video_id": ID}, ("feat",))
+  lines = lines.filter(lines.feat.notnull())
+  frame = engine.frame(published.once(lines, ["video_id"]))
+  tags = [_list_of_ids(text) for text in frame.feat]
+  if None in tags:
+    published.say_where(
+      path, "feat", lambda text: _list_of_ids(text) is None, "a list such as [27, 9]"
+    )
+  videos = frame.video_id.astype(np.int64)
+  return pa.table({"video_id": videos, "tags": pa.array(tags, pa.list_(pa.int64()))})
 
 
 def _list_of_ids(text: str) -> list[int] | None:

@@ -65,23 +65,20 @@ def read(
     for name in (*texts, *(further if others else ())):
       columns[name] = _text(table[name])
     tables.append(table.select(**columns, wrong=wrong))
-  names_of_files = ", ".join(path.name for path in paths[:3])
   try:
     kept = engine.keep(ibis.union(*tables) if len(tables) > 1 else tables[0])
   except DataError as error:
     reason = re.sub(r"^.*?cannot work the log out \(|\)$", "", str(error))
-    raise DataError(
-      f"{paths[0].parent}: {names_of_files} cannot be read as CSV ({reason}); unpack it again"
-    ) from error
+    path = next((path for path in paths if str(path) in reason), paths[0])
+    raise DataError(f"{path} is not a CSV with a header ({reason}); unpack it again") from error
   found = engine.frame(kept.agg(rows=kept.count(), wrong=kept.wrong.min()))
   if not found["rows"][0]:
     raise DataError(f"{paths[0]} has a header and no rows; unpack it again")
   if isinstance(name := found["wrong"][0], str):
-    limit = numbers[name]
-    for path in paths:
-      what = f"a number below {limit:,}"
-      is_wrong = functools.partial(_is_wrong, limit=limit)
-      say_where(path, name, is_wrong, what, names, separator, quote, encoding)
+    for limit, what in ((EXACT, "a number"), (numbers[name], f"a number below {numbers[name]:,}")):
+      for path in paths:
+        is_wrong = functools.partial(_is_wrong, limit=limit)
+        say_where(path, name, is_wrong, what, names, separator, quote, encoding)
   return kept.drop("wrong")
 
 
@@ -98,9 +95,9 @@ def _header(path: Path, separator: str, quote: str, encoding: str) -> list[str]:
     with open(path, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as file:
       header = next(csv.reader(file, delimiter=separator, quotechar=quote), [])
   except (OSError, UnicodeDecodeError, csv.Error) as error:
-    raise DataError(f"{path} cannot be read as CSV ({error}); unpack it again") from error
+    raise DataError(f"{path} is not a CSV with a header ({error}); unpack it again") from error
   if not header:
-    raise DataError(f"{path} is empty; unpack it again")
+    raise DataError(f"{path} is not a CSV with a header (it is empty); unpack it again")
   if twice := [name for name in header if header.count(name) > 1]:
     raise DataError(f"{path} has two columns {twice[0]}; unpack it again")
   return header

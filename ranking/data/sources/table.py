@@ -13,13 +13,14 @@ import pandas as pd
 
 from ranking.checks import Checks
 from ranking.data import raw_files
-from ranking.data.delimited import Dialect
+from ranking.data.dialect import Dialect
 from ranking.data.expression import Expression, Type
 from ranking.data.lookback import Lookback
 from ranking.data.raw_files import RawFile
 from ranking.data.reading import Column, Options, Reading, column_names
 from ranking.data.schema import DataError, Feature, Log, Number, date_of
-from ranking.data.values import MS_PER, STYLES, Bag, Flag, Id, Kind, Time, Weight
+from ranking.data.times import MS_PER, Time
+from ranking.data.values import STYLES, Bag, Flag, Id, Kind, Weight
 from ranking.data.values import Number as NumberKind
 from ranking.tasks import Task
 
@@ -43,7 +44,7 @@ class Table:
   Attributes:
     raw: a file, a folder that is searched to the bottom, or an address such as s3://bucket/folder.
     name: of the log; its stores are below a folder of this name.
-    time: column of event times.
+    time: column of event times; or columns that are one together, such as ["date", "clock"].
     time_unit: of numbers since 1970 (UTC): "s", "ms", "us" or "ns"; None if they are dates.
     time_format: of dates, such as "%y%m%d%H"; None = ISO 8601, or as Parquet has them.
     time_is_local: dates that do not say their zone are of time_zone; else they are UTC.
@@ -86,7 +87,7 @@ class Table:
 
   raw: str | None = None
   name: str = "table"
-  time: str = "time"
+  time: str | Sequence[str] = "time"
   time_unit: Literal["s", "ms", "us", "ns"] | None = None
   time_format: str | None = None
   time_is_local: bool = False
@@ -123,7 +124,10 @@ class Table:
       check.text("raw", self.raw, "the path of a file or of a folder")
     if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w-]*", self.name):
       check.refuse("name", self.name, "make it a name of letters, digits, _ and -")
-    check.text("time", self.time, "the name of the column of event times")
+    if isinstance(self.time, str):
+      check.text("time", self.time, "the name of the column of event times")
+    elif not check.names("time", self.time, "columns"):
+      check.refuse("time", self.time, "name the column of event times")
     self._check_times(check)
     self._check_files(check)
     for role in ("categorical", "dense", "log_dense", "entities", "unique_by"):
@@ -145,7 +149,7 @@ class Table:
       raise DataError(
         "Table needs at least one column in categorical and one in binary, regression or tasks"
       )
-    used = [self.time, *self.categorical, *self.bags, *self.dense, *self.log_dense]
+    used = [*self._times(), *self.categorical, *self.bags, *self.dense, *self.log_dense]
     used += labels
     if twice := sorted({column for column in used if used.count(column) > 1}):
       raise DataError(f"Table names column {twice[0]} twice; give it one role")
@@ -247,7 +251,8 @@ class Table:
     keys = [Column(_parts(by)[0], Id()) for by in self.tables.values()]
     keys += [Column(name, Id()) for name in self.unique_by]
     own = [column for column in wanted if homes[column.name] is None]
-    when = Column(self.time, self._time())
+    first, *also = self._times()
+    when = Column(first, self._time(), tuple(also))
     rows = kept.read(files, [*own, *keys], when)
     rows = self._unique(kept, rows)
     for path, by in self.tables.items():
@@ -267,6 +272,10 @@ class Table:
     if not files:
       raise DataError(f"RAW {self.raw} holds the files of Table.tables and no other; add the log")
     return files, tables, unread
+
+  def _times(self) -> Sequence[str]:
+    """The columns of event times."""
+    return [self.time] if isinstance(self.time, str) else self.time
 
   def _time(self) -> Time:
     zone = self.time_zone if self.time_is_local else "UTC"
@@ -360,7 +369,7 @@ class Table:
     """The table that each column is of; None for the log, which comes first."""
     if not tables:
       return {column.name: None for column in wanted}
-    of_log = column_names(files[0], self._options(), [self.time])
+    of_log = column_names(files[0], self._options(), self._times())
     of_table = {
       path: column_names(found[0], self._options().of_tables(), [_theirs(self.tables[path])])
       for path, found in tables.items()
@@ -449,7 +458,7 @@ class Table:
     return joined.drop(*(name for name in columns if name.startswith(f"{table_name} ")))
 
   def _declared(self, kept: "_Kept", rows: "ir.Table") -> Log:
-    day, day_name = self._days(kept, rows)
+    rows, day, day_name = self._days(kept, rows)
 
     def of(name: str, kind: Kind) -> "ir.Value":
       return kept.column(rows, Column(name, kind))
@@ -482,33 +491,20 @@ class Table:
       day_name=day_name,
     )
 
-  def _days(self, kept: "_Kept", rows: "ir.Table") -> "tuple[ir.Value, Callable[[int], str]]":
-    """The day of each row, and what it is called: of the calendar, or a slice of the log.
-
-    A slice ends where time changes: rows of one ms are of one day.
-    """
-    import ibis
-
+  def _days(
+    self, kept: "_Kept", rows: "ir.Table"
+  ) -> "tuple[ir.Table, ir.Value, Callable[[int], str]]":
+    """The rows, the day of each, and what it is called: of the calendar, or a slice of the log."""
     if self.days == "calendar":
-      return rows.day, date_of
-    at = rows.group_by("time").agg(rows=rows.count())
-    before = at.rows.sum().over(ibis.cumulative_window(order_by=at.time)) - at.rows
-    total = kept.engine.number(rows.count())
-    sliced = at.mutate(slice=(before * self.days) // max(total, 1))
-    starts = kept.engine.frame(
-      sliced.group_by("slice").agg(start=sliced.time.min()).order_by("slice")
-    )
-    moments = starts.start.astype(int).tolist()
-    number = ibis.literal(0, "int32")
-    for start in moments[1:]:
-      number = number + (rows.time >= start).cast("int32")
-    zone = self.time_zone
+      return rows, rows.day, date_of
+    from ranking.data import calendar  # slow to import, and only needed where a store is made
 
-    def name(day: int) -> str:
-      date = pd.Timestamp(moments[day], unit="ms", tz="UTC").tz_convert(zone)
-      return f"slice-{day + 1:0{len(str(self.days))}d}_{date:%Y-%m-%d}"
-
-    return number, name
+    ends = calendar.slice_ends(kept.engine, rows.time, self.days)
+    rows = calendar.sliced(kept.engine, rows, "time", ends)
+    first = kept.engine.frame(rows.group_by("slice").agg(day=rows.day.min()))
+    dates = dict(zip(first["slice"].tolist(), first["day"].tolist(), strict=True))
+    digits = len(str(self.days))
+    return rows, rows.slice, lambda day: f"slice-{day + 1:0{digits}d}_{date_of(dates[day])}"
 
 
 class _Kept:
