@@ -53,15 +53,22 @@ class Batches:
     """Slice `part` of `parts` of batch `step`: ids, bags, dense, labels, weights.
 
     The weights are float32 [b, T]: 1 / (rows of the whole batch with this label), 0 where the label
-    is missing. A task's loss is the weighted sum, whatever the number of slices or replicas.
+    is missing; of a weighted store, the row's weight / (its sum over these rows). A task's loss
+    is the weighted sum, whatever the number of slices or replicas.
     """
     rows = self.order[step * self.batch_size : (step + 1) * self.batch_size]
     padded = np.concatenate([rows, np.full(self.batch_size - len(rows), rows[0])])
     (labels,) = self._gather(padded, "labels")
     labels[len(rows) :] = np.nan
     known = ~np.isnan(labels)
-    counts = np.array([max(np.count_nonzero(column), 1) for column in known.T])
-    weights = known * (1.0 / counts).astype(np.float32)
+    if self.days[0].weights is None:
+      counts = np.array([max(np.count_nonzero(column), 1) for column in known.T])
+      weights = known * (1.0 / counts).astype(np.float32)
+    else:
+      (of_rows,) = self._gather(padded, "weights")
+      weights = known * of_rows
+      total = weights.sum(axis=0, dtype=np.float64)
+      weights *= np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
     np.copyto(labels, 0.0, where=~known)
     share = self.batch_size // parts
     mine = slice(part * share, (part + 1) * share)
@@ -87,6 +94,7 @@ class Batches:
   def _stretches(self) -> tuple[Array, Sequence[Day]]:
     """Runs of rows that lie end to end: the first row of each, and its arrays."""
     names = [name for name in ARRAYS if name != "time"]
+    names += [] if self.days[0].weights is None else ["weights"]
     bytes_per_row = sum(getattr(self.days[0], name)[:1].nbytes for name in names)
     if len(self.days) > 1 and bytes_per_row * len(self.order) < HELD_BYTES:
       held = {name: np.concatenate([getattr(day, name) for day in self.days]) for name in names}
