@@ -204,10 +204,10 @@ def test_a_variable_that_comes_later_learns_like_one_that_came_first(clip: Clip,
   sizes = np.abs(RANDOM.normal(size=40)) + 0.1
   for size in sizes:
     none = None if late == "no gradient" else tf.zeros([2])
-    optimizer.apply_gradients([(tf.fill([2], size), early), (none, variable)])
+    optimizer.apply_gradients([(tf.fill([2], float(size)), early), (none, variable)])
   for size in sizes[::-1]:
-    optimizer.apply_gradients([(tf.ones([2]), early), (tf.fill([2], size), variable)])
-    alone.apply_gradients([(tf.fill([2], size), twin)])
+    optimizer.apply_gradients([(tf.ones([2]), early), (tf.fill([2], float(size)), variable)])
+    alone.apply_gradients([(tf.fill([2], float(size)), twin)])
   np.testing.assert_allclose(variable, twin, rtol=1e-6)
   for kind, value in alone.state_of(twin).items():
     np.testing.assert_allclose(optimizer.state_of(variable)[kind], value, rtol=1e-5)
@@ -222,7 +222,7 @@ def test_with_one_factor_for_all_there_is_one_memory(clip: Clip) -> None:
   optimizer.build([one, two])
   for number, size in enumerate(np.abs(RANDOM.normal(size=20)) + 0.1):
     frozen = number % 3 == 1  # what has no gradient now takes nothing from what is remembered
-    gradients = tf.fill([2], size), None if frozen else tf.fill([2], 2 * size)
+    gradients = tf.fill([2], float(size)), None if frozen else tf.fill([2], 2.0 * float(size))
     optimizer.apply_gradients(zip(gradients, (one, two), strict=True))
     second = tf.zeros([2]) if frozen else gradients[1]
     joined.apply_gradients([(tf.concat([gradients[0], second], 0), both)])
