@@ -38,8 +38,8 @@ CLIPS: tuple[Clip, ...] = (
   optimizers.ZClip(warmup_steps=10),
   optimizers.Lamb(0.1),
 )
-# What the slots see matters only to clips that act on gradients, or where they accumulate after the
-# step; units have no scope but their own, and only Adagrad has what a third threshold is relative to.
+# What the slots see matters to clips that act on gradients, and where they see it after the step.
+# Units have no scope but their own; only Adagrad has what a third threshold is relative to.
 MODES = (("clipped", "layer"), ("original", "layer"), ("clipped", "global"))
 
 

@@ -1,6 +1,7 @@
 """The JAX twin: step for step that of TensorFlow, and at home among optax transformations."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,7 @@ def test_it_stands_in_chains_and_beside_other_optimizers() -> None:
     {"clipped": alone, "plain": optax.sgd(0.1)}, {"Embed_0": "plain", "Dense_0": "clipped"}
   )
   params, _ = stepped(both)
-  wanted = {
+  wanted: Any = {
     "Embed_0": stepped(optax.sgd(0.1))[0]["Embed_0"],
     "Dense_0": stepped(alone)[0]["Dense_0"],
   }
@@ -196,3 +197,10 @@ def test_without_the_parameters_it_says_so() -> None:
   transformation = twin.clipped(twin.Adagrad(), twin.Clippy())
   with pytest.raises(ValueError, match="clips need the weights; call update"):
     transformation.update(GRADIENTS, transformation.init(PARAMS))
+
+
+def test_the_code_of_the_page_runs_and_learns(capsys: pytest.CaptureFixture[str]) -> None:
+  page = (Path(__file__).parent.parent / "docs" / "optimizers.md").read_text()
+  (code,) = re.findall(r"## In JAX\n\n```py\n(.*?)```", page, re.DOTALL)
+  exec(code, {})
+  assert 0 <= float(capsys.readouterr().out.split()[1]) < 0.1

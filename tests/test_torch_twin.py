@@ -2,6 +2,7 @@
 
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -335,3 +336,10 @@ def test_what_cannot_be_is_refused_in_one_line(arguments: dict[str, Any], messag
 def test_a_threshold_that_cannot_be_is_refused_in_one_line(make: Any, message: str) -> None:
   with pytest.raises(ValueError, match=re.escape(message)):
     make()
+
+
+def test_the_code_of_the_page_runs_and_learns(capsys: pytest.CaptureFixture[str]) -> None:
+  page = (Path(__file__).parent.parent / "docs" / "optimizers.md").read_text()
+  (code,) = re.findall(r"## In PyTorch\n\n```py\n(.*?)```", page, re.DOTALL)
+  exec(code, {})
+  assert 0 <= float(capsys.readouterr().out.split()[1]) < 0.1

@@ -135,9 +135,7 @@ class Adagrad(Direction):
   ) -> tuple[tf.Tensor, Slots]:
     """See `Direction`."""
     del weights, step
-    # At the largest number there is, rather than infinite, a weight would still move.
-    accumulator = tf.minimum(slots["accumulator"] + tf.square(gradient), gradient.dtype.max)
-    new_slots = {"accumulator": accumulator}
+    new_slots = {"accumulator": slots["accumulator"] + tf.square(gradient)}
     return gradient * self.preconditioner(slots, new_slots), new_slots
 
   def preconditioner(self, slots: Slots, new_slots: Slots) -> tf.Tensor:

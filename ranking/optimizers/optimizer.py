@@ -38,6 +38,10 @@ FUSED_FROM = 1 << 20
 
 COUNTS = ("skipped_steps", "skipped_in_a_row")
 
+# So many small variables of one shape and treatment are stacked and moved as one. A step of
+# hundreds would be hundreds of times the same dozens of operations, to trace and to carry out.
+STACKED_FROM = 8
+
 # What tf_keras optimizers have, and a step of this one would not look at.
 UNUSED = {
   "clipnorm": "clip=GradientClipping(threshold)",
@@ -54,6 +58,16 @@ class Decision(NamedTuple):
   memory: Memory  # of its clip, after the step; empty where another variable keeps the same
   rate: tf.Tensor  # η
   step: tf.Tensor  # its number, 1 for the first
+
+
+class Together(NamedTuple):
+  """What a step will do to variables that it has stacked: each along the first axis."""
+
+  places: list[int]  # of the variables among the pairs
+  change: tf.Tensor  # η·σ·r
+  slots: Slots  # new ones
+  factors: tf.Tensor  # the smallest σ of each
+  half_square: tf.Tensor  # of the gradients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,18 +315,99 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       return self.iterations
     self.check_replica([variable for _, variable in grads_and_vars])
     self._compute_current_learning_rate()
-    with tf.name_scope(name or self.name), tf.init_scope():
+    with tf.init_scope():
       self.build([variable for _, variable in grads_and_vars])
     if experimental_aggregate_gradients and not skip_gradients_aggregation:
       grads_and_vars = self.aggregate_gradients(grads_and_vars)
     pairs = self.distinct(grads_and_vars)
     with tf.name_scope(name or self.name):
-      decisions = self.decide(None, pairs)
-      finite = self._is_finite(pairs, decisions, loss)
+      stacks = [self._take_together(pairs, places) for places in self._alike(pairs)]
+      stacked = {place for together in stacks for place in together.places}
+      alone = [pair for place, pair in enumerate(pairs) if place not in stacked]
+      decisions = self.decide(None, alone) if alone else []
+      finite = self._is_finite(alone, decisions, stacks, loss)
+      writes = [write for each in stacks for write in self._writes(pairs, each, finite)]
       tf.__internal__.distribute.interim.maybe_merge_call(
-        self._write, self._distribution_strategy, pairs, decisions, finite
+        self._write, self._distribution_strategy, alone, decisions, writes, finite
       )
     return self.iterations
+
+  def _alike(self, pairs: Sequence[tuple[Gradient, tf.Variable]]) -> list[list[int]]:
+    """Places of small variables that a step can stack: of one shape, treatment and no memory."""
+    found: dict[Any, list[int]] = {}
+    for place, (gradient, variable) in enumerate(pairs):
+      treated = self.treatment(variable, gradient)
+      together = self.scope == "global" and treated.is_clipped
+      if together or treated.clip.initial_memory() or isinstance(gradient, tf.IndexedSlices):
+        continue
+      if variable.shape.is_fully_defined() and not _is_large(gradient):
+        of_rows = is_table(variable, gradient)
+        key = (treated, of_rows, tuple(variable.shape), variable.dtype)
+        found.setdefault(key, []).append(place)
+    return [places for places in found.values() if len(places) >= STACKED_FROM]
+
+  def _take_together(
+    self, pairs: Sequence[tuple[Gradient, tf.Variable]], places: list[int]
+  ) -> Together:
+    """The step of variables of one shape and treatment."""
+    gradient, variable = pairs[places[0]]
+    treated, of_rows = self.treatment(variable, gradient), is_table(variable, gradient)
+    kept = [self._slots[self._index(pairs[place][1])] for place in places]
+    stack = (
+      tf.stack([pairs[place][0] for place in places]),
+      tf.stack([pairs[place][1] for place in places]),
+      {name: tf.stack([slots[name] for slots in kept]) for name in kept[0]},
+    )
+    ((rate, step),) = self._now([(gradient, variable)], [treated])
+
+    def take(stack: Any, rate: tf.Tensor, step: tf.Tensor) -> Any:
+      def take_one(one: Any) -> tuple[tf.Tensor, Slots, tf.Tensor]:
+        gradient, weights, slots = one
+        measures = _measures(treated, of_rows, gradient, weights, slots, rate, step)
+        factor = treated.clip.factor(measures)
+        change, slots = self._move(gradient, weights, slots, factor, rate, step, treated)
+        return change, slots, tf.reduce_min(factor)
+
+      return tf.vectorized_map(take_one, stack)
+
+    key = ("together", treated, of_rows, len(places), tuple(variable.shape), variable.dtype)
+    if key not in self._fused:
+      self._fused[key] = tf.function(functools.partial(take), autograph=False)
+    change, slots, factors = self._fused[key](stack, rate, step)
+    return Together(places, change, slots, factors, tf.nn.l2_loss(stack[0]))
+
+  def _writes(
+    self, pairs: Sequence[tuple[Gradient, tf.Variable]], together: Together, finite: tf.Tensor
+  ) -> list[tuple[tf.Variable, tuple[Any, ...]]]:
+    """(variable, what to write) of variables that were stacked; what there is if not finite."""
+    variables = [pairs[place][1] for place in together.places]
+    indices = [self._index(variable) for variable in variables]
+    change = tf.where(finite, together.change, tf.zeros_like(together.change))
+    old = tf.stack([self._factors[index] for index in indices])
+    factors = tf.unstack(tf.where(finite, together.factors, old))
+    slots: list[Slots] = [{} for _ in indices]
+    for name, values in together.slots.items():
+      old = tf.stack([self._slots[index][name] for index in indices])
+      for each, value in zip(slots, tf.unstack(tf.where(finite, values, old)), strict=True):
+        each[name] = value
+    parts = zip(tf.unstack(change), slots, factors, [finite] * len(indices), strict=True)
+    return list(zip(variables, parts, strict=True))
+
+  def _write_part(
+    self,
+    variable: tf.Variable,
+    change: tf.Tensor,
+    slots: Slots,
+    factor: tf.Tensor,
+    finite: tf.Tensor,
+  ) -> None:
+    """Writes what was computed together for one variable."""
+    index = self._index(variable)
+    for name, value in slots.items():
+      self._slots[index][name].assign(value)
+    self._factors[index].assign(factor)
+    variable.assign_sub(change)
+    _constrain(variable, finite)
 
   def check_replica(self, variables: Iterable[tf.Variable]) -> None:
     """Raises RuntimeError or ValueError where a step would go wrong on several replicas."""
@@ -458,29 +553,22 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     step: tf.Tensor,
   ) -> Measures:
     """What the clip needs to know of one variable."""
-    clip, direction, of_rows = treated.clip, treated.direction, is_table(variable, gradient)
-
-    def measure(*values: Any) -> Measures:
-      gradient, weights, slots, rate, step = values
-      if clip.acts_on == "direction":
-        gradient, new_slots = direction(gradient, slots, weights, step)
-        if clip.needs_preconditioner:
-          scale = direction.preconditioner(slots, new_slots)
-          return clip.measure_beside(scale, weights, gradient, rate)
-      return clip.measure(weights, gradient, rate, of_rows)
-
-    gradient_, weights, slots = self.values(gradient, variable, direction)
+    of_rows = is_table(variable, gradient)
+    measure = functools.partial(_measures, treated, of_rows)
+    values, weights, slots = self.values(gradient, variable, treated.direction)
     if not _is_large(gradient):
-      return measure(gradient_, weights, slots, rate, step)
+      return measure(values, weights, slots, rate, step)
+    clip, direction, *_ = treated
     key = ("measure", clip, direction, of_rows, tuple(variable.shape), variable.dtype)
     compiled = self._compiled(key, measure)
     weights, slots = tf.nest.map_structure(tf.convert_to_tensor, (weights, dict(slots)))
-    return compiled(gradient_, weights, slots, rate, step)
+    return compiled(values, weights, slots, rate, step)
 
   def _is_finite(
     self,
     pairs: Sequence[tuple[Gradient, tf.Variable]],
     decisions: Sequence[Decision],
+    stacks: Sequence[Together],
     loss: tf.Tensor | None,
   ) -> tf.Tensor:
     """Scalar bool, the same on every replica: whether what a step would write is finite.
@@ -493,9 +581,12 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     for gradient, _ in pairs:
       values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
       squares.setdefault(values.dtype, []).append(tf.nn.l2_loss(values))
+    for together in stacks:
+      squares.setdefault(together.half_square.dtype, []).append(together.half_square)
     sums = [2.0 * tf.add_n(same) for same in squares.values()]
     rates = {id(decision.rate): decision.rate for decision in decisions}
     sums += [tf.square(rate) for rate in rates.values()]
+    sums += [tensor for each in stacks for tensor in (each.change, each.factors)]
     scalars: dict[tf.DType, list[tf.Tensor]] = {}
     for (gradient, variable), decision in zip(pairs, decisions, strict=True):
       treated = self.treatment(variable, gradient)
@@ -525,10 +616,13 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     distribution: tf.distribute.Strategy,
     pairs: Sequence[tuple[Gradient, tf.Variable]],
     decisions: Sequence[Decision],
+    writes: Sequence[tuple[tf.Variable, tuple[Any, ...]]],
     finite: tf.Tensor,
   ) -> None:
     """Carries out a decision on every replica."""
     update = distribution.extended.update
+    for variable, parts in writes:
+      update(variable, self._write_part, args=parts, group=False)
     for (gradient, variable), decision in zip(pairs, decisions, strict=True):
       update(variable, self._write_variable, args=(gradient, decision, finite), group=False)
     if self._distribution_strategy is distribution:
@@ -581,8 +675,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     kept += [(memory[name], value) for name, value in decision.memory.items()]
     for scalar, value in kept:
       scalar.assign(tf.where(finite, tf.cast(value, scalar.dtype), scalar))
-    if variable.constraint is not None:
-      variable.assign(tf.where(finite, variable.constraint(variable), variable))
+    _constrain(variable, finite)
 
   def _move(
     self,
@@ -752,6 +845,30 @@ def _made(config: dict[str, Any]) -> dict[str, Any]:
       raise ValueError(f"no {part} {name!r} is known; import the module that defines it")
     made[part] = kinds[name](**arguments)
   return made
+
+
+def _measures(
+  treated: Treatment,
+  of_rows: bool,
+  gradient: tf.Tensor,
+  weights: tf.Tensor,
+  slots: Slots,
+  rate: tf.Tensor,
+  step: tf.Tensor,
+) -> Measures:
+  """What the clip of a variable needs to know of it."""
+  clip, direction, *_ = treated
+  if clip.acts_on == "direction":
+    gradient, new_slots = direction(gradient, slots, weights, step)
+    if clip.needs_preconditioner:
+      scale = direction.preconditioner(slots, new_slots)
+      return clip.measure_beside(scale, weights, gradient, rate)
+  return clip.measure(weights, gradient, rate, of_rows)
+
+
+def _constrain(variable: tf.Variable, finite: tf.Tensor) -> None:
+  if variable.constraint is not None:
+    variable.assign(tf.where(finite, variable.constraint(variable), variable))
 
 
 def _join(clip: Clip, measures: Sequence[Measures]) -> Measures:
