@@ -49,7 +49,7 @@ def run(given: argparse.Namespace) -> int:
 def measured(case: Case, raw: str | None, store: str, console: Console) -> Tables:
   """All tables of a case: trend, steps, layers, tasks, rows and remedies."""
   settings = case.settings("naive", raw, store)
-  made = build(settings, open_log(settings.log, console), console)
+  made = build(settings, open_log(settings, console), console)
   landscape = Landscape(made.network)
   found = replay(made, landscape, len(made.batches))
   if found.moments is None:

@@ -54,6 +54,5 @@ def accumulators(run: Run) -> Array:
   """float32 [weights], Adagrad's of all variables, in their order."""
   parts = []
   for variable in run.network.trainable_variables:
-    _, _, slots = run.optimizer.values(tf.zeros_like(variable), variable)
-    parts.append(slots["accumulator"].numpy().ravel())
+    parts.append(run.optimizer.state_of(variable)["accumulator"].numpy().ravel())
   return np.concatenate(parts)
