@@ -5,6 +5,7 @@ printed, and says why it is right.
 """
 
 import gzip
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,6 +76,15 @@ class Case:
     printed = self._capsys.readouterr()
     self.printed = printed.out + printed.err
     return code, self.printed
+
+  def train(self, raw: str, run: str) -> tuple[int, str]:
+    """The same of `ranking train`, on the log as it is described by now."""
+    store = f'train_and_evaluate.store_directory="{self.folder}/store"'
+    words = [f"--data={self.folder}/log.gin", f"--raw={self.folder}/{raw}", f"--set={store}"]
+    words += ["--config=small_naive.gin", "--scale=proxy", f"--run={self.folder}/{run}"]
+    code = main(["train", *words])
+    printed = self._capsys.readouterr()
+    return code, printed.out + printed.err
 
   @property
   def store(self) -> DayStore:
@@ -197,6 +207,49 @@ def test_a_task_without_labels_or_positives_in_the_training_days_is_warned_of(ca
   assert "warning: task survey has no label in the training days, 40 on day N: nothing" in printed
   assert "warning: task never is never positive in the training days: nothing can be" in printed
   assert "warning: task click" not in printed
+
+
+LEAK = (
+  r"warning: feature nonclk alone predicts click on 2026-03-\d\d almost perfectly \(AUC 1.000\)"
+)
+
+
+@pytest.fixture
+def leaking(case: Case) -> Case:
+  """A log of 200 rows a day with the opposite of its label beside it."""
+  lines = [[*row, 1 - row[3]] for row in rows(of_day=200)]
+  (case.folder / "log.csv").write_text(written([[*HEADER, "nonclk"], *lines]))
+  return case
+
+
+def test_a_column_that_gives_the_label_away_is_warned_of_until_it_is_left_out(
+  leaking: Case,
+) -> None:
+  code, printed = leaking.prepare("log.csv", 'dense = ["nonclk"]')
+  assert code == 0
+  assert len(re.findall(LEAK, printed)) == 1
+  store = leaking.store
+  assert re.search(LEAK.removeprefix("warning: "), (store.directory / "summary.md").read_text())
+  few = "loop.train_and_evaluate.max_steps = 1\n"
+  without = "Inputs.without_features = ['nonclk']\n"
+  for lines, warnings in ((few, 1), (few + without, 0)):
+    described = leaking.folder / "log.gin"
+    described.write_text(described.read_text() + lines)
+    code, printed = leaking.train("log.csv", f"run{warnings}")
+    assert code == 0, printed
+    assert len(re.findall(LEAK, printed)) == warnings
+    assert f"how it was read: {store.directory}/summary.md" in printed
+
+
+def test_a_task_that_the_training_days_could_not_teach_has_no_auc(case: Case) -> None:
+  lines = [[*row, k % 2 if k >= 80 else 0] for k, row in enumerate(rows())]
+  (case.folder / "log.csv").write_text(written([[*HEADER, "never"], *lines]))
+  case.prepare("log.csv", 'binary = ["click", "never"]')
+  code, printed = case.train("log.csv", "run")
+  assert code == 0, printed
+  metrics = json.loads((case.folder / "run" / "result.json").read_text())["metrics"]
+  assert (metrics["never"]["auc"], metrics["never"]["positives"]) == (None, 20)
+  assert metrics["click"]["auc"] is not None
 
 
 def test_a_log_of_more_columns_than_the_model_has_is_refused_before_it_is_read(case: Case) -> None:
