@@ -183,9 +183,9 @@ def test_the_log_keeps_the_contract_of_a_source(tmp_path: Path) -> None:
   assert list(log.labels) == [task.name for task in log.tasks]
   assert [task.kind for task in log.tasks] == ["binary"] * 4 + ["regression"] * 2
   assert set(log.labels.dtypes) == {np.dtype(np.float32)}
-  assert len(log.categorical) == len(log.dense) == len(log.labels) == 2
+  assert len(log.categorical) == len(log.dense) == len(log.labels) == 3
   for frame in (log.categorical, log.dense, log.labels):
-    assert frame.index.tolist() == [0, 1]
+    assert frame.index.tolist() == [0, 1, 2]
     assert frame.columns.is_unique
   assert set(log.entities) <= set(log.categorical)
   assert set(log.rated_tasks) <= {task.name for task in log.tasks if task.kind == "binary"}
@@ -337,7 +337,7 @@ def test_user_features_are_ids_and_logs_of_counts(tmp_path: Path) -> None:
   log = read(tmp_path, *lines, users=users)
   expected = {
     "log_follow_user_num": np.log(10),
-    "log_fans_user_num": np.log(100),  # the second line of the same user is not read
+    "log_fans_user_num": np.log(6),  # of two lines of a user the smaller counts
     "log_friend_user_num": 0,
     "log_register_days": np.log(1000),
   }
@@ -357,7 +357,7 @@ def test_user_features_are_ids_and_logs_of_counts(tmp_path: Path) -> None:
 def test_tags_are_lists_written_as_text(tmp_path: Path) -> None:
   tags = '1,[8]\n2,"[27, 9]"\n3,[]\n4,\n5,[8]\n1,[30]\n'
   log = read(tmp_path, *[view(video_id=number) for number in (2, 1, 3, 4, 5, 6)], tags=tags)
-  assert tag_lists(log) == [[27, 9], [8], [], [], [8], [], []]
+  assert tag_lists(log) == [[27, 9], [30], [], [], [8], [], []]
   assert log.cleaning["rows whose video has no tags"] == 3  # videos 4 and 6, and 10 of day N
 
 

@@ -252,7 +252,7 @@ def _spark_session(master: str, memory: str, work: Path) -> Any:
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.local.dir": str(work / "spilled"),
-    **({"spark.sql.shuffle.partitions": "8"} if master.startswith("local") else {}),
+    **({"spark.sql.shuffle.partitions": "2"} if master.startswith("local") else {}),
   }
   builder = SparkSession.builder.master(master).appName("ranking prepare")
   for key, value in settings.items():

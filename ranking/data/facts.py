@@ -72,6 +72,10 @@ class Facts:
     # What is too large for a sum is refused when it is packed.
     return label.notnull().cast("int64"), fixed.try_cast("int64").fill_null(0)
 
+  def is_binary(self, task: str) -> bool:
+    """Whether the labels of a task are 0 and 1."""
+    return next(each.kind for each in self.log.tasks if each.name == task) == "binary"
+
   def unit(self, task: str) -> float:
     """What 1 stands for in a sum of labels of a rated task."""
     kind = next(each.kind for each in self.log.tasks if each.name == task)

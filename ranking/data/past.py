@@ -4,12 +4,16 @@ All rows of an entity at one time see the same past, so that it is worked out on
 time, from sums of whole numbers: the engine may take them in any order.
 """
 
+from typing import Final
+
 import ibis
 import ibis.expr.types as ir
 
 from ranking.data.facts import Facts
 from ranking.data.lookback import Lookback
 from ranking.data.schema import Log
+
+HALF: Final = 32  # bits of a whole number that holds two counts of rows
 
 
 def columns_of(log: Log) -> list[str]:
@@ -28,7 +32,11 @@ def past(facts: Facts, rows: ir.Table, entity: str, lookback: Lookback) -> ir.Ta
   key = rows[facts.column(facts.log.categorical[entity])]
   sums = {"count": ibis.literal(1, "int64")}
   for place, task in enumerate(facts.log.rated_tasks):
-    sums[f"known_{place}"], sums[f"sum_{place}"] = facts.known(rows, task)
+    known, label = facts.known(rows, task)
+    if facts.is_binary(task):  # two sums in one, as each costs the engine much
+      sums[f"both_{place}"] = known * (1 << HALF) + label
+    else:
+      sums[f"known_{place}"], sums[f"sum_{place}"] = known, label
   if lookback.history and entity == facts.log.entities[0]:
     sums["positive"] = _is_positive(facts, rows).cast("int64")
   each = rows.select(key=key, time=rows.time, chunk=rows.chunk, **sums)
@@ -36,22 +44,20 @@ def past(facts: Facts, rows: ir.Table, entity: str, lookback: Lookback) -> ir.Ta
     **{name: each[name].sum().cast("int64") for name in sums}
   )
   before = ibis.window(group_by="key", order_by="time", preceding=(None, 1))  # a time is there once
-  known = before
+  later = before
   if lookback.delay:
-    known = ibis.range_window(group_by="key", order_by="time", preceding=(None, lookback.delay + 1))
-  return moments.select(
-    "key",
-    "time",
-    "chunk",
-    **{
-      name: moments[name]
-      .sum()
-      .over(before if name == "count" else known)
-      .fill_null(0)
-      .cast("int64")
-      for name in sums
-    },
-  )
+    later = ibis.range_window(group_by="key", order_by="time", preceding=(None, lookback.delay + 1))
+  made = {}
+  for name in sums:
+    total = moments[name].sum().over(before if name == "count" else later)
+    made[name] = total.fill_null(0).cast("int64")
+  known = moments.select("key", "time", "chunk", **made)
+  for name in [name for name in sums if name.startswith("both")]:
+    place = name.removeprefix("both_")
+    both = known[name]
+    apart = {f"known_{place}": both >> HALF, f"sum_{place}": both & ((1 << HALF) - 1)}
+    known = known.mutate(apart).drop(name)
+  return known
 
 
 def history(facts: Facts, rows: ir.Table, items: ir.Table, size: int) -> ir.Table:
