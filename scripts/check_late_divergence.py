@@ -162,7 +162,7 @@ def run(
     if watch.lost_at is not None and number >= watch.lost_at + SHOWN_AFTER_LOSS:
       break
   verdict = {
-    "verdict": _verdict(watch.lost_at, warmup_steps),
+    "verdict": _verdict(watch.lost_at, -(-len(train.time) // batch_size)),
     "lost_at": watch.lost_at,
     "steps": len(watch.relative),
     "lowest_median_loss": round(watch.lowest, 4),
@@ -208,10 +208,11 @@ def auc(outputs: Array, labels: Array) -> float:
   return float((ranks - ones * (ones + 1) / 2) / (ones * zeros)) if ones and zeros else math.nan
 
 
-def _verdict(lost_at: int | None, warmup_steps: int) -> str:
+def _verdict(lost_at: int | None, steps: int) -> str:
+  """Late is beyond a third of the steps of a whole pass."""
   if lost_at is None:
     return "not lost"
-  return "lost late" if lost_at > warmup_steps else "lost on the way up"
+  return "lost late" if lost_at > steps / 3 else "lost early"
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:

@@ -19,7 +19,7 @@ from ranking.models.network import Network
 from ranking.optimizers import Adagrad, ClippedOptimizer, Clippy, NoClip
 from scripts import numpy_large_dcn as witness
 
-WIDTH, HIDDEN = 24, (8, 7)
+WIDTH, HIDDEN, RATE = 24, (8, 7), 0.1
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_every_gradient_is_the_slope_of_the_loss(
 
 
 @pytest.mark.parametrize("thresholds", [None, (0.5, 1e-2)])
-def test_a_step_is_the_trainers(
+def test_steps_are_the_trainers(
   thresholds: tuple[float, float] | None,
   model: witness.LargeDcn,
   batch: witness.Batch,
@@ -101,24 +101,24 @@ def test_a_step_is_the_trainers(
   arrays = eval_batches(tiny_store.train_days[0], 40).batch(0)
   names = ("ids", "bags", "dense", "labels", "weights")
   tensors = dict(zip(names, map(tf.constant, arrays), strict=True))
-  with tf.GradientTape() as tape:
-    outputs = network(tensors)
-    loss = network.weighted(network.task_losses(tensors, outputs))
-  gradients = tape.gradient(loss, list(variables.values()))
-  clip = NoClip() if thresholds is None else Clippy(*thresholds)
-  optimizer = ClippedOptimizer(Adagrad(), clip, 0.3)
-  optimizer.apply_gradients(zip(gradients, variables.values(), strict=True))
-
-  step = model.step(weights, batch)
-  factors = witness.Adagrad(weights, thresholds).step(step.gradients, 0.3)
-
-  np.testing.assert_allclose(step.outputs, outputs, rtol=1e-4, atol=1e-5)
-  assert step.task_losses.sum() == pytest.approx(float(loss), rel=1e-5)
   constant = float(network.weighted(network.constant_losses(tensors)))
   assert model.constant_losses(batch.labels).sum() == pytest.approx(constant, rel=1e-5)
-  assert (min(factors.values()) < 1) == (thresholds is not None)
+  optimizer = ClippedOptimizer(
+    Adagrad(), NoClip() if thresholds is None else Clippy(*thresholds), RATE
+  )
+  adagrad, smallest = witness.Adagrad(weights, thresholds), 1.0
+  for _ in range(30):
+    with tf.GradientTape() as tape:
+      loss = network.weighted(network.task_losses(tensors, network(tensors)))
+    gradients = tape.gradient(loss, list(variables.values()))
+    optimizer.apply_gradients(zip(gradients, variables.values(), strict=True))
+    step = model.step(weights, batch)
+    smallest = min(smallest, *adagrad.step(step.gradients, RATE).values())
+    assert step.task_losses.sum() == pytest.approx(float(loss), rel=1e-3)
+
+  assert (smallest < 1) == (thresholds is not None)
   for name, variable in variables.items():
-    np.testing.assert_allclose(weights[name], variable, rtol=1e-3, atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(weights[name], variable, rtol=1e-2, atol=1e-3, err_msg=name)
 
 
 def test_initial_weights_are_drawn_like_the_trainers(

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from ranking.sweeps.figures import style
 
@@ -36,7 +37,7 @@ def sharpness(cases: Mapping[str, Tables]) -> Figure:
     panel.set(yscale="log", title=name, ylabel="η·λ")
     loss = panel.twinx()
     loss.plot(trend.step, trend.relative_loss, **style.LINES[1], label="loss")
-    loss.set(ylim=(0.8, 1.2), ylabel="loss")
+    loss.set(ylim=(0.7, 1.2), ylabel="loss")
     _mark_loss(panel, tables)
   axes[-1, 0].set_xlabel("step")
   return _with_legend(figure, axes[0, 0], loss)
@@ -49,18 +50,18 @@ def steps(cases: Mapping[str, Tables]) -> Figure:
   Args:
     cases: the tables "steps" and "moments" of each, by what it is called.
   """
-  figure, axes = style.stacked(len(cases), 1.3, 2)
+  figure, axes = style.stacked(len(cases), 1.4, 2)
   for (left, right), (name, tables) in zip(axes, cases.items(), strict=True):
     found, c = tables["steps"], int(tables["moments"].c.iloc[0])
     found = found[found.step <= c]
     left.plot(found.step, found.along.clip(*SHOWN), **style.LINES[0])
     left.axhline(LIMIT, color="grey", linewidth=0.6, linestyle=":")
-    left.set(yscale="log", title=name, ylabel="curvature")
+    left.set(yscale="log", title=name.replace(", ", "\n"), ylabel="curvature", ylim=SHOWN)
     for method, column in (("naive", "own_change"), ("clippy", "clippy_own_change")):
       after = (1 + found[column]).clip(*SHOWN)
       right.plot(found.step, after, **style.line(method), label=style.NAMES[method])
     right.axhline(1, color="grey", linewidth=0.6, linestyle=":")
-    right.set(yscale="log", ylabel="loss after / before")
+    right.set(yscale="log", ylabel="loss after/before", ylim=(0.1, SHOWN[1]))
   for panel in axes[-1]:
     panel.set_xlabel("step")
   style.legend_above(figure, {line.get_label(): line for line in axes[0, 1].get_lines()[:2]})
@@ -86,7 +87,10 @@ def layers(cases: Mapping[str, Tables], steps_of: Mapping[str, int]) -> Figure:
     panel.bar(at + 0.2, found.others, **bars, color=style.ORANGE, label="all others move")
     panel.axhline(1 + whole, color=style.VERMILLION, linewidth=0.8, label="all move")
     panel.axhline(1, color="grey", linewidth=0.6)
-    panel.set(yscale="log", title=f"{name}, step {steps_of[name]}", ylabel="loss after / before")
+    panel.set(yscale="log", title=f"{name}, step {steps_of[name]}", ylabel="loss after/before")
+    panel.yaxis.set_minor_formatter(NullFormatter())
+    low, high = panel.get_ylim()
+    panel.set_ylim(min(low, 0.5), max(high, 10.0))
     panel.set_xticks(at, found.layer.str.replace("_", " "), rotation=60, ha="right")
   handles, names = axes[0, 0].get_legend_handles_labels()
   style.legend_above(figure, dict(zip(names, handles, strict=True)))

@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from experiments.why import anatomy, curvature, descent, remedies
+from experiments.why import anatomy, curvature, descent, page, remedies
 from experiments.why.anatomy import Step
 from experiments.why.descent import State
 from experiments.why.landscape import Batch, Landscape, Seen, batch_of
@@ -157,3 +157,11 @@ def test_a_remedy_changes_what_it_says_and_nothing_else(store: DayStore, network
   assert outcome(remedies.Remedy(tasks=range(len(landscape.tasks)))) == nothing
   treated = outcome(remedies.Remedy(clippy=landscape.layers))
   assert treated["end"] != nothing["end"]
+
+
+def test_the_page_is_as_its_template_makes_it_of_what_was_measured(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  root = Path(__file__).parents[2]
+  monkeypatch.chdir(root)
+  assert (root / "experiments" / "why.md").read_text() == page.text(page.measured())

@@ -64,27 +64,27 @@ def lost_by(tables: Tables) -> int:
 
 def facts(tables: Tables) -> dict[str, Any]:
   """What the page says of a case, most of it at the step that the run was lost by."""
-  steps, layers, trend = (tables[name] for name in ("steps", "layers", "trend"))
-  at = steps[steps.step == lost_by(tables)].iloc[0]
-  before = steps[steps.step < at.step]
-  here = layers[layers.step == at.step].set_index("layer")
-  tasks = tables["tasks"].pivot(index="step", columns="task", values="relative_loss")
-  gradients = tables["tasks"].pivot(index="step", columns="task", values="gradient_norm")
+  steps, trend = tables["steps"], tables["trend"]
+  step = lost_by(tables)
+  at, before = steps[steps.step == step].iloc[0], steps[steps.step < step]
+  layers = tables["layers"][tables["layers"].step == step].set_index("layer")
+  gradients = tables["tasks"][tables["tasks"].step == step].set_index("task").gradient_norm
   learning = trend[trend.step > 10]  # not the overshoot of the first steps
+  apart = steps.step[(steps.loss / steps.recorded_loss - 1).abs() > 0.01]
   return {
     **{name: int(tables["moments"][name].iloc[0]) for name in ("a", "b", "c")},
-    "step": int(at.step),
+    "step": step,
     "at": at,
     "best": learning.relative_loss.min(),
-    "task": at.get("rising_task") or (tasks.loc[at.step + 1] / tasks.loc[at.step]).idxmax(),
-    "task_share": gradients.loc[at.step].max() / gradients.loc[at.step].sum(),
-    "gradient_task": gradients.loc[at.step].idxmax(),
-    "alone_most": here.alone.max(),
-    "alone_layer": here.alone.idxmax(),
-    "raising": list(here.index[here.alone > 0]),
-    "needed": here.others.idxmin(),
-    "needed_change": here.others.min(),
-    "hidden_top_percent": here.top_percent[[n for n in here.index if "hidden" in n]].median(),
+    "task": gradients.idxmax(),
+    "task_share": gradients.max() / gradients.sum(),
+    "common_shift": at.get("common_shift"),
+    "alone_most": layers.alone.max(),
+    "alone_layer": layers.alone.idxmax(),
+    "raising": list(layers.index[layers.alone > 0]),
+    "needed": layers.others.idxmin(),
+    "needed_change": layers.others.min(),
+    "top_percent": layers.top_percent[layers.index.str.startswith("hidden")].median(),
     "sharp": int((learning.sharpness > why.LIMIT).sum()),
     "states": len(learning),
     "passed": int((before.along > why.LIMIT).sum()),
@@ -92,8 +92,8 @@ def facts(tables: Tables) -> dict[str, Any]:
     "steps_before": len(before),
     "clipped": float((before.clippy_factor < 1).mean()),
     "factor_before": before.clippy_factor.median(),
-    "replayed": float((steps.loss / steps.recorded_loss - 1).abs()[steps.step < at.step].max()),
-    "top_percent_before": before.top_percent.median(),
+    "filled_after": float(steps.added_99.iloc[-1]),
+    "apart": int(apart.min()) if len(apart) else None,
   }
 
 
