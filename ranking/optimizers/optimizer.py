@@ -183,7 +183,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
         f"{name} = {value!r} would be ignored; give the optimizer {UNUSED[name]} instead"
       )
     if name == "use_ema" and value:
-      raise ThresholdError("use_ema = True would be ignored; see ranking.optimizers.averaging")
+      raise ThresholdError("use_ema = True would be ignored; average the weights in a callback")
     super().__setattr__(name, value)
 
   def build(self, var_list: Sequence[tf.Variable]) -> None:
