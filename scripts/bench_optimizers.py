@@ -40,6 +40,7 @@ from ranking.models.bodies.shared_bottom import SharedBottom
 from ranking.models.inputs import Inputs
 from ranking.models.model import Model
 from ranking.models.network import Network
+from ranking.optimizers.operator_norm import OperatorNorm
 from ranking.tasks import LabelStatistics, Task
 from ranking.training.console import Console
 from scripts import bench_small
@@ -120,6 +121,7 @@ RULES = {
   "lamb": Rule(on_adagrad(optimizers.Lamb()), measure="wgG", goal=1.0),
   "clippy": Rule(on_adagrad(optimizers.Clippy()), measure="wgG", goal=1.0),
   "layer_clippy": Rule(on_adagrad(optimizers.LayerClippy()), measure="wgG"),
+  "operator_norm": Rule(on_adagrad(OperatorNorm()), measure="wgG"),
   "rms_clip": Rule(on_adagrad(optimizers.RmsClip()), measure="gG"),
   "ada_gc": Rule(on_adagrad(optimizers.AdaGC()), measure="g"),
   "z_clip": Rule(on_adagrad(optimizers.ZClip()), measure="g"),
