@@ -55,8 +55,10 @@ def test_the_walks_through_the_code_name_functions_and_fields_that_are_there() -
   page = (ROOT / "CONTRIBUTING.md").read_text()
   walks = page.partition("## Three walks")[2].partition("## How to add")[0]
   code = "\n".join(path.read_text() for path in sorted((ROOT / "ranking").rglob("*.py")))
+  for file in re.findall(r"`(\w+\.py)`", walks):
+    assert [*(ROOT / "ranking").rglob(file)], file
   named = re.findall(r"`([A-Za-z_.]*[A-Z_.]\w*)`", walks)
-  named = [each for each in named if not each.endswith((".json", ".jsonl"))]
+  named = [each for each in named if not each.endswith((".json", ".jsonl", ".py"))]
   assert len(named) >= 15
   for each in named:
     *owner, last = each.split(".")
