@@ -29,7 +29,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(strip $(1)))'
 export TFDS_DATA_DIR ?= data/raw/tensorflow_datasets
 
-.PHONY: help setup train prepare data-report sweep table2 table3 compare figures findings report test lint doctor bench lock clean
+.PHONY: help setup train prepare data-report sweep table2 table3 compare figures findings report test test-stacks lint doctor bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -95,6 +95,15 @@ test: export TF_NUM_INTRAOP_THREADS ?= 1
 test: setup ## all tests, or TESTS=tests/test_window.py
 	$(BIN)/python -m pytest $(TESTS)
 
+# Beside .venv, which has neither library. pip takes PyTorch for GPUs, some GB, unless an index of CPU
+# builds is named to it (PIP_EXTRA_INDEX_URL) or STACKS="torch==…" a version that lies on this disk.
+STACKS ?= torch jax optax
+test-stacks: setup ## the twins of the optimizers for PyTorch and JAX: STACKS
+	test -d .venv-stacks || { $(BIN)/python -m venv .venv-stacks && \
+	  echo "$(CURDIR)/$$(echo .venv/lib/python3*/site-packages)" > $$(echo .venv-stacks/lib/python3*/site-packages)/shared.pth; }
+	.venv-stacks/bin/pip install --quiet --disable-pip-version-check $(STACKS)
+	.venv-stacks/bin/python -m pytest tests/test_torch_twin.py tests/test_optax_twin.py
+
 lint: setup ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -111,5 +120,5 @@ lock: ## requirements.lock from pyproject.toml; needs uv
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.10 \
 	  --no-emit-index-url -o requirements.lock
 
-clean: ## removes .venv
-	rm -rf .venv
+clean: ## removes .venv and .venv-stacks
+	rm -rf .venv .venv-stacks

@@ -11,6 +11,7 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from ranking import quiet
@@ -73,8 +74,7 @@ def main(
     name, *rest = given
     if name not in commands:
       raise InputError(f"no command {name!r}{nearest(name, list(commands))}; see {program} --help")
-    with quiet.native_stderr():
-      command = importlib.import_module(commands[name][0])
+    command = _imported(commands[name][0], f"{program} {name}")
     parser = Parser(
       prog=f"{program} {name}",
       description=command.__doc__,
@@ -99,6 +99,19 @@ def main(
     cure = "; see df -h and ls -l" if error.errno in (None, *NO_ROOM) else ""
     print(f"error: {where}{error.strerror or error}{cure}", file=sys.stderr)
     return 2
+
+
+def _imported(module: str, command: str) -> ModuleType:
+  """The module of a subcommand. Raises InputError if a package is missing that it needs."""
+  try:
+    with quiet.native_stderr():
+      return importlib.import_module(module)
+  except ModuleNotFoundError as error:
+    if error.name is None or error.name.partition(".")[0] in ("ranking", "experiments"):
+      raise  # a defect of ours
+    raise InputError(
+      f"{command} needs {error.name}, which is not installed; run: pip install 'ranking[trainer]'"
+    ) from error
 
 
 def _help(program: str, about: str, commands: Mapping[str, tuple[str, str]]) -> str:

@@ -40,6 +40,7 @@ CONFIGS = Path(__file__).parent / "configs"
 RUN = "train_and_evaluate"  # what gin and SET call the settings of a run
 # Where a class that can be configured may lie: every public dataclass that no other one extends.
 PLACES = (ranking.data.lookback, ranking.data.sources, ranking.models, ranking.optimizers)
+TWINS = ("ranking.optimizers.torch", "ranking.optimizers.optax")  # for models of other libraries
 GIVEN = ("peak",)  # of a schedule: the learning rate, which no file can bind twice
 
 
@@ -182,7 +183,8 @@ def _configurable() -> dict[str, Callable[..., Any]]:
 def _modules(place: ModuleType) -> Iterator[ModuleType]:
   yield place
   for found in pkgutil.walk_packages(getattr(place, "__path__", []), f"{place.__name__}."):
-    yield importlib.import_module(found.name)
+    if found.name not in TWINS:
+      yield importlib.import_module(found.name)
 
 
 CONFIGURABLE = _configurable()

@@ -316,7 +316,11 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def _plain(value: Any) -> Any:
   """For JSON: an object becomes its class's name and its fields or configuration."""
   if dataclasses.is_dataclass(value) and not isinstance(value, type):
-    fields = {name: getattr(value, name) for name in _fields(type(value))}
+    fields = {
+      field.name: getattr(value, field.name)
+      for field in dataclasses.fields(value)
+      if field.init and _is_set(value, field)
+    }
     return {type(value).__name__: _plain(fields)}
   if hasattr(value, "get_config"):
     return {type(value).__name__: _plain(value.get_config())}
@@ -331,6 +335,11 @@ def _plain(value: Any) -> Any:
 
 def _fields(group: Any) -> list[str]:
   return [field.name for field in dataclasses.fields(group) if field.init]
+
+
+def _is_set(value: Any, field: dataclasses.Field[Any]) -> bool:
+  """False for a field that earlier versions had not, and that changes nothing."""
+  return not (field.metadata.get("later") and getattr(value, field.name) == field.default)
 
 
 def _is_required(field: "dataclasses.Field[Any]") -> bool:

@@ -176,7 +176,8 @@ class NumpyOptimizer:
 
   def _adagc(self, clip: AdaGC, k: int, length: float, everywhere: float) -> float:
     gamma = self.memories[k].get("average_norm", 0.0)
-    if self.steps <= clip.warmup_steps:
+    seen = self.memories[k].get("norms_seen", 0)
+    if seen < clip.warmup_steps:
       sigma = float(ratio(clip.absolute_threshold, everywhere))
       latest = min(gamma, sigma * length) if gamma > 0 else sigma * length
     else:
@@ -184,14 +185,17 @@ class NumpyOptimizer:
       sigma = float(ratio(clip.relative_threshold * gamma, length))
       latest = clip.decay * gamma + (1 - clip.decay) * sigma * length
     if length > 0:
-      self.memories[k]["average_norm"] = latest
+      self.memories[k] = {"average_norm": latest, "norms_seen": seen + 1}
     return sigma
 
   def _zclip(self, clip: ZClip, k: int, length: float) -> float:
-    if self.steps <= clip.warmup_steps:
+    seen = self.memories[k].get("norms_seen", 0)
+    if length == 0:
+      return 1.0
+    if seen < clip.warmup_steps:
       self.norms[k].append(length)
       mean, variance = float(np.mean(self.norms[k])), float(np.var(self.norms[k]))
-      self.memories[k] = {"mean_norm": mean, "variance_of_norm": variance}
+      self.memories[k] = {"mean_norm": mean, "variance_of_norm": variance, "norms_seen": seen + 1}
       return 1.0
     mean, variance = self.memories[k]["mean_norm"], self.memories[k]["variance_of_norm"]
     z = (length - mean) / (np.sqrt(variance) + clip.epsilon)
@@ -200,8 +204,8 @@ class NumpyOptimizer:
       clipped = mean + clip.threshold * np.sqrt(variance) / (z / clip.threshold)
     mean = clip.decay * mean + (1 - clip.decay) * clipped
     variance = clip.decay * variance + (1 - clip.decay) * (clipped - mean) ** 2
-    self.memories[k] = {"mean_norm": mean, "variance_of_norm": variance}
-    return clipped / length if length > 0 else 1.0
+    self.memories[k] = {"mean_norm": mean, "variance_of_norm": variance, "norms_seen": seen + 1}
+    return clipped / length
 
 
 def slot_names(direction: Direction) -> tuple[str, ...]:

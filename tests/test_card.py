@@ -59,6 +59,21 @@ def test_unseen_rows_are_those_with_missing_and_unseen_ids_of_day_n(tiny_log: Fr
   assert expected["hour"] == 0
 
 
+def test_what_is_filled_and_what_is_clipped_is_counted_over_all_days(tiny_log: FrameLog) -> None:
+  dense = tiny_log.dense.copy()
+  name, other = dense.columns[:2]
+  dense.loc[[3, 50, len(dense) - 1], name] = np.nan
+  dense[other] = np.where(np.arange(len(dense)) == 40, 1e6, dense[other])
+  made = describe(dataclasses.replace(tiny_log, dense=dense))
+  assert made["filled_rows"][name] == dense[name].isna().sum() >= 3
+  assert made["clipped_rows"][other] == 1
+  page = card.to_markdown(made)
+  assert f"| {made['filled_rows'][name]:,} rows ({made['filled_rows'][name] / 220:.2%}) |" in page
+  past = [feature["name"] for feature in made["features"] if feature["name"].endswith("_count")]
+  assert past
+  assert all(made["filled_rows"][name] == 0 for name in past)
+
+
 def test_a_card_says_where_the_days_are_from_and_how_they_were_cleaned(tiny_log: FrameLog) -> None:
   made = describe(tiny_log)
   assert made["time_zone"] == "UTC"
@@ -133,8 +148,9 @@ def test_the_summary_reads_as_a_page(known_truth: FrameLog) -> None:
   assert f"| click | AUC | {best['click']['auc']:.4f} |" in page
   assert f"| stars | RMSE | {best['stars']['rmse']:.4f} |" in page
   rows = unseen["user_id"]
-  assert f"| {rows} rows ({rows / ROWS_PER_DAY[-1]:.2%}) |\n" in page
-  assert "| length | dense | 0 | 1 |  |\n" in page
+  assert f"| {rows} rows ({rows / ROWS_PER_DAY[-1]:.2%}) |  |  |\n" in page
+  filled = made["filled_rows"]["length"]
+  assert f"| length | dense | 0 | 1 |  | {filled} rows ({filled / 220:.2%}) | 0 rows" in page
   assert "nan" not in page
 
 

@@ -283,7 +283,7 @@ def model(optimizer: ClippedOptimizer, loss: str | Callable[..., Any] = "mse") -
 def state(trained: tf_keras.Model) -> list[bytes]:
   """Of the weights and of all that the optimizer checkpoints but the counts."""
   counts = ("skipped_steps", "skipped_in_a_row")
-  own = [value for name, value in trained.optimizer._by_name.items() if name not in counts]
+  own = [value for name, value in trained.optimizer._named_values().items() if name not in counts]
   return [variable.numpy().tobytes() for variable in (*trained.weights, *own)]
 
 

@@ -23,6 +23,8 @@ def follow(
     name: tf.constant(value, tf.float64)
     for name, value in (memory or clip.initial_memory()).items()
   }
+  if memory:
+    kept["norms_seen"] = tf.constant(first - 1, tf.float64)
   sigmas, memories = [], []
   for step, (own, of_all) in enumerate(zip(norms, everywhere or norms, strict=True), start=first):
     mine, of_every = ({"gradient": tf.constant(n, tf.float64) ** 2} for n in (own, of_all))
@@ -77,15 +79,29 @@ def test_adagc_does_not_remember_a_length_of_zero(warmup: int) -> None:
   assert sigmas == [1, 1, 1, 1, 1]
 
 
-def test_a_variable_that_adagc_first_sees_after_the_warmup_starts_its_own_average() -> None:
-  clip = AdaGC(decay=0.5, warmup_steps=2)
-  sigmas, memories = follow(clip, [0.0, 0.0, 8.0, 80.0])
-  assert sigmas == pytest.approx([1, 1, 1, 1.04 * 8 / 80], rel=1e-12)
-  assert memories[2]["average_norm"] == pytest.approx(8.0, rel=1e-12)
+def test_a_variable_that_adagc_first_sees_later_has_a_warmup_of_its_own() -> None:
+  clip = AdaGC(decay=0.5, warmup_steps=2, absolute_threshold=100.0)
+  sigmas, memories = follow(clip, [0.0, 0.0, 0.0, 16.0, 8.0, 80.0])
+  assert sigmas == pytest.approx([1, 1, 1, 1, 1, 1.04 * 8 / 80], rel=1e-12)
+  assert [memory["norms_seen"] for memory in memories] == [0, 0, 0, 1, 2, 3]
+  assert memories[4]["average_norm"] == pytest.approx(8.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("clip", CLIPS, ids=str)
+def test_steps_without_a_gradient_change_nothing_of_what_comes_later(clip: Clip) -> None:
+  norms = [3.0, 2.0, 2.5, 40.0, 3.0, 2.0, 90.0]
+  sigmas, memories = follow(clip, norms)
+  assert min(sigmas) < 1
+  late = [value for norm in norms for value in ([0.0] * 30, norm)]
+  flat = [x for value in late for x in (value if isinstance(value, list) else [value])]
+  after, of_late = follow(clip, flat, everywhere=[max(norm, 1e-9) for norm in flat])
+  assert after[30::31] == sigmas
+  assert of_late[30::31] == memories
+  assert all(sigma == 1 for sigma, norm in zip(after, flat, strict=True) if norm == 0)
 
 
 def test_over_zclips_first_steps_mean_and_variance_are_plain_and_nothing_is_clipped() -> None:
-  norms = [3.0, 0.5, 1e3, 0.0, 7.0]
+  norms = [3.0, 0.5, 1e3, 1e-3, 7.0]
   sigmas, memories = follow(ZClip(warmup_steps=5), norms)
   assert sigmas == [1] * 5
   for step, memory in enumerate(memories, start=1):
@@ -188,8 +204,8 @@ def test_after_the_warmup_no_length_exceeds_adagcs_multiple_of_the_average(
 
 def test_both_start_without_any_memory_and_keep_its_names() -> None:
   names: dict[type[Clip], set[str]] = {
-    AdaGC: {"average_norm"},
-    ZClip: {"mean_norm", "variance_of_norm"},
+    AdaGC: {"average_norm", "norms_seen"},
+    ZClip: {"mean_norm", "variance_of_norm", "norms_seen"},
   }
   for clip in CLIPS:
     assert set(clip.initial_memory()) == names[type(clip)]

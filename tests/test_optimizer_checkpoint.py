@@ -1,4 +1,4 @@
-"""The optimizer's slots, memory and counts in checkpoints and saved models: by name, to the bit."""
+"""The optimizer's slots, memory and counts in checkpoints and files: to the bit, or refused."""
 
 import contextlib
 import re
@@ -13,7 +13,16 @@ import tensorflow as tf
 import tf_keras
 
 from ranking.array import Array
-from ranking.optimizers import AdaGC, Adagrad, Adam, ClippedOptimizer, NoClip, Sgd, ZClip
+from ranking.optimizers import (
+  AdaGC,
+  Adagrad,
+  Adam,
+  ClippedOptimizer,
+  NoClip,
+  Sgd,
+  StateError,
+  ZClip,
+)
 
 RATE = 0.125
 NONE = "^$"  # as `exclude`: finds no variable
@@ -43,7 +52,7 @@ MAKERS = pytest.mark.parametrize("make", [adagrad_adagc, adam_zclip])
 
 
 def weights(reverse: bool = False) -> dict[str, tf.Variable]:
-  """Kernel, bias and table; or the same, created the other way round."""
+  """Kernel, bias and table; or the same the other way round."""
   names = sorted(SHAPES, reverse=reverse)
   return {name: tf.Variable(START[name], dtype=tf.float32, name=name) for name in names}
 
@@ -65,7 +74,7 @@ def take_steps(
 
 def state(optimizer: ClippedOptimizer, variables: dict[str, tf.Variable]) -> dict[str, bytes]:
   """Every value by name, to the bit."""
-  named = {**variables, **optimizer._by_name}
+  named = {**variables, **optimizer._named_values()}
   return {name: variable.numpy().tobytes() for name, variable in named.items()}
 
 
@@ -87,7 +96,7 @@ def test_a_run_continued_from_a_checkpoint_equals_the_straight_run_bit_for_bit(
   built_first: bool, make: Make, tmp_path: Path
 ) -> None:
   path, straight, expected = written(make, tmp_path)
-  restored, variables = make(), weights(reverse=True)
+  restored, variables = make(), weights()
   if built_first:
     restored.build(list(variables.values()))
   named = {name.replace("/", "|"): variable for name, variable in variables.items()}
@@ -103,68 +112,179 @@ def test_a_run_continued_from_a_checkpoint_equals_the_straight_run_bit_for_bit(
   assert state(restored, variables) == state(straight, expected)
 
 
-def test_every_slot_and_number_of_memory_is_in_the_checkpoint_under_its_name(
-  tmp_path: Path,
-) -> None:
+def test_every_slot_and_number_of_memory_is_in_the_checkpoint(tmp_path: Path) -> None:
   path, optimizer, variables = written(adagrad_adagc, tmp_path)
-  stored = dict(tf.train.list_variables(path))
-  for name, variable in optimizer._by_name.items():
-    escaped = name.replace(".", ".S")
-    key = f"optimizer/_by_name/{escaped}/.ATTRIBUTES/VARIABLE_VALUE"
-    assert stored.pop(key) == variable.shape.as_list()
-  assert sorted(key for key in stored if key.startswith("optimizer/")) == []
-  kinds = {name.split("|")[0] for name in optimizer._by_name}
-  assert kinds == {
-    *("accumulator", "average_norm", "clipping_factor"),
-    *("iterations", "skipped_steps", "skipped_in_a_row", "learning_rate"),
+  stored = {
+    key.removeprefix("optimizer/").removesuffix("/.ATTRIBUTES/VARIABLE_VALUE"): shape
+    for key, shape in tf.train.list_variables(path)
+    if key.startswith("optimizer/")
   }
-  assert len(optimizer._by_name) == 3 * len(variables) + 4
+  assert stored.pop("_layout/.ATTRIBUTES/py_state") == []
+  names = ("_iterations", "skipped_steps", "skipped_in_a_row", "_learning_rate")
+  assert [stored.pop(name) for name in names] == [[], [], [], []]
+  kinds = ("accumulator", "average_norm", "norms_seen", "clipping_factor")
+  for place, variable in enumerate(variables.values()):
+    for kind in kinds:
+      shape = optimizer.state_of(variable)[kind].shape.as_list()
+      assert stored.pop(f"_{kind}s/{place}") == shape
+  assert stored == {}
+
+
+def refused(optimizer: ClippedOptimizer, path: str, built: bool, text: str) -> None:
+  """A restore that is an error, at once or when the optimizer is built; nothing is silent."""
+  variables = list(weights().values())
+  if built:
+    optimizer.build(variables)
+
+  def go_on() -> None:
+    tf.train.Checkpoint(optimizer=optimizer).read(path).expect_partial()
+    optimizer.apply_gradients([(tf.ones_like(variable), variable) for variable in variables])
+
+  with pytest.raises(StateError, match=f"^{re.escape(text)}$"):
+    go_on()
+
+
+BUILT = pytest.mark.parametrize("built", [True, False], ids=["after build", "before build"])
 
 
 @pytest.mark.parametrize(
-  ("make", "missing"),
+  ("make", "text"),
   [
-    (lambda: ClippedOptimizer(Adagrad(), ZClip(), RATE, exclude=NONE), "mean_norm"),
-    (lambda: ClippedOptimizer(Sgd(0.5), AdaGC(), RATE, exclude=NONE), "velocity"),
+    (
+      lambda: ClippedOptimizer(Adagrad(), ZClip(), RATE, exclude=NONE),
+      "of hidden/bias the saved optimizer keeps accumulator, average_norm, norms_seen, "
+      "clipping_factor, this one accumulator, mean_norm, variance_of_norm, norms_seen, "
+      "clipping_factor; restore it with the direction and clip that it was saved with",
+    ),
+    (
+      lambda: ClippedOptimizer(Sgd(), AdaGC(), RATE, exclude=NONE),
+      "of hidden/bias the saved optimizer keeps accumulator, average_norm, norms_seen, "
+      "clipping_factor, this one average_norm, norms_seen, clipping_factor; restore it with the "
+      "direction and clip that it was saved with",
+    ),
+    (
+      lambda: ClippedOptimizer(Adagrad(), AdaGC(), RATE, exclude=NONE, scope="global"),
+      "the saved optimizer keeps nothing of all variables together, this one average_norm, "
+      "norms_seen; restore it with the clip and scope that it was saved with",
+    ),
   ],
-  ids=["memory", "slot"],
+  ids=["memory", "slot", "scope"],
 )
-@pytest.mark.parametrize("built_first", [True, False], ids=["after build", "before build"])
-def test_a_slot_that_the_checkpoint_has_not_is_an_error(
-  built_first: bool, make: Make, missing: str, tmp_path: Path
+@BUILT
+def test_state_of_another_clip_direction_or_scope_is_refused(
+  built: bool, make: Make, text: str, tmp_path: Path
 ) -> None:
   path, *_ = written(adagrad_adagc, tmp_path)
-  optimizer, variables = make(), list(weights().values())
-  if built_first:
-    optimizer.build(variables)
-  status = tf.train.Checkpoint(optimizer=optimizer).read(path).expect_partial()
-  optimizer.build(variables)
-  with pytest.raises(AssertionError, match=missing):
-    status.assert_existing_objects_matched()
+  refused(make(), path, built, text)
+
+
+CURE = "build the optimizer for the variables that it was saved with, in their order"
 
 
 @pytest.mark.parametrize(
-  ("make", "extra"),
+  ("change", "text"),
   [
-    (lambda: ClippedOptimizer(Adagrad(), NoClip(), RATE), "average_norm"),
-    (lambda: ClippedOptimizer(Sgd(), AdaGC(), RATE, exclude=NONE), "accumulator"),
+    (
+      lambda v: v[::-1],
+      f"variable 1 of the saved optimizer is table of shape [8, 3], of this one hidden/bias of "
+      f"shape [3]; {CURE}",
+    ),
+    (
+      lambda v: v[:2],
+      "the saved optimizer is of 2 variables, this one of 3; not in both: table; " + CURE,
+    ),
+    (
+      lambda v: [*v, tf.Variable([1.0], name="later")],
+      "the saved optimizer is of 4 variables, this one of 3; not in both: later; " + CURE,
+    ),
+    (
+      lambda v: [tf.Variable(v[1], name="other"), v[0], v[2]],
+      "variable 1 of the saved optimizer is other of shape [5, 3], of this one hidden/bias of "
+      f"shape [3]; {CURE}",
+    ),
   ],
-  ids=["memory", "slot"],
+  ids=["order", "fewer", "more", "others"],
 )
-@pytest.mark.parametrize("built_first", [True, False], ids=["after build", "before build"])
-def test_a_slot_that_only_the_checkpoint_has_is_named(
-  built_first: bool, make: Make, extra: str, tmp_path: Path
+@BUILT
+def test_state_of_other_variables_is_refused(
+  built: bool, change: Callable[[list[tf.Variable]], Any], text: str, tmp_path: Path
 ) -> None:
-  _, saved, _ = written(adagrad_adagc, tmp_path)
+  saved = adagrad_adagc()
+  saved.build(change(list(weights().values())))
   path = tf.train.Checkpoint(optimizer=saved).write(str(tmp_path / "optimizer"))
-  optimizer, variables = make(), list(weights().values())
-  if built_first:
+  refused(adagrad_adagc(), path, built, text)
+
+
+@BUILT
+def test_the_same_names_in_another_order_are_refused(built: bool, tmp_path: Path) -> None:
+  def made(names: str) -> tuple[ClippedOptimizer, list[tf.Variable]]:
+    return adagrad_adagc(), [tf.Variable([1.0, 2.0], name=name) for name in names]
+
+  (saved, variables), (other, swapped) = made("abc"), made("acb")
+  saved.build(variables)
+  path = tf.train.Checkpoint(optimizer=saved).write(str(tmp_path / "optimizer"))
+  if built:
+    other.build(swapped)
+  text = f"^b is variable 2 of the saved optimizer and variable 3 of this one; {CURE}$"
+
+  def go_on() -> None:
+    tf.train.Checkpoint(optimizer=other).read(path).expect_partial()
+    other.build(swapped)
+
+  with pytest.raises(StateError, match=text):
+    go_on()
+
+
+@pytest.mark.parametrize("theirs", ["Adam", "SGD"])
+def test_state_of_another_optimizer_is_refused(theirs: str, tmp_path: Path) -> None:
+  variables = list(weights().values())
+  saved = {
+    "Adam": tf_keras.optimizers.Adam(),
+    "SGD": tf_keras.optimizers.SGD(0.1, momentum=0.5),
+  }[theirs]
+  saved.build(variables)
+  path = tf.train.Checkpoint(optimizer=saved).write(str(tmp_path / "optimizer"))
+  optimizer = adagrad_adagc()
+  tf.train.Checkpoint(optimizer=optimizer).read(path).expect_partial()
+  with pytest.raises(StateError, match=r"^the checkpoint holds \w+ of another optimizer, or of"):
     optimizer.build(variables)
-  status = tf.train.Checkpoint(optimizer=optimizer).read(path).expect_partial()
-  optimizer.build(variables)
-  status.assert_existing_objects_matched()
-  with pytest.raises(AssertionError, match=extra):
-    status.assert_consumed()
+
+
+def test_what_there_is_from_the_constructor_is_restored_before_anything_is_built(
+  tmp_path: Path,
+) -> None:
+  path, straight, _ = written(adagrad_adagc, tmp_path)
+  straight.learning_rate.assign(0.5)
+  path = tf.train.Checkpoint(optimizer=straight).write(path)
+  restored = adagrad_adagc()
+  tf.train.Checkpoint(optimizer=restored).read(path)
+  assert int(restored.iterations) == SAVED_AFTER
+  assert int(restored.skipped_steps) == int(restored.skipped_in_a_row) == 1
+  assert float(restored.learning_rate) == 0.5
+  restored.learning_rate = 0.25
+  take_steps(restored, weights(), range(1))
+  assert float(restored.learning_rate) == 0.25
+  assert int(restored.iterations) == SAVED_AFTER + 1
+
+
+def test_a_restored_state_that_has_no_variables_yet_is_not_lost_by_saving_it_again(
+  tmp_path: Path,
+) -> None:
+  path, straight, _ = written(adagrad_adagc, tmp_path)
+  restored, variables = adagrad_adagc(), weights()
+  both = tf.train.Checkpoint(optimizer=restored)
+  both.read(path).expect_partial()
+  with pytest.raises(StateError, match=r"call optimizer.build\(model.trainable_variables\) before"):
+    both.write(str(tmp_path / "again"))
+  restored.build(list(variables.values()))
+  again = both.write(str(tmp_path / "again"))
+  third = adagrad_adagc()
+  tf.train.Checkpoint(optimizer=third).read(again)
+  third.build(list(variables.values()))
+  of_third, of_straight = (
+    [value.numpy().tobytes() for value in o._named_values().values()] for o in (third, straight)
+  )
+  assert of_third == of_straight
 
 
 @pytest.mark.parametrize(
@@ -194,7 +314,7 @@ def test_variables_of_one_name_keep_their_own_slots(names: list[str], tmp_path: 
   assert len({values.tobytes() for values in accumulators}) == len(names)
   for one, two in zip(optimizer.variables, restored.variables, strict=True):
     np.testing.assert_array_equal(one, two)
-  assert len(optimizer._by_name) == len(optimizer.variables) + 1  # the learning rate
+  assert len(optimizer._named_values()) == len(optimizer.variables) + 1  # the learning rate
 
 
 # Saved models
@@ -284,7 +404,8 @@ def test_a_saved_model_folder_keeps_weights_and_settings_but_no_slots_as_in_tf_k
   loaded = tf_keras.models.load_model(tmp_path / "model")
   assert equal(loaded.get_weights(), saved.get_weights())
   assert loaded.optimizer.get_config() == saved.optimizer.get_config()
-  assert len(loaded.optimizer.variables) == 1  # the count of steps alone
+  counts = {variable.name for variable in loaded.optimizer.variables}
+  assert counts <= {"iteration:0", "skipped_steps:0", "skipped_in_a_row:0"}
 
 
 def test_a_model_saved_before_its_first_step_can_be_loaded(tmp_path: Path) -> None:
@@ -296,46 +417,79 @@ def test_a_model_saved_before_its_first_step_can_be_loaded(tmp_path: Path) -> No
   assert int(loaded.optimizer.iterations) == 0
 
 
-@pytest.mark.parametrize(
-  ("change", "text"),
-  [
-    (
-      lambda store: store.pop("average_norm|table"),
-      "optimizer variable average_norm|table: the file has it not; load what the same optimizer "
-      "saved",
-    ),
-    (
-      lambda store: store.update({"velocity|table": np.zeros(3)}),
-      "optimizer variable velocity|table: the file has it, the optimizer not; load what the same "
-      "optimizer saved",
-    ),
-  ],
-  ids=["missing", "extra"],
-)
-def test_load_own_variables_names_a_missing_or_extra_variable_and_loads_nothing(
-  change: Callable[[dict[str, Array]], Any], text: str
-) -> None:
-  optimizer, variables = adagrad_adagc(), weights()
-  take_steps(optimizer, variables, range(2))
+def stored(optimizer: ClippedOptimizer) -> dict[str, Array]:
+  """As in a .keras file."""
   store: dict[str, Array] = {}
   optimizer.save_own_variables(store)
-  assert store.keys() == optimizer._by_name.keys()
-  change(store)
-  other, others = adagrad_adagc(), weights()
+  return store
+
+
+def test_load_own_variables_refuses_the_state_of_other_variables_and_loads_nothing() -> None:
+  optimizer, variables = adagrad_adagc(), weights()
+  take_steps(optimizer, variables, range(2))
+  store = stored(optimizer)
+  other, others = adagrad_adagc(), weights(reverse=True)
   other.build(list(others.values()))
   before = state(other, others)
-  with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+  with pytest.raises(
+    StateError, match=r"^variable 1 of the saved optimizer is hidden/bias of shape"
+  ):
     other.load_own_variables(store)
   assert state(other, others) == before
 
 
-def test_load_own_variables_gives_values_by_name_in_another_order() -> None:
+@pytest.mark.parametrize("built", [False, True])
+@pytest.mark.parametrize(
+  "theirs",
+  [tf_keras.optimizers.Adam, lambda: tf_keras.optimizers.SGD(0.1, momentum=0.5)],
+  ids=["Adam", "SGD"],
+)
+def test_load_own_variables_takes_no_moments_for_accumulators(theirs: Any, built: bool) -> None:
+  optimizer, variables = theirs(), list(weights().values())
+  store: dict[str, Array] = {}
+  optimizer.apply_gradients([(tf.ones_like(variable), variable) for variable in variables])
+  optimizer.save_own_variables(store)
+  ours = ClippedOptimizer(Adagrad(), NoClip(), RATE)
+  if built:
+    ours.build(variables)
+
+  def go_on() -> None:
+    ours.load_own_variables(store)
+    ours.build(variables)
+
+  with pytest.raises(
+    StateError, match=r"^the file holds values of shapes .*, which are no accumul"
+  ):
+    go_on()
+
+
+def test_load_own_variables_refuses_what_another_optimizer_saved() -> None:
+  theirs = tf_keras.optimizers.Adagrad()
+  store: dict[str, Array] = {}
+  theirs.save_own_variables(store)
+  with pytest.raises(StateError, match=r"^the file holds another optimizer, or an earlier version"):
+    adam_zclip().load_own_variables(store)
+
+
+def test_values_that_are_loaded_before_there_are_variables_wait_for_them() -> None:
   optimizer, variables = adagrad_adagc(), weights()
   take_steps(optimizer, variables, range(2))
-  store: dict[str, Array] = {}
-  optimizer.save_own_variables(store)
-  other, others = adagrad_adagc(), weights(reverse=True)
+  other, others = adagrad_adagc(), weights()
+  other.load_own_variables(stored(optimizer))
+  assert int(other.iterations) == 2
+  with pytest.raises(StateError, match="so its state would be lost"):
+    stored(other)
   other.build(list(others.values()))
-  other.load_own_variables(store)
-  for name, variable in optimizer._by_name.items():
-    np.testing.assert_array_equal(other._by_name[name], variable)
+  for name, variable in optimizer._named_values().items():
+    np.testing.assert_array_equal(other._named_values()[name], variable)
+
+
+def test_set_weights_refuses_arrays_of_another_optimizer() -> None:
+  optimizer, variables = adagrad_adagc(), weights()
+  optimizer.build(list(variables.values()))
+  values = [variable.numpy() for variable in optimizer.variables]
+  optimizer.set_weights(values)
+  with pytest.raises(
+    StateError, match=r"^set_weights was given 14 arrays, and the optimizer has 15"
+  ):
+    optimizer.set_weights(values[:-1])

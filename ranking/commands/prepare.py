@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ranking.commands.run_arguments import add_run_arguments, read_log
 from ranking.data.prepare import prepare
+from ranking.data.remark import unanswered
 from ranking.errors import Stopped
 from ranking.training.console import Console
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-  """Prepares; the store's folder is the last line that is printed."""
+  """Prepares; the warnings and the store's folder are the last lines that are printed."""
   log = read_log(given)
   try:
     made = prepare(
@@ -36,5 +37,7 @@ def run(given: argparse.Namespace) -> int:
   except KeyboardInterrupt:
     raise Stopped("stopped; the same command starts again") from None
   print((made.directory / "summary.md").read_text())
+  for line in unanswered(made.card):
+    print(f"warning: {line}")
   print(made.directory)
   return 0

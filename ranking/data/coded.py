@@ -42,15 +42,16 @@ class Coded:
   def chunk(self, number: int) -> Iterator[pa.RecordBatch]:
     """The rows of a chunk in order, some at a time.
 
-    Columns, with k from 0 in the order of the log: time; numbers label_k, truth_k, dense_k and
-    past_k, which are those of `past.past` of one entity after the other; id_k; bag_k, a list of
-    ids; and recent, ids of the latest items, the latest last.
+    Columns, with k from 0 in the order of the log: time; numbers label_k, truth_k, weight, dense_k
+    and past_k, which are those of `past.past` of one entity after the other; id_k; bag_k, a list
+    of ids; and recent, ids of the latest items, the latest last.
     """
     facts, log = self.facts, self.facts.log
     table = self._read(self.rows, number)
     numbers = {
       **{f"label_{k}": facts.number(each.value) for k, each in enumerate(log.labels.values())},
       **{f"truth_{k}": facts.number(value) for k, value in enumerate(log.truth.values())},
+      **({} if log.weight is None else {"weight": facts.number(log.weight)}),
       **{
         f"dense_{k}": facts.number(each.value)
         for k, each in enumerate(log.dense.values())

@@ -79,12 +79,19 @@ class Engine:
     else:
       self.connection.disconnect()
 
-  def read_parquet(self, paths: Path | str | Sequence[str]) -> ir.Table:
-    """A table of Parquet files."""
+  def read_parquet(
+    self, paths: Path | str | Sequence[str], row_number: str | None = None
+  ) -> ir.Table:
+    """A table of Parquet files; the column `row_number` counts the rows of each file from 0."""
     with self._errors():
       if self._spark is not None:
-        return self._of_spark(self._spark.read.parquet(*_listed(paths)))
-      return self.connection.read_parquet(_listed(paths), hive_partitioning=False)
+        frame = self._spark.read.parquet(*_listed(paths))
+        if row_number:
+          frame = frame.select("*", frame["_metadata.row_index"].alias(row_number))
+        return self._of_spark(frame)
+      counted: dict[str, Any] = {"file_row_number": True} if row_number else {}
+      table = self.connection.read_parquet(_listed(paths), hive_partitioning=False, **counted)
+      return table.rename({row_number: "file_row_number"}) if row_number else table
 
   def read_csv(
     self,

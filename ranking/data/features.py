@@ -54,12 +54,17 @@ class Moments:
     return self.squares / np.maximum(self.rows, 1.0)
 
 
+def is_constant(moments: Moments) -> Array:
+  """Bool [k], which columns have one value; also those of none."""
+  # The mean of a constant is rounded, so its deviation is tiny beside it but not 0.
+  limit: Array = 1e-12 * np.maximum(1.0, np.abs(moments.mean))
+  return np.sqrt(moments.variance) <= limit
+
+
 def standardise(columns: Array, moments: Moments) -> Array:
   """float32 [n, k] of [n, k]: mean 0 and deviation 1 in the training days; a missing value is 0."""
   values = columns.astype(np.float64)
-  deviation = np.sqrt(moments.variance)
-  # The mean of a constant is rounded, so its deviation is tiny beside it but not 0.
-  constant = deviation <= 1e-12 * np.maximum(1.0, np.abs(moments.mean))
+  deviation, constant = np.sqrt(moments.variance), is_constant(moments)
   scaled = (values - moments.mean) / np.where(constant, 1.0, deviation)
   scaled[:, constant] = 0.0
   return np.clip(np.nan_to_num(scaled), -DENSE_LIMIT, DENSE_LIMIT).astype(np.float32)

@@ -40,6 +40,9 @@ class Packed:
     positives: int64 [T], rows whose label is above 0.
     levels: rows per value of a label, of tasks whose kind asks for it.
     unseen: int64 [C], rows of the last day whose id is 0.
+    dense: moments of [n, D] in the training days, before they are standardised.
+    filled, clipped: int64 [D], rows of all days without a value, which get the mean, and rows that
+      lie beyond DENSE_LIMIT deviations.
     last_truth: labels and truth [n, T] of the last day, for a source that knows them.
   """
 
@@ -47,6 +50,9 @@ class Packed:
   positives: list[Array] = dataclasses.field(default_factory=list)
   levels: list[dict[str, Counter[float]]] = dataclasses.field(default_factory=list)
   unseen: Array = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+  dense: Moments = dataclasses.field(default_factory=lambda: Moments.of(np.zeros((0, 0))))
+  filled: Array = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+  clipped: Array = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
   last_truth: tuple[Array, Array] | None = None
 
 
@@ -82,8 +88,10 @@ def pack(
       crcs.append(day.crcs)
     next(blocks, None)  # there is none, or it says so
   assert dense is not None
+  packed.dense = dense
+  packed.filled, packed.clipped = np.zeros((2, len(dense.rows)), np.int64)
   for name, rows, of_day in zip(calendar.names, calendar.rows, crcs, strict=True):
-    of_day["dense"] = _standardise(folder / name, rows, dense, advance)
+    of_day["dense"] = _standardise(folder / name, rows, packed, advance)
     write_manifest(folder / name, rows, of_day)
   return packed
 
@@ -91,16 +99,24 @@ def pack(
 def features_of(coded: Coded) -> tuple[Feature, ...]:
   """The features of the schema, in the order of their columns."""
   log, known = coded.facts.log, coded.vocabularies
+  taken = {*log.categorical, *log.bags, *log.dense}
+
+  def own(name: str) -> str:
+    """The name of a feature that is made here, which a column of the log may have too."""
+    while name in taken:
+      name += "_as_of_now"
+    return name
+
   bags = [Feature(name, "bag", known[name].size, known[name].length) for name in log.bags]
   if coded.history:
     item = log.entities[1]
-    bags.append(Feature(f"recent_{item}", "bag", known[item].size, coded.history))
+    bags.append(Feature(own(f"recent_{item}"), "bag", known[item].size, coded.history))
   return (
     *(Feature(name, "categorical", known[name].size) for name in log.categorical),
     *bags,
     *(Feature(name, "dense") for name in log.dense),
     *(
-      Feature(name, "dense")
+      Feature(own(name), "dense")
       for entity in log.entities
       for name in (f"{entity}_count", *(f"{entity}_{task}_rate" for task in log.rated_tasks))
     ),
@@ -119,6 +135,8 @@ class _Day:
       "bags": sum(self._lengths),
       "labels": len(self._log.tasks),
     }
+    if self._log.weight is not None:
+      widths["weights"] = 1
     shapes = {"time": (rows,), **{name: (rows, width) for name, width in widths.items()}}
     self._writers = {name: ArrayWriter(folder, name, shape) for name, shape in shapes.items()}
     self._labels: Moments | None = None
@@ -167,6 +185,11 @@ class _Day:
     dense = np.concatenate([dense, as_of(self._coded, columns, running)], axis=1)
     for name, array in (("time", time), ("ids", ids), ("bags", bags), ("labels", labels)):
       self._writers[name].write(array)
+    if log.weight is not None:
+      weights = columns["weight"].to_numpy().astype(np.float32)
+      if not ((weights >= 0) & np.isfinite(weights)).all():
+        raise DataError("a weight is missing, negative or not finite; make it 0 or more")
+      self._writers["weights"].write(weights[:, None])
     self._raw.write(np.ascontiguousarray(dense).data.cast("B") if dense.size else b"")
     moments = Moments.of(labels)
     self._labels = moments if self._labels is None else self._labels + moments
@@ -235,15 +258,18 @@ def _fill(table: Array, lists: pa.ChunkedArray, latest_first: bool) -> None:
   table[row, place] = flat
 
 
-def _standardise(folder: Path, rows: int, moments: Moments, advance: Callable[[int], None]) -> int:
-  """Writes the dense features of a day; returns the CRC of the array."""
-  width = len(moments.mean)
+def _standardise(folder: Path, rows: int, packed: Packed, advance: Callable[[int], None]) -> int:
+  """Writes the dense features of a day and counts what changes; returns the CRC of the array."""
+  width = len(packed.dense.mean)
   raw = folder / "dense.raw"
   with ArrayWriter(folder, "dense", (rows, width)) as writer, open(raw, "rb") as file:
     for start in range(0, rows, BLOCK_ROWS):
       count = min(BLOCK_ROWS, rows - start)
       block = np.frombuffer(file.read(count * width * 8)).reshape(count, width)
-      writer.write(features.standardise(block, moments))
+      scaled = features.standardise(block, packed.dense)
+      writer.write(scaled)
+      packed.filled += np.isnan(block).sum(axis=0)
+      packed.clipped += (np.abs(scaled) == features.DENSE_LIMIT).sum(axis=0)
       advance(count)
   raw.unlink()
   return writer.crc

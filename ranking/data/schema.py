@@ -79,6 +79,9 @@ class Log:
     sequence: over rows; a whole number that orders all rows. None = rows of one time are ordered by
       all of their columns, so that equal rows alone can change places.
     day_name: of a day's number.
+    weight: over rows; how much each counts in the losses, 0 or more; None = all the same.
+    notes: what was told from the files, and what a person should look at; a line each, said and
+      kept in the store's summary.
   """
 
   rows: "ir.Table"
@@ -98,6 +101,8 @@ class Log:
   truth: Mapping[str, "ir.Value"] = dataclasses.field(default_factory=dict)
   sequence: "ir.Value | None" = None
   day_name: Callable[[int], str] = date_of
+  notes: Sequence[str] = ()
+  weight: "ir.Value | None" = None
 
 
 @runtime_checkable
@@ -147,7 +152,7 @@ class Schema:
 
   `entities` names the categorical features that have as-of counts and rates, first the one that
   says whose row it is. `report_by` names one whose values get figures of their own on day N, and
-  `report_values` what its ids stand for.
+  `report_values` what its ids stand for. In a `weighted` store rows do not count the same.
   """
 
   dataset: str
@@ -158,6 +163,7 @@ class Schema:
   entities: tuple[str, ...] = ()
   report_by: str | None = None
   report_values: tuple[str, ...] = ()
+  weighted: bool = False
 
   def of_kind(self, kind: str) -> tuple[Feature, ...]:
     """The features of one kind, in the order of their columns."""
@@ -200,6 +206,7 @@ class Schema:
       entities=tuple(value["entities"]),
       report_by=value["report_by"],
       report_values=tuple(value["report_values"]),
+      weighted=value.get("weighted", False),
     )
 
 

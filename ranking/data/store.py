@@ -31,7 +31,8 @@ from ranking.array import Array
 from ranking.data.schema import DataError, Schema
 
 DTYPES = {"ids": "<i4", "bags": "<i4", "dense": "<f4", "labels": "<f4", "time": "<i8"}
-ARRAYS = tuple(DTYPES)
+ARRAYS = tuple(DTYPES)  # that every store has
+DTYPES["weights"] = "<f4"  # of a store whose rows do not count the same
 CHECKSUMS = "crc32.txt"
 VERSION: Final = 1  # raised when files of a store, or the fields of its schema.json, change
 T = TypeVar("T")
@@ -47,20 +48,32 @@ class Day:
   dense: Array  # float32 [n, D]
   labels: Array  # float32 [n, T]
   time: Array  # int64 [n], ms since epoch UTC
+  weights: Array | None = None  # float32 [n, 1], how much a row counts; None = all the same
 
   def __len__(self) -> int:
     return len(self.time)
+
+
+def mapped(folder: Path) -> Day:
+  """A day that was just written: its arrays memory-mapped, not compared with their CRC."""
+  arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+  return Day(name=folder.name, **arrays)
 
 
 class StoredDay(Day):
   """A day whose arrays are memory-mapped, and checked against their CRC, when first asked for."""
 
   _rows: int
-  _load: Callable[[str], Array]
+  _load: Callable[[str], Array | None]
 
-  def __init__(self, name: str, rows: int, load: Callable[[str], Array]):
+  def __init__(self, name: str, rows: int, load: Callable[[str], Array | None]):
     for attribute, value in {"name": name, "_rows": rows, "_load": load}.items():
       object.__setattr__(self, attribute, value)
+
+  @functools.cached_property
+  def weights(self) -> Array | None:
+    """float32 [n, 1], or None."""
+    return self._load("weights")
 
   def __len__(self) -> int:
     return self._rows
@@ -110,15 +123,18 @@ class DayStore:
   def _open(self, name: str) -> Day:
     """Raises DataError when the manifest is missing or changed, or an array is not there."""
     folder = self.directory / name
+    arrays = (*ARRAYS, "weights") if self.schema.weighted else ARRAYS
     rows, crcs = self._load(
       folder / "manifest.json",
-      lambda manifest: (manifest["rows"], {array: manifest["crc32"][array] for array in ARRAYS}),
+      lambda manifest: (manifest["rows"], {array: manifest["crc32"][array] for array in arrays}),
     )
-    for array in ARRAYS:
+    for array in arrays:
       if not (folder / f"{array}.npy").is_file():
         raise DataError(f"{folder / array}.npy is missing; {_cure(self.directory)}")
 
-    def load(array: str) -> Array:
+    def load(array: str) -> Array | None:
+      if array not in arrays:
+        return None
       path = folder / f"{array}.npy"
       try:
         crc = crc32(path)
@@ -209,7 +225,7 @@ class ArrayWriter:
 
 def write_manifest(folder: Path, rows: int, crcs: Mapping[str, int]) -> None:
   """Completes a day whose arrays are written: how many rows it has, and the CRC of each array."""
-  manifest = {"rows": rows, "crc32": {name: crcs[name] for name in ARRAYS}}
+  manifest = {"rows": rows, "crc32": {name: crcs[name] for name in DTYPES if name in crcs}}
   (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
 

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 import tensorflow as tf
 
 from ranking.optimizers import reductions
-from ranking.optimizers.settings import ThresholdError, check
+from ranking.optimizers.settings import LATER, ThresholdError, check
 
 Measures = dict[str, tf.Tensor]
 Memory = dict[str, tf.Tensor]
@@ -31,6 +31,11 @@ class Clip:
   def __post_init__(self) -> None:
     check(self)
 
+  @property
+  def needs_preconditioner(self) -> bool:
+    """Whether it is given 1/√G of Adagrad too: then `measure_beside` is called, not `measure`."""
+    return False
+
   def measure(
     self, weights: tf.Tensor, tensor: tf.Tensor, rate: tf.Tensor, of_rows: bool = False
   ) -> Measures:
@@ -42,6 +47,12 @@ class Clip:
       rate: scalar, the learning rate η.
       of_rows: whether these are rows of a table.
     """
+    raise NotImplementedError
+
+  def measure_beside(
+    self, preconditioner: tf.Tensor, weights: tf.Tensor, tensor: tf.Tensor, rate: tf.Tensor
+  ) -> Measures:
+    """`measure`, with what the gradient was multiplied with, of the weights' shape."""
     raise NotImplementedError
 
   def join(self, measures: Sequence[Measures]) -> Measures:
@@ -232,20 +243,37 @@ class LimitedMoves(Clip):
   ) -> tf.Tensor:
     """η·|r| / limit(w); 0 for a coordinate that does not move."""
     del of_rows
-    move = rate * tf.abs(tensor)
-    return tf.where(move == 0.0, tf.zeros_like(move), move / self.limit(weights))
+    return _share(rate * tf.abs(tensor), self.limit(weights))
 
 
 @dataclasses.dataclass(frozen=True)
 class Clippy(LimitedMoves):
-  """No coordinate moves by more than relative·|w| + absolute (Algorithm 1)."""
+  """No coordinate moves by more than relative·|w| + absolute (Algorithm 1).
+
+  The authors' release in TensorFlow Recommenders has a third part, accumulator/√(G + ε), which gets
+  narrower as training goes on; it needs Adagrad. That release is, with its defaults,
+  `Adagrad(accumulate_when="after")`, `Clippy(0.1, 1e-7)`, `accumulate="original"`, `exclude=""`.
+  """
 
   relative_threshold: float = 0.5
   absolute_threshold: float = 1e-2
+  accumulator_threshold: float = dataclasses.field(default=0.0, metadata=LATER)
+
+  @property
+  def needs_preconditioner(self) -> bool:
+    """Where the third part is there."""
+    return self.accumulator_threshold > 0
 
   def limit(self, weights: tf.Tensor) -> tf.Tensor:
     """relative·|w| + absolute."""
     return self.relative_threshold * tf.abs(weights) + self.absolute_threshold
+
+  def measure_beside(
+    self, preconditioner: tf.Tensor, weights: tf.Tensor, tensor: tf.Tensor, rate: tf.Tensor
+  ) -> Measures:
+    """The largest move of a coordinate as a multiple of its limit, of three parts."""
+    limit = self.limit(weights) + self.accumulator_threshold * preconditioner
+    return {"excess": reductions.largest(_share(rate * tf.abs(tensor), limit))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,6 +321,11 @@ class RmsClip(Clip):
     # A step may touch no row of a table at all.
     mean = tf.math.divide_no_nan(measures["direction"], measures["coordinates"])
     return at_most_one(self.threshold, tf.sqrt(mean))
+
+
+def _share(move: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
+  """move / limit, 0 where there is no move."""
+  return tf.where(move == 0.0, tf.zeros_like(move), move / limit)
 
 
 def _root_mean_square(tensor: tf.Tensor) -> tf.Tensor:

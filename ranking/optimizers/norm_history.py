@@ -1,4 +1,9 @@
-"""Clips that judge the length of a gradient by those of earlier steps."""
+"""Clips that judge the length of a gradient by those of earlier steps.
+
+A step in which a variable has no gradient, or one of zeros, tells nothing of its lengths: it may be
+frozen, or its task may have no weight yet. Such steps are neither remembered nor counted, so that a
+warm-up is of the steps in which the variable (with scope="global", any of them) was to move.
+"""
 
 import dataclasses
 from typing import ClassVar, Literal
@@ -28,7 +33,7 @@ class _NormHistory(Clip):
 class AdaGC(_NormHistory):
   """σ = min(1, relative_threshold · γ / ‖g‖₂), γ an average of clipped norms (arXiv 2502.11034).
 
-  γ ← decay · γ + (1 − decay) · σ‖g‖₂ for each variable. In the first `warmup_steps` the gradient of
+  γ ← decay · γ + (1 − decay) · σ‖g‖₂ for each variable. In its first `warmup_steps` the gradient of
   all variables together is clipped to `absolute_threshold` and γ is the smallest norm so far.
   Defaults are those of the authors' code. Unlike there, a norm of 0 is no norm to remember: it
   would keep the variable still for good.
@@ -40,15 +45,16 @@ class AdaGC(_NormHistory):
   warmup_steps: int = 100
 
   def initial_memory(self) -> dict[str, float]:
-    """γ; 0 until there is one."""
-    return {"average_norm": 0.0}
+    """γ, and how many norms it is of."""
+    return {"average_norm": 0.0, "norms_seen": 0.0}
 
   def factor_and_memory(
     self, own: Measures, everywhere: Measures, memory: Memory, step: tf.Tensor
   ) -> tuple[tf.Tensor, Memory]:
-    """σ in [0, 1] and γ."""
+    """σ in [0, 1], γ and its count."""
+    del step
     norm, average = tf.sqrt(own["gradient"]), memory["average_norm"]
-    warm = step > self.warmup_steps
+    warm = memory["norms_seen"] >= self.warmup_steps
     known = tf.where(average > 0.0, average, norm)
     factor = tf.where(
       warm,
@@ -58,8 +64,8 @@ class AdaGC(_NormHistory):
     clipped = factor * norm
     smallest = tf.where(average > 0.0, tf.minimum(average, clipped), clipped)
     mean = self.decay * known + (1.0 - self.decay) * clipped
-    latest = tf.where(warm, mean, smallest)
-    return factor, {"average_norm": tf.where(clipped > 0.0, latest, average)}
+    latest = {"average_norm": tf.where(warm, mean, smallest)}
+    return factor, _unless(clipped == 0.0, memory, latest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +75,8 @@ class ZClip(_NormHistory):
   With z = (‖g‖₂ − mean) / deviation > threshold, σ‖g‖₂ = mean + threshold² / z · deviation. Mean
   and variance are averages with weight `decay` on the past, of clipped norms; over the first
   `warmup_steps`, which are not clipped, plain ones. The authors judge the norm of all variables
-  together (scope="global"), and also cap it at a constant, which GradientClipping does.
+  together (scope="global"), and also cap it at a constant, which GradientClipping does. Unlike
+  there, a norm of 0 is no norm to remember.
   """
 
   threshold: float = 2.5
@@ -86,26 +93,32 @@ class ZClip(_NormHistory):
       )
 
   def initial_memory(self) -> dict[str, float]:
-    """Mean and variance of the norm."""
-    return {"mean_norm": 0.0, "variance_of_norm": 0.0}
+    """Mean and variance of the norm, and how many norms they are of."""
+    return {"mean_norm": 0.0, "variance_of_norm": 0.0, "norms_seen": 0.0}
 
   def factor_and_memory(
     self, own: Measures, everywhere: Measures, memory: Memory, step: tf.Tensor
   ) -> tuple[tf.Tensor, Memory]:
-    """σ in [0, 1], mean and variance."""
-    del everywhere
-    norm = tf.sqrt(own["gradient"])
+    """σ in [0, 1], mean, variance and their count."""
+    del everywhere, step
+    norm, number = tf.sqrt(own["gradient"]), memory["norms_seen"] + 1.0
     mean, variance = memory["mean_norm"], memory["variance_of_norm"]
-    warm = step > self.warmup_steps
+    warm = number > self.warmup_steps
     deviation = tf.sqrt(variance)
     score = (norm - mean) / (deviation + self.epsilon)
     high = warm & (score > self.threshold)
     safe = tf.where(high, score, tf.ones_like(score))
     clipped = tf.where(high, mean + self.threshold**2 / safe * deviation, norm)
-    weight = tf.where(warm, tf.constant(1.0 - self.decay, step.dtype), 1.0 / step)
+    weight = tf.where(warm, tf.constant(1.0 - self.decay, norm.dtype), 1.0 / number)
     new_mean = mean + weight * (clipped - mean)
     # The authors take the new mean; over the first steps that is not yet the variance.
     squares = tf.where(warm, clipped - new_mean, clipped - mean) * (clipped - new_mean)
     new_variance = variance + weight * (squares - variance)
-    factor = at_most_one(clipped, norm)
-    return factor, {"mean_norm": new_mean, "variance_of_norm": new_variance}
+    latest = {"mean_norm": new_mean, "variance_of_norm": new_variance}
+    return at_most_one(clipped, norm), _unless(norm == 0.0, memory, latest)
+
+
+def _unless(nothing: tf.Tensor, memory: Memory, latest: Memory) -> Memory:
+  """The latest memory and a count of one more, or all as it was."""
+  latest = {**latest, "norms_seen": memory["norms_seen"] + 1.0}
+  return {name: tf.where(nothing, memory[name], value) for name, value in latest.items()}

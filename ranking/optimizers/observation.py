@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ranking.optimizers.clipping import Clip, NoClip
+from ranking.optimizers.clipping import Clip
+from ranking.optimizers.guards import unwrapped
 from ranking.optimizers.optimizer import ClippedOptimizer, Gradient
 
 
@@ -37,21 +38,24 @@ def observe(
   """Observations of the variables that have a gradient; call it before `apply_gradients`.
 
   Args:
-    optimizer: built.
+    optimizer: built; mixed_float16 may have put a LossScaleOptimizer around it.
     grads_and_vars: as for `apply_gradients`, summed over replicas.
     shadows: other clips, by the names to give their factors.
 
   Raises:
     ValueError: a shadow needs a memory of earlier steps, which only the clip in force has.
+    RuntimeError: it is called outside of a replica; with a strategy, observe in `strategy.run`.
   """
   for name, clip in shadows.items():
     if clip.initial_memory():
       raise ValueError(
         f"shadow {name}: {type(clip).__name__} judges by earlier steps of its own run; leave it out"
       )
+  optimizer, grads_and_vars = unwrapped(optimizer), list(grads_and_vars)
+  optimizer.check_replica([variable for _, variable in grads_and_vars])
   pairs = optimizer.distinct(grads_and_vars)
   decided = {name: optimizer.decide(clip, pairs) for name, clip in shadows.items()}
-  in_force = optimizer.decide(optimizer.clip, pairs)
+  in_force = optimizer.decide(None, pairs)
   return [
     _observe(
       *(optimizer, gradient, variable, tf.reduce_min(in_force[k].factor)),
@@ -68,15 +72,15 @@ def _observe(
   factor: tf.Tensor,
   shadow_factors: dict[str, tf.Tensor],
 ) -> Observation:
-  values, weights, slots = optimizer.values(gradient, variable)
-  direction, _ = optimizer.direction(values, slots, weights, optimizer.step(values.dtype))
-  clip = optimizer.clip if optimizer.is_clipped(variable) else NoClip()
+  clip, make, *_ = optimizer.treatment(variable, gradient)
+  values, weights, slots = optimizer.values(gradient, variable, make)
+  direction, _ = make(values, slots, weights, optimizer.step(values.dtype))
   acted_on = values if clip.acts_on == "gradient" else direction
   of_rows = isinstance(gradient, tf.IndexedSlices)
   pressure = clip.pressure(weights, acted_on, optimizer.rate(values.dtype), of_rows)
   # One more, which never is the largest, because a step may touch no row of a table at all.
   position = tf.argmax(tf.pad(tf.reshape(pressure, [-1]), [[0, 1]], constant_values=-2.0))
-  if of_rows and optimizer.direction.is_row_wise:
+  if of_rows and make.is_row_wise:
     width = math.prod(variable.shape[1:])
     rows = tf.pad(tf.cast(gradient.indices, tf.int64), [[0, 1]])
     position = rows[position // width] * width + position % width

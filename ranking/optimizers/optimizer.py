@@ -9,17 +9,26 @@ A step has three parts, and nothing is written before the third:
 
 import dataclasses
 import functools
-import itertools
-import re
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from ranking.optimizers.clipping import AdaptiveGradientClipping, Clip, Measures, Memory, NoClip
-from ranking.optimizers.directions import Direction, Slots
-from ranking.optimizers.settings import ThresholdError
+from ranking.optimizers.directions import Adagrad, Direction, Slots
+from ranking.optimizers.rules import TABLES, Rule, Treatment, check_pattern, is_table, treatment
+from ranking.optimizers.saved_state import (
+  CURE,
+  Layout,
+  StateError,
+  describe,
+  of_adagrad,
+  short,
+)
+from ranking.optimizers.settings import LATER, ThresholdError
 
 Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices
 
@@ -27,14 +36,38 @@ Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices
 # times. Compiling takes some 50 ms a variable, more than a short run on smaller ones gives back.
 FUSED_FROM = 1 << 20
 
+COUNTS = ("skipped_steps", "skipped_in_a_row")
+
+# So many small variables of one shape and treatment are stacked and moved as one. A step of
+# hundreds would be hundreds of times the same dozens of operations, to trace and to carry out.
+STACKED_FROM = 8
+
+# What tf_keras optimizers have, and a step of this one would not look at.
+UNUSED = {
+  "clipnorm": "clip=GradientClipping(threshold)",
+  "global_clipnorm": 'clip=GradientClipping(threshold), scope="global"',
+  "clipvalue": "a clip, such as clip=Clippy()",
+  "weight_decay": "direction=Adam(weight_decay=...)",
+}
+
 
 class Decision(NamedTuple):
   """What a step will do to one variable."""
 
   factor: tf.Tensor  # σ: scalar, or one for each unit of unit-wise AGC
-  memory: Memory  # of its clip, after the step
+  memory: Memory  # of its clip, after the step; empty where another variable keeps the same
   rate: tf.Tensor  # η
   step: tf.Tensor  # its number, 1 for the first
+
+
+class Together(NamedTuple):
+  """What a step will do to variables that it has stacked: each along the first axis."""
+
+  places: list[int]  # of the variables among the pairs
+  change: tf.Tensor  # η·σ·r
+  slots: Slots  # new ones
+  factors: tf.Tensor  # the smallest σ of each
+  half_square: tf.Tensor  # of the gradients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +80,9 @@ class OptimizerSettings:
   direction: Direction
   clip: Clip
   accumulate: Literal["clipped", "original"] = "clipped"
-  exclude: str = "embedding"
+  exclude: str = TABLES
   scope: Literal["layer", "global"] = "layer"
+  rules: Sequence[Rule] = dataclasses.field(default=(), metadata=LATER)
 
   def __post_init__(self) -> None:
     for kind, made, wanted in (
@@ -62,20 +96,34 @@ class OptimizerSettings:
         raise ThresholdError(
           f'{name} is {getattr(self, name)!r}; make it "{known[0]}" or "{known[1]}"'
         )
-    of_units = isinstance(self.clip, AdaptiveGradientClipping) and self.clip.unit != "layer"
-    if self.scope == "global" and of_units:
-      raise ThresholdError('scope="global" needs norms of whole variables; give AGC unit="layer"')
-    try:
-      re.compile(self.exclude)
-    except (re.error, TypeError) as error:
-      raise ThresholdError(f"exclude is {self.exclude!r}, which is no pattern ({error})") from error
+    for rule in self.rules:
+      if not isinstance(rule, Rule):
+        raise ThresholdError(f'rules has {rule!r}; make it Rule("pattern", clip=...)')
+    check_pattern("exclude", self.exclude)
+    for clip in (self.clip, *(rule.clip for rule in self.rules)):
+      of_units = isinstance(clip, AdaptiveGradientClipping) and clip.unit != "layer"
+      if self.scope == "global" and of_units:
+        raise ThresholdError('scope="global" needs norms of whole variables; give AGC unit="layer"')
+    for rule in (Rule("", self.clip), *self.rules):
+      clip, direction = rule.clip or self.clip, rule.direction or self.direction
+      if clip.needs_preconditioner and not direction.has_preconditioner:
+        raise ThresholdError(
+          f"{clip} has a threshold that is relative to an accumulator, and {direction} has none; "
+          "give it direction=Adagrad()"
+        )
 
   def build(
     self, learning_rate: float | tf_keras.optimizers.schedules.LearningRateSchedule
   ) -> "ClippedOptimizer":
     """The optimizer with this learning rate."""
     return ClippedOptimizer(
-      self.direction, self.clip, learning_rate, self.accumulate, self.exclude, self.scope
+      self.direction,
+      self.clip,
+      learning_rate,
+      self.accumulate,
+      self.exclude,
+      self.scope,
+      rules=self.rules,
     )
 
 
@@ -83,19 +131,23 @@ class OptimizerSettings:
 class ClippedOptimizer(tf_keras.optimizers.Optimizer):
   """A tf_keras optimizer made of a direction and a clip.
 
-  A step whose loss (where it is known: in `fit`, or given to `apply_gradients`) or any gradient is
-  not finite, or whose squared gradients do not add up to a finite number, changes nothing but the
-  counts `skipped_steps` and `skipped_in_a_row`.
+  A step whose loss (where it is known: in `fit`, or given to `apply_gradients`), learning rate or
+  any gradient is not finite, or whose squared gradients do not add up to a finite number, changes
+  nothing but the counts `skipped_steps` and `skipped_in_a_row`.
+
+  State is saved as tf_keras saves its own, by the order of the variables; see saved_state.py.
 
   Args:
     direction: keeps the slots and makes r of the gradient.
     clip: makes σ.
     learning_rate: η, a float or a tf_keras schedule of the steps taken.
-    accumulate: what the direction's slots see when the clip acts on gradients: the "clipped"
-      gradient as in the methods' own papers, or the "original" one as in 4.3.1.
-    exclude: variables whose name this pattern finds get the direction alone, σ = 1 (5.1.3); "" for
-      none.
+    accumulate: what the direction's slots see: the "clipped" gradient as in the papers of clips
+      that act on gradients, or the "original" one as in 4.3.1. Clips that act on directions come
+      too late for it, unless the direction accumulates after the step.
+    exclude: variables that get the direction alone, σ = 1 (5.1.3): TABLES for those that are looked
+      up, or a pattern that is searched for in their names; "" for none.
     scope: "layer" for one σ per variable, "global" for one σ for all that are clipped (4.3.2).
+    rules: other treatments of some variables; the first that fits wins, before `exclude`.
   """
 
   def __init__(
@@ -104,11 +156,12 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     clip: Clip,
     learning_rate: float | tf_keras.optimizers.schedules.LearningRateSchedule = 0.1,
     accumulate: Literal["clipped", "original"] = "clipped",
-    exclude: str = "embedding",
+    exclude: str = TABLES,
     scope: Literal["layer", "global"] = "layer",
     name: str = "ClippedOptimizer",
+    rules: Sequence[Rule] = (),
   ):
-    OptimizerSettings(direction, clip, accumulate, exclude, scope)  # refuses what is none
+    OptimizerSettings(direction, clip, accumulate, exclude, scope, rules)  # refuses what is none
     super().__init__(name=name, weight_decay=None)  # decay belongs to the direction
     self._learning_rate = self._build_learning_rate(learning_rate)
     self.direction = direction
@@ -116,45 +169,126 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     self.accumulate = accumulate
     self.exclude = exclude
     self.scope = scope
-    self._fused = self._no_dependency({})
-    self._by_name: dict[str, tf.Variable] = {}  # what checkpoints hold
-
-  def build(self, var_list: Sequence[tf.Variable]) -> None:
-    """Creates slots, clip memory, counts, and per variable the smallest σ of the last step."""
-    super().build(var_list)
-    if getattr(self, "_built", False):
-      return
+    self.rules = self._no_dependency(tuple(rules))
     self.skipped_steps = self.add_variable([], tf.int64, name="skipped_steps")
     self.skipped_in_a_row = self.add_variable([], tf.int64, name="skipped_in_a_row")
-    self._slots, self._memories, self._factors = [], [], []
-    for name, variable in zip(_distinct_names(var_list), var_list, strict=True):
+    self._fused = self._no_dependency({})
+    self._layout = self._no_dependency(Layout())
+    self._lists = self._no_dependency({})  # of what is kept of each variable, by kind
+    self._awaited = self._no_dependency({})  # values that were loaded before there were variables
 
-      def add(
-        kind: str, value: float, shape: Any = (), name: str = name, variable: Any = variable
-      ) -> tf.Variable:
-        initial = tf.constant(value, variable.dtype, shape)
-        made = self.add_variable_from_reference(variable, kind, initial_value=initial)
-        self._by_name[f"{kind}|{name}"] = made
-        return made
+  def __setattr__(self, name: str, value: Any) -> None:
+    if name in UNUSED and value is not None:
+      raise ThresholdError(
+        f"{name} = {value!r} would be ignored; give the optimizer {UNUSED[name]} instead"
+      )
+    if name == "use_ema" and value:
+      raise ThresholdError("use_ema = True would be ignored; average the weights in a callback")
+    super().__setattr__(name, value)
 
-      slots = self.direction.initial_slots()
-      memory = self.clip.initial_memory() if self.is_clipped(variable) else {}
-      self._slots.append({kind: add(kind, v, variable.shape) for kind, v in slots.items()})
-      self._memories.append({kind: add(kind, v) for kind, v in memory.items()})
-      self._factors.append(add("clipping_factor", 1.0))
-    for counter in ("iterations", "skipped_steps", "skipped_in_a_row"):
-      self._by_name[counter] = getattr(self, counter)
-    if isinstance(self._learning_rate, tf.Variable):
-      self._by_name["learning_rate"] = self._learning_rate
+  def build(self, var_list: Sequence[tf.Variable]) -> None:
+    """Creates slots, clip memory, and per variable the smallest σ of the last step.
+
+    Raises StateError if a state that was restored before is not of these variables.
+    """
+    if not getattr(self, "_built", False):
+      self._build(list(var_list))
+    self._refuse_foreign_state()
+
+  def _build(self, var_list: list[tf.Variable]) -> None:
+    shared = list(self.clip.initial_memory()) if self.scope == "global" else []
+    self._layout.build(describe(var_list, self._kinds_of, shared))
+    super().build(var_list)
+    self._built_for = self._no_dependency(var_list)
+    self._slots, self._memories, self._factors = (self._no_dependency([]) for _ in range(3))
+    self._shared_memory = self._no_dependency({})
+    lists: dict[str, list[tf.Variable]] = {}
+
+    def add(kind: str, variable: tf.Variable, value: float, shape: Any = ()) -> tf.Variable:
+      initial = tf.constant(value, variable.dtype, shape)
+      made = self.add_variable_from_reference(variable, kind, initial_value=initial)
+      lists.setdefault(kind, []).append(made)
+      return made
+
+    for variable in var_list:
+      treated = self.treatment(variable)
+      slots = treated.direction.initial_slots()
+      memory = treated.clip.initial_memory() if self.scope == "layer" else {}
+      self._slots.append(
+        {kind: add(kind, variable, v, variable.shape) for kind, v in slots.items()}
+      )
+      self._memories.append({kind: add(kind, variable, v) for kind, v in memory.items()})
+      self._factors.append(add("clipping_factor", variable, 1.0))
+    if shared:  # in the first variable's dtype, as the measures are joined
+      first = next((v for v in var_list if self.is_clipped(v)), var_list[0])
+      for kind, value in self.clip.initial_memory().items():
+        self._shared_memory[kind] = add(kind, first, value)
+    for kind, variables in lists.items():
+      for position in self._deferred_dependencies.get(_list_name(kind), ()):
+        if len(position.object_proto.children) != len(variables):
+          raise StateError(
+            f"the checkpoint has {len(position.object_proto.children)} {kind}s, the optimizer "
+            f"{len(variables)} of them; {CURE}"
+          )
+      self._lists[kind] = tf.__internal__.tracking.wrap(variables)
+      self._handle_deferred_dependencies(_list_name(kind), self._lists[kind])
+    self._assign_values(self._awaited)
+    self._awaited.clear()
     self._built = True
+
+  def _kinds_of(self, variable: tf.Variable) -> list[str]:
+    """What is kept of a variable, by name."""
+    treated = self.treatment(variable)
+    memory = treated.clip.initial_memory() if self.scope == "layer" else {}
+    return [*treated.direction.initial_slots(), *memory, "clipping_factor"]
+
+  def treatment(self, variable: tf.Variable, gradient: Gradient | None = None) -> Treatment:
+    """Clip, direction and rate of a variable; a gradient in rows shows that it is a table."""
+    made = treatment(variable, gradient, self.rules, self.exclude, self.clip, self.direction)
+    if self._use_weight_decay(variable):
+      return made
+    return made._replace(direction=made.direction.without_decay())
 
   def is_clipped(self, variable: tf.Variable) -> bool:
     """Whether the clip applies to a variable, or the direction alone."""
-    return not self.exclude or re.search(self.exclude, variable.name) is None
+    return self.treatment(variable).is_clipped
 
-  def clipping_factors(self) -> list[tf.Variable]:
-    """Scalars, in the order of the built variables: the smallest σ of the last step taken."""
-    return self._factors
+  def describe(self, variables: Iterable[tf.Variable]) -> str:
+    """Which variable is treated how, a line for each."""
+    rows = [(short(variable), self.treatment(variable)) for variable in variables]
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(
+      f"{name:{width}s}  {treated.direction}, "
+      + (f"{treated.clip}" if treated.is_clipped else "direction alone")
+      + (f", rate × {treated.rate:g}" if treated.rate != 1.0 else "")
+      for name, treated in rows
+    )
+
+  def clipping_factors(self, variables: Iterable[tf.Variable] | None = None) -> list[tf.Variable]:
+    """The smallest σ of the last step taken, a scalar for each of some variables.
+
+    Without an argument they are those that the optimizer was built for, which may be more than the
+    trainable ones of today: every scalar is called clipping_factor/ and the variable's name.
+    """
+    if variables is None:
+      return list(self._factors) if getattr(self, "_built", False) else []
+    return [self._factors[self._index(variable)] for variable in variables]
+
+  def state_of(self, variable: tf.Variable) -> dict[str, tf.Variable]:
+    """Slots, memory and clipping factor of a variable, by kind; memory may be of all variables."""
+    index = self._index(variable)
+    return {
+      **self._slots[index],
+      **self._memories[index],
+      **(self._shared_memory if self.is_clipped(variable) else {}),
+      "clipping_factor": self._factors[index],
+    }
+
+  def reset_slots(self) -> None:
+    """Gives all slots the values that they had before the first step; counts and memory stay."""
+    for slots, variable in zip(self._slots, self._built_for, strict=True):
+      for kind, value in self.treatment(variable).direction.initial_slots().items():
+        slots[kind].assign(tf.fill(variable.shape, tf.constant(value, slots[kind].dtype)))
 
   def minimize(self, loss: Any, var_list: Any, tape: tf.GradientTape | None = None) -> tf.Variable:
     """Does what tf_keras does, and looks at the loss for being finite."""
@@ -168,6 +302,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     name: str | None = None,
     skip_gradients_aggregation: bool = False,
     loss: tf.Tensor | None = None,
+    experimental_aggregate_gradients: bool = True,
   ) -> tf.Variable:
     """One step.
 
@@ -176,23 +311,133 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       name: of the scope of operations.
       skip_gradients_aggregation: whether gradients are already summed over replicas.
       loss: looked at only for being finite.
+      experimental_aggregate_gradients: the opposite of `skip_gradients_aggregation`, as in older
+        optimizers.
 
     Returns:
       The count of steps taken, `iterations`.
     """
-    self._compute_current_learning_rate()
     grads_and_vars = list(grads_and_vars)
-    with tf.name_scope(name or self.name), tf.init_scope():
+    if not grads_and_vars:
+      return self.iterations
+    self.check_replica([variable for _, variable in grads_and_vars])
+    self._compute_current_learning_rate()
+    with tf.init_scope():
       self.build([variable for _, variable in grads_and_vars])
-    if not skip_gradients_aggregation:
+    if experimental_aggregate_gradients and not skip_gradients_aggregation:
       grads_and_vars = self.aggregate_gradients(grads_and_vars)
     pairs = self.distinct(grads_and_vars)
     with tf.name_scope(name or self.name):
-      finite = _all_finite([gradient for gradient, _ in pairs], loss)
+      stacks = [self._take_together(pairs, places) for places in self._alike(pairs)]
+      stacked = {place for together in stacks for place in together.places}
+      alone = [pair for place, pair in enumerate(pairs) if place not in stacked]
+      decisions = self.decide(None, alone) if alone else []
+      finite = self._is_finite(alone, decisions, stacks, loss)
+      writes = [write for each in stacks for write in self._writes(pairs, each, finite)]
       tf.__internal__.distribute.interim.maybe_merge_call(
-        self._write, self._distribution_strategy, pairs, self.decide(self.clip, pairs), finite
+        self._write, self._distribution_strategy, alone, decisions, writes, finite
       )
     return self.iterations
+
+  def _alike(self, pairs: Sequence[tuple[Gradient, tf.Variable]]) -> list[list[int]]:
+    """Places of small variables that a step can stack: of one shape, treatment and no memory."""
+    found: dict[Any, list[int]] = {}
+    for place, (gradient, variable) in enumerate(pairs):
+      treated = self.treatment(variable, gradient)
+      together = self.scope == "global" and treated.is_clipped
+      if together or treated.clip.initial_memory() or isinstance(gradient, tf.IndexedSlices):
+        continue
+      if variable.shape.is_fully_defined() and not _is_large(gradient):
+        of_rows = is_table(variable, gradient)
+        key = (treated, of_rows, tuple(variable.shape), variable.dtype)
+        found.setdefault(key, []).append(place)
+    return [places for places in found.values() if len(places) >= STACKED_FROM]
+
+  def _take_together(
+    self, pairs: Sequence[tuple[Gradient, tf.Variable]], places: list[int]
+  ) -> Together:
+    """The step of variables of one shape and treatment."""
+    gradient, variable = pairs[places[0]]
+    treated, of_rows = self.treatment(variable, gradient), is_table(variable, gradient)
+    kept = [self._slots[self._index(pairs[place][1])] for place in places]
+    stack = (
+      tf.stack([pairs[place][0] for place in places]),
+      tf.stack([pairs[place][1] for place in places]),
+      {name: tf.stack([slots[name] for slots in kept]) for name in kept[0]},
+    )
+    ((rate, step),) = self._now([(gradient, variable)], [treated])
+
+    def take(stack: Any, rate: tf.Tensor, step: tf.Tensor) -> Any:
+      def take_one(one: Any) -> tuple[tf.Tensor, Slots, tf.Tensor]:
+        gradient, weights, slots = one
+        measures = _measures(treated, of_rows, gradient, weights, slots, rate, step)
+        factor = treated.clip.factor(measures)
+        change, slots = self._move(gradient, weights, slots, factor, rate, step, treated)
+        return change, slots, tf.reduce_min(factor)
+
+      return tf.vectorized_map(take_one, stack)
+
+    key = ("together", treated, of_rows, len(places), tuple(variable.shape), variable.dtype)
+    if key not in self._fused:
+      self._fused[key] = tf.function(functools.partial(take), autograph=False)
+    change, slots, factors = self._fused[key](stack, rate, step)
+    return Together(places, change, slots, factors, tf.nn.l2_loss(stack[0]))
+
+  def _writes(
+    self, pairs: Sequence[tuple[Gradient, tf.Variable]], together: Together, finite: tf.Tensor
+  ) -> list[tuple[tf.Variable, tuple[Any, ...]]]:
+    """(variable, what to write) of variables that were stacked; what there is if not finite."""
+    variables = [pairs[place][1] for place in together.places]
+    indices = [self._index(variable) for variable in variables]
+    change = tf.where(finite, together.change, tf.zeros_like(together.change))
+    old = tf.stack([self._factors[index] for index in indices])
+    factors = tf.unstack(tf.where(finite, together.factors, old))
+    slots: list[Slots] = [{} for _ in indices]
+    for name, values in together.slots.items():
+      old = tf.stack([self._slots[index][name] for index in indices])
+      for each, value in zip(slots, tf.unstack(tf.where(finite, values, old)), strict=True):
+        each[name] = value
+    parts = zip(tf.unstack(change), slots, factors, [finite] * len(indices), strict=True)
+    return list(zip(variables, parts, strict=True))
+
+  def _write_part(
+    self,
+    variable: tf.Variable,
+    change: tf.Tensor,
+    slots: Slots,
+    factor: tf.Tensor,
+    finite: tf.Tensor,
+  ) -> None:
+    """Writes what was computed together for one variable."""
+    index = self._index(variable)
+    for name, value in slots.items():
+      self._slots[index][name].assign(value)
+    self._factors[index].assign(factor)
+    variable.assign_sub(change)
+    _constrain(variable, finite)
+
+  def check_replica(self, variables: Iterable[tf.Variable]) -> None:
+    """Raises RuntimeError or ValueError where a step would go wrong on several replicas."""
+    now = tf.distribute.get_strategy()
+    if tf.distribute.in_cross_replica_context():
+      raise RuntimeError(
+        "the optimizer was called outside of a replica; call it in a function given to strategy.run"
+      )
+    if tf.distribute.has_strategy() and self._distribution_strategy is now:
+      home = f"{type(now).__name__} that the optimizer was made in"
+    elif self._distribution_strategy.num_replicas_in_sync > 1:
+      raise RuntimeError(
+        "the optimizer was made in the scope of a strategy and called outside of it; call it in a "
+        "function given to strategy.run"
+      )
+    else:
+      home = f"{type(now).__name__} that the optimizer was called in"
+    for variable in variables:
+      if not now.extended.variable_created_in_scope(variable):
+        raise ValueError(
+          f"variable {short(variable)} was not created in the scope of the strategy {home}; make "
+          "and train the model with one strategy"
+        )
 
   @tf.autograph.experimental.do_not_convert
   def distinct(
@@ -206,33 +451,76 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     return [(g, variable) for g, (_, variable) in zip(gradients, pairs, strict=True)]
 
   @tf.autograph.experimental.do_not_convert
-  def decide(self, clip: Clip, pairs: Sequence[tuple[Gradient, tf.Variable]]) -> list[Decision]:
-    """What a clip makes of a step, for each of the pairs; writes nothing.
+  def decide(
+    self, shadow: Clip | None, pairs: Sequence[tuple[Gradient, tf.Variable]]
+  ) -> list[Decision]:
+    """What a step will do to the variable of each of the pairs; writes nothing.
 
     Args:
-      clip: the optimizer's own, or another without memory to compare it with.
+      shadow: another clip, without memory, in place of those of all variables that are clipped.
       pairs: from `distinct`, the gradients summed over replicas.
     """
-    clips = [clip if self.is_clipped(variable) else NoClip() for _, variable in pairs]
-    dtypes = {variable.dtype for _, variable in pairs}
-    now = {dtype: (self.rate(dtype), self.step(dtype)) for dtype in dtypes}
+    treated = [self.treatment(variable, gradient) for gradient, variable in pairs]
+    if shadow is not None:
+      treated = [t._replace(clip=shadow) if t.is_clipped else t for t in treated]
+    now = self._now(pairs, treated)
     measures = [
-      self._measure(c, *pair, *now[pair[1].dtype]) for c, pair in zip(clips, pairs, strict=True)
+      self._measure(t, *pair, *at) for t, pair, at in zip(treated, pairs, now, strict=True)
     ]
-    clipped = [m for m, c in zip(measures, clips, strict=True) if c is clip]
-    needs_all = self.scope == "global" or clip.initial_memory()
-    joined = _join(clip, clipped) if clipped and needs_all else {}
+    of_clip: dict[Clip, list[Measures]] = {}
+    for t, own in zip(treated, measures, strict=True):
+      if t.is_clipped and (self.scope == "global" or t.clip.initial_memory()):
+        of_clip.setdefault(t.clip, []).append(own)
+    joined = {clip: _join(clip, each) for clip, each in of_clip.items()}
+    if self.scope == "global":
+      return self._decide_together(treated, measures, joined, now)
     decisions = []
-    for c, own, (_, variable) in zip(clips, measures, pairs, strict=True):
-      everywhere = {name: tf.cast(value, variable.dtype) for name, value in joined.items()}
-      if c is clip and self.scope == "global":
-        own = everywhere
-      memory = self._memories[self._index(variable)] if c.initial_memory() else {}
+    for t, own, (_, variable), (rate, step) in zip(treated, measures, pairs, now, strict=True):
+      everywhere = _cast(joined.get(t.clip, {}), variable.dtype)
+      memory = self._memories[self._index(variable)] if t.clip.initial_memory() else {}
       memory = {name: tf.convert_to_tensor(value) for name, value in memory.items()}
-      rate, step = now[variable.dtype]
-      factor, memory = c.factor_and_memory(own, everywhere, memory, step)
+      factor, memory = t.clip.factor_and_memory(own, everywhere, memory, step)
       decisions.append(Decision(factor, memory, rate, step))
     return decisions
+
+  def _decide_together(
+    self,
+    treated: Sequence[Treatment],
+    measures: Sequence[Measures],
+    joined: dict[Clip, Measures],
+    now: Sequence[tuple[tf.Tensor, tf.Tensor]],
+  ) -> list[Decision]:
+    """One σ, and one memory, for all variables of a clip."""
+    made: dict[Clip, tuple[tf.Tensor, Memory]] = {}
+    decisions = []
+    for t, own, (rate, step) in zip(treated, measures, now, strict=True):
+      if not t.is_clipped:
+        decisions.append(Decision(t.clip.factor(own), {}, rate, step))
+        continue
+      memory: Memory = {}
+      if t.clip not in made:
+        everywhere = joined[t.clip]
+        dtype = next(iter(everywhere.values())).dtype
+        kept = self._shared_memory if t.clip.initial_memory() else {}
+        memory = _cast({name: tf.convert_to_tensor(v) for name, v in kept.items()}, dtype)
+        made[t.clip] = t.clip.factor_and_memory(
+          everywhere, everywhere, memory, tf.cast(step, dtype)
+        )
+        memory = made[t.clip][1]
+      decisions.append(Decision(tf.cast(made[t.clip][0], rate.dtype), memory, rate, step))
+    return decisions
+
+  def _now(
+    self, pairs: Sequence[tuple[Gradient, tf.Variable]], treated: Sequence[Treatment]
+  ) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Rate and number of the step to come, for each of the pairs."""
+    made: dict[Any, tuple[tf.Tensor, tf.Tensor]] = {}
+    keys = [(variable.dtype, t.rate) for (_, variable), t in zip(pairs, treated, strict=True)]
+    for dtype, times in keys:
+      if (dtype, times) not in made:
+        rate = self.rate(dtype)
+        made[dtype, times] = (rate if times == 1.0 else times * rate, self.step(dtype))
+    return [made[key] for key in keys]
 
   def rate(self, dtype: tf.DType) -> tf.Tensor:
     """η of the step to come; `learning_rate` still is the last step's if there is a schedule."""
@@ -245,7 +533,9 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     """The number of the step to come; 1 for the first."""
     return tf.cast(self.iterations + 1, dtype)
 
-  def values(self, gradient: Gradient, variable: tf.Variable) -> tuple[tf.Tensor, tf.Tensor, Slots]:
+  def values(
+    self, gradient: Gradient, variable: tf.Variable, direction: Direction
+  ) -> tuple[tf.Tensor, tf.Tensor, Slots]:
     """(gradient, weights, slots) of what a step moves, all of one shape.
 
     The whole variable; or the rows that a sparse gradient touches, unless the direction also moves
@@ -255,7 +545,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     if not isinstance(gradient, tf.IndexedSlices):
       return gradient, variable, slots
     rows = gradient.indices
-    if self.direction.is_row_wise:
+    if direction.is_row_wise:
       gathered = {name: tf.gather(slot, rows) for name, slot in slots.items()}
       return gradient.values, tf.gather(variable, rows), gathered
     dense = tf.math.unsorted_segment_sum(gradient.values, rows, variable.shape[0])
@@ -263,47 +553,96 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
 
   def _measure(
     self,
-    clip: Clip,
+    treated: Treatment,
     gradient: Gradient,
     variable: tf.Variable,
     rate: tf.Tensor,
     step: tf.Tensor,
   ) -> Measures:
     """What the clip needs to know of one variable."""
-    of_rows, is_large = isinstance(gradient, tf.IndexedSlices), _is_large(gradient)
-
-    def measure(*values: Any) -> Measures:
-      gradient, weights, slots, rate, step = values
-      if clip.acts_on == "direction":
-        gradient, _ = self.direction(gradient, slots, weights, step)
-      return clip.measure(weights, gradient, rate, of_rows)
-
-    gradient, weights, slots = self.values(gradient, variable)
-    if not is_large:
-      return measure(gradient, weights, slots, rate, step)
-    key = ("measure", clip, of_rows, tuple(variable.shape), variable.dtype)
+    of_rows = is_table(variable, gradient)
+    measure = functools.partial(_measures, treated, of_rows)
+    values, weights, slots = self.values(gradient, variable, treated.direction)
+    if not _is_large(gradient):
+      return measure(values, weights, slots, rate, step)
+    clip, direction, *_ = treated
+    key = ("measure", clip, direction, of_rows, tuple(variable.shape), variable.dtype)
     compiled = self._compiled(key, measure)
     weights, slots = tf.nest.map_structure(tf.convert_to_tensor, (weights, dict(slots)))
-    return compiled(gradient, weights, slots, rate, step)
+    return compiled(values, weights, slots, rate, step)
+
+  def _is_finite(
+    self,
+    pairs: Sequence[tuple[Gradient, tf.Variable]],
+    decisions: Sequence[Decision],
+    stacks: Sequence[Together],
+    loss: tf.Tensor | None,
+  ) -> tf.Tensor:
+    """Scalar bool, the same on every replica: whether what a step would write is finite.
+
+    The sum of all squared gradients, and the square of the rate: then so is any product of the two.
+    σ and the clip's new memory. Our own directions make finite numbers of finite gradients; those
+    of another direction are looked at one by one.
+    """
+    squares: dict[tf.DType, list[tf.Tensor]] = {}
+    for gradient, _ in pairs:
+      values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+      squares.setdefault(values.dtype, []).append(tf.nn.l2_loss(values))
+    for together in stacks:
+      squares.setdefault(together.half_square.dtype, []).append(together.half_square)
+    sums = [2.0 * tf.add_n(same) for same in squares.values()]
+    rates = {id(decision.rate): decision.rate for decision in decisions}
+    sums += [tf.square(rate) for rate in rates.values()]
+    sums += [tensor for each in stacks for tensor in (each.change, each.factors)]
+    scalars: dict[tf.DType, list[tf.Tensor]] = {}
+    for (gradient, variable), decision in zip(pairs, decisions, strict=True):
+      treated = self.treatment(variable, gradient)
+      seen = list(decision.memory.values())
+      if not isinstance(treated.clip, NoClip):
+        seen.append(decision.factor)
+      if not treated.direction.keeps_finite:
+        values, weights, slots = self.values(gradient, variable, treated.direction)
+        direction, slots = treated.direction(values, slots, weights, decision.step)
+        seen += [direction, *slots.values()]
+      for value in seen:
+        if value.shape.rank == 0:
+          scalars.setdefault(value.dtype, []).append(value)
+        else:
+          sums.append(value)
+    sums += [tf.stack(same) for same in scalars.values()]
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(total)) for total in sums])
+    if loss is None:
+      return finite
+    replica = tf.distribute.get_replica_context()
+    if replica is not None and replica.num_replicas_in_sync > 1:
+      loss = replica.all_reduce(tf.distribute.ReduceOp.SUM, loss)
+    return finite & tf.reduce_all(tf.math.is_finite(loss))
 
   def _write(
     self,
     distribution: tf.distribute.Strategy,
     pairs: Sequence[tuple[Gradient, tf.Variable]],
     decisions: Sequence[Decision],
+    writes: Sequence[tuple[tf.Variable, tuple[Any, ...]]],
     finite: tf.Tensor,
   ) -> None:
     """Carries out a decision on every replica."""
     update = distribution.extended.update
+    for variable, parts in writes:
+      update(variable, self._write_part, args=parts, group=False)
     for (gradient, variable), decision in zip(pairs, decisions, strict=True):
       update(variable, self._write_variable, args=(gradient, decision, finite), group=False)
-    update(self._iterations, self._write_counts, args=(finite,), group=False)
+    if self._distribution_strategy is distribution:
+      update(self._iterations, self._write_counts, args=(finite,), group=False)
+    else:  # made outside of its scope, the counts are ordinary variables
+      self._write_counts(self._iterations, distribution.experimental_local_results(finite)[0])
 
   def _write_variable(
     self, variable: tf.Variable, gradient: Gradient, decision: Decision, finite: tf.Tensor
   ) -> None:
     """Moves one variable and its slots, unless the step is not finite."""
-    index = self._index(variable)
+    index, treated = self._index(variable), self.treatment(variable, gradient)
+    of_rows = isinstance(gradient, tf.IndexedSlices) and treated.direction.is_row_wise
 
     def move(
       gradient: Gradient,
@@ -312,13 +651,13 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       step: tf.Tensor,
       finite: tf.Tensor | None = None,
     ) -> None:
-      values, weights, slots = self.values(gradient, variable)
-      change, new_slots = self._move(values, weights, slots, factor, rate, step, variable)
+      values, weights, slots = self.values(gradient, variable, treated.direction)
+      change, new_slots = self._move(values, weights, slots, factor, rate, step, treated)
       if finite is not None:
         change = tf.where(finite, change, tf.zeros_like(change))
         new_slots = {name: tf.where(finite, new, slots[name]) for name, new in new_slots.items()}
       targets = [(self._slots[index][name], value) for name, value in new_slots.items()]
-      if isinstance(gradient, tf.IndexedSlices) and self.direction.is_row_wise:
+      if of_rows:
         for slot, value in targets:
           slot.scatter_update(tf.IndexedSlices(value, gradient.indices))
         variable.scatter_sub(tf.IndexedSlices(change, gradient.indices))
@@ -339,11 +678,11 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       smallest = tf.reduce_min(smallest)
       smallest = tf.where(tf.math.is_inf(smallest), tf.ones_like(smallest), smallest)
     kept = [(self._factors[index], smallest)]
-    kept += [(self._memories[index][name], value) for name, value in decision.memory.items()]
+    memory = self._shared_memory if self.scope == "global" else self._memories[index]
+    kept += [(memory[name], value) for name, value in decision.memory.items()]
     for scalar, value in kept:
-      scalar.assign(tf.where(finite, value, scalar))
-    if variable.constraint is not None:
-      variable.assign(tf.where(finite, variable.constraint(variable), variable))
+      scalar.assign(tf.where(finite, tf.cast(value, scalar.dtype), scalar))
+    _constrain(variable, finite)
 
   def _move(
     self,
@@ -353,14 +692,16 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     factor: tf.Tensor,
     rate: tf.Tensor,
     step: tf.Tensor,
-    variable: tf.Variable,
+    treated: Treatment,
   ) -> tuple[tf.Tensor, Slots]:
     """(η·σ·r, new slots)."""
-    on_gradient = self.clip.acts_on == "gradient" and self.is_clipped(variable)
+    make, on_gradient = treated.direction, treated.clip.acts_on == "gradient"
     if on_gradient and self.accumulate == "clipped":
-      direction, new_slots = self.direction(factor * gradient, slots, weights, step)
+      direction, new_slots = make(factor * gradient, slots, weights, step)
       return rate * direction, new_slots
-    direction, new_slots = self.direction(gradient, slots, weights, step)
+    direction, new_slots = make(gradient, slots, weights, step)
+    if make.accumulates_after and self.accumulate == "clipped":
+      _, new_slots = make(factor * gradient, slots, weights, step)
     return rate * factor * direction, new_slots
 
   def _write_counts(self, iterations: tf.Variable, finite: tf.Tensor) -> None:
@@ -377,40 +718,112 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     return self._fused[key]
 
   def _index(self, variable: tf.Variable) -> int:
-    return self._index_dict[self._var_key(variable)]
+    """The place of a variable. Raises KeyError for one that the optimizer was not built for."""
+    index: int | None = getattr(self, "_index_dict", {}).get(self._var_key(variable))
+    if index is None:
+      raise KeyError(
+        f"the optimizer was not built for variable {short(variable)}; call optimizer.build with "
+        "all variables that will ever be trained before the first step, or compile with a new "
+        "optimizer"
+      )
+    return index
+
+  # Saving and restoring
 
   def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> dict[str, Any]:
-    """By name, where tf_keras has positions that another order of variables would mix up."""
-    if save_type == "checkpoint":
-      return {"_by_name": self._by_name}
-    return super()._trackable_children(save_type, **kwargs)
+    """As tf_keras names them, so that its Adagrad's checkpoints can be gone on from."""
+    if save_type != "checkpoint":
+      return super()._trackable_children(save_type, **kwargs)
+    names = ("_iterations", "_learning_rate", "_current_learning_rate")
+    children = {name: getattr(self, name, None) for name in (*names, *COUNTS, "_layout")}
+    if not isinstance(self._learning_rate, tf.Variable):
+      del children["_learning_rate"]
+    children |= {_list_name(kind): variables for kind, variables in self._lists.items()}
+    return {name: child for name, child in children.items() if child is not None}
+
+  def _refuse_foreign_state(self) -> None:
+    """Raises StateError where a checkpoint holds state that nothing here takes."""
+    harmless = ("_variables", "clipping_factors")  # of tf_keras, beside its lists by kind; of TFRS
+    for name, positions in self._deferred_dependencies.items():
+      if name not in harmless and any(p.object_proto.children for p in positions):
+        raise StateError(
+          f"the checkpoint holds {name.removeprefix('_')} of another optimizer, or of an earlier "
+          f"version of this one; restore it with the one that saved it ({self.name})"
+        )
+
+  def _named_values(self) -> dict[str, tf.Variable]:
+    """All that is saved, by name."""
+    made = {name: getattr(self, name) for name in ("iterations", *COUNTS)}
+    if isinstance(self._learning_rate, tf.Variable):
+      made["learning_rate"] = self._learning_rate
+    for kind, variables in self._lists.items():
+      made |= {f"{kind}.{place}": variable for place, variable in enumerate(variables)}
+    return made
 
   def save_own_variables(self, store: Any) -> None:
-    """For `model.save`: every variable under its name."""
-    for name, variable in self._by_name.items():
+    """For `model.save` and `save_weights`: every variable, and what they are of."""
+    text = self._layout.serialize()
+    for name, variable in self._named_values().items():
       store[name] = variable.numpy()
+    store["layout"] = np.frombuffer(text.encode(), np.uint8)
 
   def load_own_variables(self, store: Any) -> None:
-    """For `load_model`. Raises ValueError that names a missing or extra variable."""
-    stored = set(store.keys())
-    if not stored:
-      return  # saved before its first step
-    for name in sorted(stored ^ self._by_name.keys()):
-      where = "the file has it, the optimizer not" if name in stored else "the file has it not"
-      raise ValueError(f"optimizer variable {name}: {where}; load what the same optimizer saved")
-    for name, variable in self._by_name.items():
-      variable.assign(store[name])
+    """For `load_model` and `load_weights`.
+
+    Raises StateError for what was saved of other variables, or by another optimizer.
+    """
+    names = list(store.keys())  # a store is no mapping
+    values = {name: np.array(store[name]) for name in names}
+    if "layout" in values:
+      self._layout.expect(json.loads(values.pop("layout").tobytes().decode()))
+    elif not isinstance(self.direction, Adagrad) or "0" not in values:
+      raise StateError(
+        "the file holds another optimizer, or an earlier version of this one; load it with that, "
+        "or weights alone"
+      )
+    if getattr(self, "_built", False):
+      self._assign_values(values)
+    else:
+      self._assign_values({name: values[name] for name in values if name in self._named_values()})
+      self._awaited |= values
+
+  def _assign_values(self, values: dict[str, Any]) -> None:
+    if "0" in values:  # as tf_keras numbers them
+      values = of_adagrad(values, [variable.shape for variable in self._lists["accumulator"]])
+    for name, variable in self._named_values().items():
+      if name in values:
+        variable.assign(values[name])
+
+  def set_weights(self, weights: Sequence[Any]) -> None:
+    """Raises StateError unless these are the values of all of `variables`, in their order."""
+    shapes = [tuple(np.shape(value)) for value in weights]
+    own = [tuple(variable.shape) for variable in self.variables]
+    if shapes != own:
+      raise StateError(
+        f"set_weights was given {len(shapes)} arrays, and the optimizer has {len(own)} variables "
+        "of other shapes; give it those of an optimizer that was built for the same variables"
+      )
+    super().set_weights(weights)
 
   def get_config(self) -> dict[str, Any]:
     """Every argument of the constructor, as plain values."""
     return {
-      "direction": {type(self.direction).__name__: dataclasses.asdict(self.direction)},
-      "clip": {type(self.clip).__name__: dataclasses.asdict(self.clip)},
+      "direction": _plain(self.direction),
+      "clip": _plain(self.clip),
       "learning_rate": self._serialize_hyperparameter(self._learning_rate),
       "accumulate": self.accumulate,
       "exclude": self.exclude,
       "scope": self.scope,
       "name": self.name,
+      "rules": [
+        {
+          "variables": rule.variables,
+          "clip": rule.clip and _plain(rule.clip),
+          "direction": rule.direction and _plain(rule.direction),
+          "rate": rule.rate,
+        }
+        for rule in self.rules
+      ],
     }
 
   @classmethod
@@ -418,23 +831,61 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
   ) -> "ClippedOptimizer":
     """The inverse of `get_config`. Raises ValueError for a clip or direction that is unknown."""
-    made: dict[str, Any] = {}
-    for part, base in (("direction", Direction), ("clip", Clip)):
-      ((name, arguments),) = config[part].items()
-      kinds = {kind.__name__: kind for kind in _kinds(base)}
-      if name not in kinds:
-        raise ValueError(f"no {part} {name!r} is known; import the module that defines it")
-      made[part] = kinds[name](**arguments)
-    return super().from_config({**config, **made}, custom_objects)
+    rules = [Rule(**_made(rule)) for rule in config.get("rules", ())]
+    return super().from_config({**config, **_made(config), "rules": rules}, custom_objects)
+
+
+def _plain(part: Any) -> dict[str, Any]:
+  """A clip or direction as its name and fields."""
+  return {type(part).__name__: dataclasses.asdict(part)}
+
+
+def _made(config: dict[str, Any]) -> dict[str, Any]:
+  """A configuration with its direction and clip as objects."""
+  made = dict(config)
+  for part, base in (("direction", Direction), ("clip", Clip)):
+    if config[part] is None:
+      continue
+    ((name, arguments),) = config[part].items()
+    kinds = {kind.__name__: kind for kind in _kinds(base)}
+    if name not in kinds:
+      raise ValueError(f"no {part} {name!r} is known; import the module that defines it")
+    made[part] = kinds[name](**arguments)
+  return made
+
+
+def _measures(
+  treated: Treatment,
+  of_rows: bool,
+  gradient: tf.Tensor,
+  weights: tf.Tensor,
+  slots: Slots,
+  rate: tf.Tensor,
+  step: tf.Tensor,
+) -> Measures:
+  """What the clip of a variable needs to know of it."""
+  clip, direction, *_ = treated
+  if clip.acts_on == "direction":
+    gradient, new_slots = direction(gradient, slots, weights, step)
+    if clip.needs_preconditioner:
+      scale = direction.preconditioner(slots, new_slots)
+      return clip.measure_beside(scale, weights, gradient, rate)
+  return clip.measure(weights, gradient, rate, of_rows)
+
+
+def _constrain(variable: tf.Variable, finite: tf.Tensor) -> None:
+  if variable.constraint is not None:
+    variable.assign(tf.where(finite, variable.constraint(variable), variable))
 
 
 def _join(clip: Clip, measures: Sequence[Measures]) -> Measures:
   """`clip.join`, in the first variable's dtype where they differ."""
-  same = [
-    {name: tf.cast(value, measures[0][name].dtype) for name, value in each.items()}
-    for each in measures
-  ]
-  return clip.join(same)
+  dtypes = {name: value.dtype for name, value in measures[0].items()}
+  return clip.join([{n: tf.cast(v, dtypes[n]) for n, v in each.items()} for each in measures])
+
+
+def _cast(values: Measures, dtype: tf.DType) -> Measures:
+  return {name: tf.cast(value, dtype) for name, value in values.items()}
 
 
 def _kinds(base: type[Any]) -> list[type[Any]]:
@@ -442,14 +893,9 @@ def _kinds(base: type[Any]) -> list[type[Any]]:
   return [kind for child in base.__subclasses__() for kind in (child, *_kinds(child))]
 
 
-def _distinct_names(variables: Sequence[tf.Variable]) -> list[str]:
-  """Names for checkpoints; a name that is taken gets the first number that makes it free."""
-  names: list[str] = []
-  for variable in variables:
-    name = variable.name.removesuffix(":0").replace("/", "|")
-    numbered = (f"{name}_{k}" if k else name for k in itertools.count())
-    names.append(next(candidate for candidate in numbered if candidate not in names))
-  return names
+def _list_name(kind: str) -> str:
+  """What a checkpoint calls the list of one kind of state; accumulators as tf_keras does."""
+  return f"_{kind}s"
 
 
 def _is_large(gradient: Gradient) -> bool:
@@ -457,18 +903,3 @@ def _is_large(gradient: Gradient) -> bool:
     return False
   size = gradient.shape.num_elements()
   return size is not None and size >= FUSED_FROM
-
-
-def _all_finite(gradients: Sequence[Gradient], loss: tf.Tensor | None) -> tf.Tensor:
-  """Scalar bool, the same on every replica: the loss and the sum of all squares are finite."""
-  halves: dict[tf.DType, list[tf.Tensor]] = {}
-  for gradient in gradients:
-    values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
-    halves.setdefault(values.dtype, []).append(tf.nn.l2_loss(values))
-  finite = tf.reduce_all([tf.math.is_finite(2.0 * tf.add_n(same)) for same in halves.values()])
-  if loss is None:
-    return finite
-  replica = tf.distribute.get_replica_context()
-  if replica is not None and replica.num_replicas_in_sync > 1:
-    loss = replica.all_reduce(tf.distribute.ReduceOp.SUM, loss)
-  return finite & tf.reduce_all(tf.math.is_finite(loss))

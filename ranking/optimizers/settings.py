@@ -5,6 +5,10 @@ from typing import Any
 
 from ranking.errors import InputError
 
+# Metadata of a field that came later: left out of a run's identity while it has its default, so
+# that checkpoints from before it are gone on from.
+LATER = {"later": True}
+
 SHARES = ("decay", "momentum", "beta_1", "beta_2")  # of the past in an average
 
 

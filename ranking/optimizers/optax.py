@@ -1,0 +1,774 @@
+"""The clips and directions for JAX, as one optax transformation in one file.
+
+    from ranking.optimizers.optax import Adagrad, Clippy, clipped, no_tables
+
+    transformation = clipped(Adagrad(), Clippy(), learning_rate=0.1, mask=no_tables)
+
+The update is −η · σ · r. The direction r is made of the gradient by slots, the clipping factor σ by
+a clip. In float64 a step is that of the TensorFlow optimizer of this package. Weights are read as
+Flax lays them out: an output unit is a column of a kernel, [..., inputs, outputs].
+
+It is an `optax.GradientTransformationExtraArgs` that scales by the learning rate itself, so it
+stands last in an `optax.chain`. Gradients have to be summed over devices before, as they are under
+`jax.jit` with sharded arrays.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+Slots = dict[str, jax.Array]
+Measures = dict[str, jax.Array]  # scalars but for unit-wise AGC, float32 or float64
+Memory = dict[str, jax.Array]
+
+SHARES = ("decay", "momentum", "beta_1", "beta_2")  # of the past in an average
+POWER_STEPS = 4
+
+
+def _check(settings: Any) -> None:
+  """Raises ValueError if a numeric field of a dataclass is negative, none, or no share of 1."""
+  for field in dataclasses.fields(settings):
+    if not isinstance(field.default, (int, float)) or isinstance(field.default, bool):
+      continue
+    value, name = getattr(settings, field.name), f"{type(settings).__name__}.{field.name}"
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (is_number and 0 <= value < math.inf):
+      raise ValueError(f"{name} is {value!r}; make it a finite number that is not negative")
+    if field.name in SHARES and value >= 1:
+      raise ValueError(f"{name} is {value!r}; make it at least 0 and less than 1")
+
+
+# Directions r: what the slots make of a gradient, before any clipping or learning rate.
+
+
+@dataclasses.dataclass(frozen=True)
+class Direction:
+  """Base of all directions: a frozen dataclass of settings with a pure `move`."""
+
+  def __post_init__(self) -> None:
+    _check(self)
+
+  @property
+  def accumulates_after(self) -> bool:
+    """Whether r is of the slots before this step, so that they can see the clipped gradient."""
+    return False
+
+  def initial_slots(self) -> dict[str, float]:
+    """Slot names and the value their entries start with."""
+    return {}
+
+  def move(
+    self, gradient: jax.Array, slots: Slots, weights: jax.Array, step: jax.Array
+  ) -> tuple[jax.Array, Slots]:
+    """(r, new slots), finite where the gradient is. `step` is 1 for the first."""
+    raise NotImplementedError
+
+  def preconditioner(self, slots: Slots, new_slots: Slots) -> jax.Array:
+    """What gradients were multiplied with. Raises ValueError if that is nothing of Adagrad's."""
+    raise ValueError(
+      f"a clip's accumulator_threshold needs an accumulator, and {self} has none; give it Adagrad()"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Sgd(Direction):
+  """r = g, or with momentum the sum of all gradients so far, each step weighted by it once more."""
+
+  momentum: float = 0.0
+
+  def initial_slots(self) -> dict[str, float]:
+    """The velocity, if there is momentum."""
+    return {"velocity": 0.0} if self.momentum else {}
+
+  def move(
+    self, gradient: jax.Array, slots: Slots, weights: jax.Array, step: jax.Array
+  ) -> tuple[jax.Array, Slots]:
+    """See `Direction`."""
+    if not self.momentum:
+      return gradient, slots
+    velocity = self.momentum * slots["velocity"] + gradient
+    return velocity, {"velocity": velocity}
+
+
+@dataclasses.dataclass(frozen=True)
+class Adagrad(Direction):
+  """r = g / sqrt(G + epsilon) with G including g²; epsilon as in tf_keras.
+
+  With accumulate_when="after", G is without this step's g², as in the release of Clippy's authors;
+  then g² can enter it clipped, by `accumulate`. r is 0 where G + epsilon is.
+  """
+
+  initial_accumulator_value: float = 0.1
+  epsilon: float = 1e-7
+  accumulate_when: Literal["before", "after"] = "before"
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    if self.accumulate_when not in ("before", "after"):
+      raise ValueError(
+        f'Adagrad.accumulate_when is {self.accumulate_when!r}; make it "before" or "after"'
+      )
+    if self.accumulates_after and not self.initial_accumulator_value + self.epsilon > 0:
+      raise ValueError(
+        'Adagrad(accumulate_when="after") divides by sqrt(0) in its first step; make '
+        "initial_accumulator_value or epsilon positive"
+      )
+
+  @property
+  def accumulates_after(self) -> bool:
+    """With accumulate_when="after"."""
+    return self.accumulate_when == "after"
+
+  def initial_slots(self) -> dict[str, float]:
+    """The accumulator G."""
+    return {"accumulator": self.initial_accumulator_value}
+
+  def move(
+    self, gradient: jax.Array, slots: Slots, weights: jax.Array, step: jax.Array
+  ) -> tuple[jax.Array, Slots]:
+    """See `Direction`."""
+    # At the largest number there is, rather than infinite, a weight would still move.
+    largest = jnp.finfo(gradient.dtype).max
+    accumulator = jnp.minimum(slots["accumulator"] + jnp.square(gradient), largest)
+    new_slots = {"accumulator": accumulator}
+    return gradient * self.preconditioner(slots, new_slots), new_slots
+
+  def preconditioner(self, slots: Slots, new_slots: Slots) -> jax.Array:
+    """1 / sqrt(G + epsilon), 0 where that is infinite."""
+    total = (slots if self.accumulates_after else new_slots)["accumulator"] + self.epsilon
+    return jnp.where(total == 0.0, 0.0, jax.lax.rsqrt(jnp.where(total == 0.0, 1.0, total)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Adam(Direction):
+  """r = m̂ / (sqrt(v̂) + ε̂) + weight_decay · w (Kingma & Ba 2015; with decay, AdamW).
+
+  As in tf_keras, epsilon is added to sqrt(v) before the bias of v is corrected. The decay is part
+  of r, so that a clip which limits r limits all that moves a weight. m̂ / 0 counts as 0.
+  """
+
+  beta_1: float = 0.9
+  beta_2: float = 0.999
+  epsilon: float = 1e-7
+  weight_decay: float = 0.0
+
+  def initial_slots(self) -> dict[str, float]:
+    """The two moments."""
+    return {"first_moment": 0.0, "second_moment": 0.0}
+
+  def move(
+    self, gradient: jax.Array, slots: Slots, weights: jax.Array, step: jax.Array
+  ) -> tuple[jax.Array, Slots]:
+    """See `Direction`."""
+    first = self.beta_1 * slots["first_moment"] + (1 - self.beta_1) * gradient
+    second = self.beta_2 * slots["second_moment"] + (1 - self.beta_2) * jnp.square(gradient)
+    correction = jnp.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
+    root = jnp.sqrt(second) + self.epsilon
+    direction = jnp.where(root == 0.0, 0.0, correction * first / jnp.where(root == 0.0, 1.0, root))
+    direction = (direction + self.weight_decay * weights).astype(gradient.dtype)
+    return direction, {"first_moment": first, "second_moment": second}
+
+
+# Clips: how much of a step is let through.
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+  """Base of all clips: a frozen dataclass of thresholds with pure methods.
+
+  `measure` reduces a leaf to a few numbers, and `factor` makes σ of them. Between the two, the
+  measures of all leaves can be joined, so that one σ serves them all.
+  """
+
+  acts_on: ClassVar[Literal["gradient", "direction"]]
+  joins: ClassVar[Literal["sum", "largest"]] = "sum"
+
+  def __post_init__(self) -> None:
+    _check(self)
+
+  @property
+  def needs_preconditioner(self) -> bool:
+    """Whether it is given 1/√G of Adagrad."""
+    return False
+
+  def measure(
+    self,
+    weights: jax.Array,
+    tensor: jax.Array,
+    rate: jax.Array,
+    preconditioner: jax.Array | None = None,
+  ) -> Measures:
+    """Numbers that `factor` needs; `tensor` is what the clip acts on, of the weights' shape."""
+    raise NotImplementedError
+
+  def factor(self, measures: Measures) -> jax.Array:
+    """σ, in the measures' shape."""
+    raise NotImplementedError
+
+  def initial_memory(self) -> dict[str, float]:
+    """Numbers a clip keeps of each leaf from step to step, and what they start with."""
+    return {}
+
+  def factor_and_memory(
+    self, own: Measures, everywhere: Measures, memory: Memory
+  ) -> tuple[jax.Array, Memory]:
+    """(σ, new memory). A clip with memory overrides this one instead of `factor`.
+
+    Args:
+      own: measures of the leaf; with one σ for all, of all.
+      everywhere: measures of all clipped leaves joined.
+      memory: scalars by name.
+    """
+    return self.factor(own), memory
+
+
+@dataclasses.dataclass(frozen=True)
+class _OfGradients(Clip):
+  """What those that judge gradients by their length measure."""
+
+  acts_on: ClassVar[Literal["gradient", "direction"]] = "gradient"
+
+  def measure(
+    self,
+    weights: jax.Array,
+    tensor: jax.Array,
+    rate: jax.Array,
+    preconditioner: jax.Array | None = None,
+  ) -> Measures:
+    """‖g‖₂²."""
+    return {"gradient": _square(tensor)}
+
+
+@dataclasses.dataclass(frozen=True)
+class NoClip(_OfGradients):
+  """σ = 1."""
+
+  def factor(self, measures: Measures) -> jax.Array:
+    """1."""
+    return jnp.ones_like(measures["gradient"])
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientClipping(_OfGradients):
+  """σ = min(1, threshold / ‖g‖₂)."""
+
+  threshold: float = 1e-1
+
+  def factor(self, measures: Measures) -> jax.Array:
+    """In [0, 1]."""
+    return at_most_one(self.threshold, jnp.sqrt(measures["gradient"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptiveGradientClipping(Clip):
+  """σ = min(1, threshold · max(‖w‖₂, epsilon) / ‖g‖₂) (Brock et al. 2021).
+
+  With unit="output", norms and σ are those of a unit: each output of a kernel [..., inputs,
+  outputs], over all axes but the last; a whole vector or scalar. With unit="layer" they are those
+  of the leaf. `epsilon` lets biases leave zero. Its authors leave output layers alone: mask those.
+  """
+
+  threshold: float = 1e-2
+  epsilon: float = 1e-3
+  unit: Literal["output", "layer"] = "output"
+  acts_on: ClassVar[Literal["gradient", "direction"]] = "gradient"
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    if self.unit not in ("output", "layer"):
+      raise ValueError(
+        f'AdaptiveGradientClipping.unit is {self.unit!r}; make it "output" or "layer"'
+      )
+
+  def measure(
+    self,
+    weights: jax.Array,
+    tensor: jax.Array,
+    rate: jax.Array,
+    preconditioner: jax.Array | None = None,
+  ) -> Measures:
+    """‖w‖₂² and ‖g‖₂² of each unit, shaped to broadcast against the weights."""
+    return {"weights": self._squares(weights), "gradient": self._squares(tensor)}
+
+  def factor(self, measures: Measures) -> jax.Array:
+    """In [0, 1], one for each unit."""
+    limit = self.threshold * jnp.maximum(jnp.sqrt(measures["weights"]), self.epsilon)
+    return at_most_one(limit, jnp.sqrt(measures["gradient"]))
+
+  def _squares(self, tensor: jax.Array) -> jax.Array:
+    if self.unit == "layer" or tensor.ndim < 2:
+      return _square(tensor)
+    return jnp.sum(jnp.square(_wide(tensor)), axis=range(tensor.ndim - 1), keepdims=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lamb(Clip):
+  """σ = multiplier · ‖w‖₂ / ‖r‖₂, and the multiplier alone where a norm is 0 (You et al. 2020)."""
+
+  multiplier: float = 1e-2
+  acts_on: ClassVar[Literal["gradient", "direction"]] = "direction"
+
+  def measure(
+    self,
+    weights: jax.Array,
+    tensor: jax.Array,
+    rate: jax.Array,
+    preconditioner: jax.Array | None = None,
+  ) -> Measures:
+    """‖w‖₂² and ‖r‖₂²."""
+    return {"weights": _square(weights), "direction": _square(tensor)}
+
+  def factor(self, measures: Measures) -> jax.Array:
+    """Positive; unlike the other factors it may exceed 1."""
+    weights, direction = jnp.sqrt(measures["weights"]), jnp.sqrt(measures["direction"])
+    zero = (weights == 0.0) | (direction == 0.0)
+    return self.multiplier * jnp.where(zero, 1.0, weights / jnp.where(zero, 1.0, direction))
+
+
+class _Excess(Clip):
+  """Base of the clips that measure a step as a multiple of its limit, the "excess"."""
+
+  acts_on: ClassVar[Literal["gradient", "direction"]] = "direction"
+  joins: ClassVar[Literal["sum", "largest"]] = "largest"
+
+  def factor(self, measures: Measures) -> jax.Array:
+    """In [0, 1]; 0 only where the limit is and something would move."""
+    return 1.0 / jnp.maximum(measures["excess"], 1.0)
+
+
+class LimitedMoves(_Excess):
+  """Base of the clips whose σ = min(1, min over coordinates of limit(w) / (η·|r|))."""
+
+  def limit(self, weights: jax.Array, preconditioner: jax.Array | None) -> jax.Array:
+    """The farthest that a step may move each coordinate."""
+    raise NotImplementedError
+
+  def measure(
+    self,
+    weights: jax.Array,
+    tensor: jax.Array,
+    rate: jax.Array,
+    preconditioner: jax.Array | None = None,
+  ) -> Measures:
+    """The largest move of a coordinate as a multiple of its limit."""
+    move = rate * jnp.abs(_wide(tensor))
+    limit = _wide(self.limit(weights, preconditioner))
+    return {"excess": jnp.max(jnp.where(move == 0.0, 0.0, move / limit), initial=0.0)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Clippy(LimitedMoves):
+  """No coordinate moves by more than relative·|w| + absolute (Algorithm 1 of the paper).
+
+  The authors' release in TensorFlow Recommenders has a third part, accumulator/√(G + ε); it needs
+  Adagrad. That release is, with its defaults, `Adagrad(accumulate_when="after")`,
+  `Clippy(0.1, 1e-7)`, `accumulate="original"`.
+  """
+
+  relative_threshold: float = 0.5
+  absolute_threshold: float = 1e-2
+  accumulator_threshold: float = 0.0
+
+  @property
+  def needs_preconditioner(self) -> bool:
+    """Where the third part is there."""
+    return self.accumulator_threshold > 0
+
+  def limit(self, weights: jax.Array, preconditioner: jax.Array | None) -> jax.Array:
+    """relative·|w| + absolute, and the third part."""
+    limit = self.relative_threshold * jnp.abs(weights) + self.absolute_threshold
+    return limit if preconditioner is None else limit + self.accumulator_threshold * preconditioner
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerClippy(LimitedMoves):
+  """No coordinate moves by more than relative·|w| + layer·max(RMS(w), epsilon).
+
+  Clippy's absolute threshold as a share of the layer, so that wide layers need no search.
+  """
+
+  relative_threshold: float = 0.1
+  layer_threshold: float = 0.02
+  epsilon: float = 1e-3
+
+  def limit(self, weights: jax.Array, preconditioner: jax.Array | None) -> jax.Array:
+    """relative·|w| + layer·max(RMS(w), epsilon)."""
+    scale = jnp.maximum(_root_mean_square(weights), self.epsilon)
+    return self.relative_threshold * jnp.abs(weights) + self.layer_threshold * scale
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatorNorm(_Excess):
+  """σ = min(1, threshold · max(RMS(w), epsilon) · (√m + √n) / (η · ‖r‖)), ‖r‖ the operator norm.
+
+  A kernel [..., n] is a matrix [m, n], all axes but the last being folded; a vector or scalar of n
+  numbers has the limit threshold · max(RMS(w), epsilon) · √n and the Euclidean norm. The operator
+  norm is found by power iteration, and so from below.
+  """
+
+  threshold: float = 0.03
+  epsilon: float = 1e-3
+
+  def measure(
+    self,
+    weights: jax.Array,
+    tensor: jax.Array,
+    rate: jax.Array,
+    preconditioner: jax.Array | None = None,
+  ) -> Measures:
+    """The length of the step as a multiple of its limit."""
+    limit = self.threshold * jnp.maximum(_root_mean_square(weights), self.epsilon)
+    if tensor.ndim < 2:
+      norm, width = jnp.sqrt(_square(tensor)), math.sqrt(tensor.size)
+    else:
+      matrix = _wide(tensor).reshape(-1, tensor.shape[-1])
+      norm, width = _operator_norm(matrix), sum(map(math.sqrt, matrix.shape))
+    step = rate * norm
+    return {"excess": jnp.where(step == 0.0, 0.0, step / (limit * width))}
+
+
+@dataclasses.dataclass(frozen=True)
+class RmsClip(Clip):
+  """σ = min(1, threshold / RMS(r)): Adafactor's update clipping (Shazeer & Stern 2018)."""
+
+  threshold: float = 1.0
+  acts_on: ClassVar[Literal["gradient", "direction"]] = "direction"
+
+  def measure(
+    self,
+    weights: jax.Array,
+    tensor: jax.Array,
+    rate: jax.Array,
+    preconditioner: jax.Array | None = None,
+  ) -> Measures:
+    """‖r‖₂² and the number of coordinates."""
+    square = _square(tensor)
+    return {"direction": square, "coordinates": jnp.asarray(tensor.size, square.dtype)}
+
+  def factor(self, measures: Measures) -> jax.Array:
+    """In [0, 1]."""
+    coordinates = jnp.maximum(measures["coordinates"], 1.0)
+    return at_most_one(self.threshold, jnp.sqrt(measures["direction"] / coordinates))
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaGC(_OfGradients):
+  """σ = min(1, relative_threshold · γ / ‖g‖₂), γ an average of clipped norms (arXiv 2502.11034).
+
+  γ ← decay · γ + (1 − decay) · σ‖g‖₂ for each leaf. In its first `warmup_steps` the gradient of all
+  leaves together is clipped to `absolute_threshold` and γ is the smallest norm so far. A norm of 0
+  is neither remembered nor counted.
+  """
+
+  relative_threshold: float = 1.04
+  absolute_threshold: float = 1.0
+  decay: float = 0.99
+  warmup_steps: int = 100
+
+  def initial_memory(self) -> dict[str, float]:
+    """γ, and how many norms it is of."""
+    return {"average_norm": 0.0, "norms_seen": 0.0}
+
+  def factor_and_memory(
+    self, own: Measures, everywhere: Measures, memory: Memory
+  ) -> tuple[jax.Array, Memory]:
+    """σ in [0, 1], γ and its count."""
+    norm, average = jnp.sqrt(own["gradient"]), memory["average_norm"]
+    warm = memory["norms_seen"] >= self.warmup_steps
+    known = jnp.where(average > 0.0, average, norm)
+    factor = jnp.where(
+      warm,
+      at_most_one(self.relative_threshold * known, norm),
+      at_most_one(self.absolute_threshold, jnp.sqrt(everywhere["gradient"])),
+    )
+    clipped = factor * norm
+    smallest = jnp.where(average > 0.0, jnp.minimum(average, clipped), clipped)
+    mean = self.decay * known + (1.0 - self.decay) * clipped
+    latest = {"average_norm": jnp.where(warm, mean, smallest)}
+    return factor, _unless(clipped == 0.0, memory, latest)
+
+
+@dataclasses.dataclass(frozen=True)
+class ZClip(_OfGradients):
+  """A norm more than `threshold` deviations above its mean is brought near it (arXiv 2504.02507).
+
+  With z = (‖g‖₂ − mean) / deviation > threshold, σ‖g‖₂ = mean + threshold² / z · deviation. Mean
+  and variance are averages with weight `decay` on the past, of clipped norms; over the first
+  `warmup_steps`, which are not clipped, plain ones. A norm of 0 is neither remembered nor counted.
+  The authors judge the norm of all leaves together (scope="global").
+  """
+
+  threshold: float = 2.5
+  decay: float = 0.97
+  warmup_steps: int = 25
+  epsilon: float = 1e-6
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    if self.warmup_steps < 1:
+      raise ValueError(
+        f"ZClip.warmup_steps is {self.warmup_steps}; make it 1 or more: without a mean of norms to "
+        "judge by, every norm is an outlier"
+      )
+
+  def initial_memory(self) -> dict[str, float]:
+    """Mean and variance of the norm, and how many norms they are of."""
+    return {"mean_norm": 0.0, "variance_of_norm": 0.0, "norms_seen": 0.0}
+
+  def factor_and_memory(
+    self, own: Measures, everywhere: Measures, memory: Memory
+  ) -> tuple[jax.Array, Memory]:
+    """σ in [0, 1], mean, variance and their count."""
+    norm, number = jnp.sqrt(own["gradient"]), memory["norms_seen"] + 1.0
+    mean, variance = memory["mean_norm"], memory["variance_of_norm"]
+    warm = number > self.warmup_steps
+    deviation = jnp.sqrt(variance)
+    score = (norm - mean) / (deviation + self.epsilon)
+    high = warm & (score > self.threshold)
+    near = mean + self.threshold**2 / jnp.where(high, score, 1.0) * deviation
+    clipped = jnp.where(high, near, norm)
+    weight = jnp.where(warm, 1.0 - self.decay, 1.0 / number)
+    new_mean = mean + weight * (clipped - mean)
+    # The authors take the new mean; over the first steps that is not yet the variance.
+    squares = jnp.where(warm, clipped - new_mean, clipped - mean) * (clipped - new_mean)
+    new_variance = variance + weight * (squares - variance)
+    latest = {"mean_norm": new_mean, "variance_of_norm": new_variance}
+    return at_most_one(clipped, norm), _unless(norm == 0.0, memory, latest)
+
+
+def _unless(nothing: jax.Array, memory: Memory, latest: Memory) -> Memory:
+  """The latest memory and a count of one more, or all as it was."""
+  latest = {**latest, "norms_seen": memory["norms_seen"] + 1.0}
+  return {name: jnp.where(nothing, memory[name], value) for name, value in latest.items()}
+
+
+def at_most_one(limit: jax.Array | float, norm: jax.Array) -> jax.Array:
+  """min(1, limit / norm), 1 where the norm is 0."""
+  over = norm > limit
+  return jnp.where(over, limit / jnp.where(over, norm, 1.0), 1.0)
+
+
+def _wide(tensor: jax.Array) -> jax.Array:
+  """In float32, or float64 if it is of that."""
+  return tensor.astype(jnp.promote_types(tensor.dtype, jnp.float32))
+
+
+def _square(tensor: jax.Array) -> jax.Array:
+  """‖x‖₂²."""
+  return jnp.sum(jnp.square(_wide(tensor)))
+
+
+def _root_mean_square(tensor: jax.Array) -> jax.Array:
+  """Scalar, 0 of nothing."""
+  return jnp.sqrt(_square(tensor) / max(tensor.size, 1))
+
+
+def _operator_norm(matrix: jax.Array) -> jax.Array:
+  """Scalar, about the largest singular value of [m, n]; never above it."""
+  # Of fixed random numbers, which no structure of a layer is at right angles to.
+  start = np.random.default_rng(0).normal(size=matrix.shape[1])
+  right = _of_length_one(jnp.asarray(start, matrix.dtype))
+  for _ in range(POWER_STEPS):
+    left = _of_length_one(matrix @ right)
+    right = _of_length_one(left @ matrix)
+  return jnp.linalg.norm(matrix @ right)
+
+
+def _of_length_one(vector: jax.Array) -> jax.Array:
+  norm = jnp.linalg.norm(vector)
+  return vector / jnp.where(norm == 0.0, 1.0, norm)
+
+
+# The transformation.
+
+
+class ClippedState(NamedTuple):
+  """What `clipped` keeps."""
+
+  steps: jax.Array  # taken, int32
+  slots: dict[str, Any]  # by name a tree like the parameters
+  memory: dict[str, jax.Array]  # of the clip, by name [leaves], or [1] with scope="global"
+  factors: Any  # the smallest σ of each leaf in the last step taken, a tree like the parameters
+  skipped_steps: jax.Array  # that were not finite, int32
+  skipped_in_a_row: jax.Array  # of these the last
+
+
+def clipped(
+  direction: Direction,
+  clip: Clip,
+  learning_rate: float | jax.Array | Callable[[jax.Array], jax.Array | float] = 0.1,
+  accumulate: Literal["clipped", "original"] = "clipped",
+  scope: Literal["layer", "global"] = "layer",
+  mask: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+  """A transformation that makes −η·σ·r of a gradient; its `update` needs the parameters.
+
+  A step with a gradient that is not finite or whose square overflows its type, with a learning rate
+  or a `value` (the loss, an optional argument of `update`) that is not finite, is 0 and changes
+  nothing but the counts of skipped steps.
+
+  With `optax.inject_hyperparams` give static_args="mask" if the mask is a function.
+
+  Args:
+    direction: keeps the slots and makes r of the gradient.
+    clip: makes σ.
+    learning_rate: η, or a schedule of the steps taken, as those of optax.
+    accumulate: what the direction's slots see when the clip acts on gradients: the "clipped"
+      gradient as in the methods' own papers, or the "original" one.
+    scope: "layer" for one σ per leaf, "global" for one σ for all that are clipped.
+    mask: a tree of bools like the parameters, or a function that makes it of them: False for leaves
+      that get the direction alone, σ = 1. See `no_tables`. None clips all.
+
+  Raises:
+    ValueError: an argument is none that it can have.
+  """
+  for kind, made, base in (("direction", direction, Direction), ("clip", clip, Clip)):
+    if not isinstance(made, base):
+      raise ValueError(f"{kind} is {made!r}; make it a {kind} of this module, an object")
+  for name, given, known in (
+    ("accumulate", accumulate, ("clipped", "original")),
+    ("scope", scope, ("layer", "global")),
+  ):
+    if given not in known:
+      raise ValueError(f'{name} is {given!r}; make it "{known[0]}" or "{known[1]}"')
+  of_units = isinstance(clip, AdaptiveGradientClipping) and clip.unit != "layer"
+  if scope == "global" and of_units:
+    raise ValueError('scope="global" needs norms of whole leaves; give AGC unit="layer"')
+  if isinstance(clip, Clippy) and clip.needs_preconditioner:
+    direction_has = isinstance(direction, Adagrad)
+    if not direction_has:
+      raise ValueError(f"{clip} needs an accumulator, and {direction} has none; give it Adagrad()")
+
+  def init(params: Any) -> ClippedState:
+    count = len(jax.tree.leaves(params)) if scope == "layer" else 1
+    return ClippedState(
+      steps=jnp.zeros([], jnp.int32),
+      slots={
+        name: jax.tree.map(functools.partial(jnp.full_like, fill_value=value), params)
+        for name, value in direction.initial_slots().items()
+      },
+      memory={
+        name: jnp.full([count], value, jnp.result_type(float))
+        for name, value in clip.initial_memory().items()
+      },
+      factors=jax.tree.map(lambda leaf: jnp.ones([], _wide(leaf).dtype), params),
+      skipped_steps=jnp.zeros([], jnp.int32),
+      skipped_in_a_row=jnp.zeros([], jnp.int32),
+    )
+
+  def update(
+    updates: Any, state: ClippedState, params: Any = None, *, value: Any = None, **extra: Any
+  ) -> tuple[Any, ClippedState]:
+    del extra
+    if params is None:
+      raise ValueError("clips need the weights; call update(updates, state, params)")
+    gradients, tree = jax.tree.flatten(updates)
+    weights = tree.flatten_up_to(params)
+    slots = [
+      dict(zip(state.slots, leaves, strict=True))
+      for leaves in zip(*map(tree.flatten_up_to, state.slots.values()), strict=True)
+    ] or [{} for _ in gradients]
+    masks = tree.flatten_up_to(mask(params) if callable(mask) else mask) if mask is not None else []
+    is_clipped = [bool(each) for each in masks] or [True] * len(gradients)
+    number = state.steps + 1
+    rate = learning_rate(state.steps) if callable(learning_rate) else learning_rate
+    rate = jnp.asarray(rate, jnp.result_type(float))
+
+    made = [
+      direction.move(g, own, w, number.astype(_wide(g).dtype))
+      for g, own, w in zip(gradients, slots, weights, strict=True)
+    ]
+    own_measures = [
+      clip.measure(
+        w,
+        g if clip.acts_on == "gradient" else r,
+        rate.astype(_wide(g).dtype),
+        direction.preconditioner(old, new) if clip.needs_preconditioner else None,
+      )
+      for w, g, old, (r, new) in zip(weights, gradients, slots, made, strict=True)
+    ]
+    everywhere = _joined(clip, [m for m, yes in zip(own_measures, is_clipped, strict=True) if yes])
+    factors, memories = [], []
+    for k, own in enumerate(own_measures):
+      place = k if scope == "layer" else 0
+      memory = {name: kept[place] for name, kept in state.memory.items()}
+      if is_clipped[k]:
+        sigma, memory = clip.factor_and_memory(
+          own if scope == "layer" else everywhere, everywhere, memory
+        )
+      else:
+        sigma = jnp.ones([], rate.dtype)
+      factors.append(sigma)
+      memories.append(memory)
+
+    finite = jnp.isfinite(jnp.square(rate)) & all_finite(gradients, factors, value)
+    changes, new_slots = [], []
+    for g, w, own, (r, new), sigma, yes in zip(
+      gradients, weights, slots, made, factors, is_clipped, strict=True
+    ):
+      at = number.astype(_wide(g).dtype)
+      sigma = sigma.astype(g.dtype)
+      change = sigma * r
+      if yes and accumulate == "clipped":
+        if clip.acts_on == "gradient" and not direction.accumulates_after:
+          change, new = direction.move(sigma * g, own, w, at)
+        elif direction.accumulates_after:
+          _, new = direction.move(sigma * g, own, w, at)
+      change = -rate.astype(g.dtype) * change
+      changes.append(jnp.where(finite, change, 0.0).astype(g.dtype))
+      new_slots.append({name: jnp.where(finite, new[name], own[name]) for name in own})
+
+    def kept(new: jax.Array, old: jax.Array) -> jax.Array:
+      return jnp.where(finite, new, old).astype(old.dtype)
+
+    skipped = 1 - finite.astype(jnp.int32)
+    clipped_places = [k for k, yes in enumerate(is_clipped) if yes][:1]
+    memories = memories if scope == "layer" else [memories[k] for k in clipped_places]
+    new_memory = {
+      name: jnp.stack([memory[name].astype(old.dtype) for memory in memories]) if memories else old
+      for name, old in state.memory.items()
+    }
+    return tree.unflatten(changes), ClippedState(
+      steps=state.steps + 1 - skipped,
+      slots={name: tree.unflatten([new[name] for new in new_slots]) for name in state.slots},
+      memory={name: kept(new, state.memory[name]) for name, new in new_memory.items()},
+      factors=jax.tree.map(
+        kept, tree.unflatten([jnp.min(sigma) for sigma in factors]), state.factors
+      ),
+      skipped_steps=state.skipped_steps + skipped,
+      skipped_in_a_row=skipped * (state.skipped_in_a_row + 1),
+    )
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def no_tables(params: Any) -> Any:
+  """A mask: False for embedding tables, leaves under a key that has "embedding" in it."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: "embedding" not in jax.tree_util.keystr(path).lower(), params
+  )
+
+
+def all_finite(gradients: list[jax.Array], factors: list[jax.Array], value: Any) -> jax.Array:
+  """Scalar bool: the squares of gradients in their own type, the factors and a loss are finite."""
+  checks = [jnp.all(jnp.isfinite(jnp.asarray(factor))) for factor in factors]
+  for gradient in gradients:
+    checks.append(_square(gradient) <= jnp.finfo(gradient.dtype).max)  # not, of what is no number
+  if value is not None:
+    checks.append(jnp.all(jnp.isfinite(value)))
+  return functools.reduce(jnp.logical_and, checks, jnp.ones([], bool))
+
+
+def _joined(clip: Clip, measures: list[Measures]) -> Measures:
+  """The measures of several leaves as if they were one."""
+  if not measures or jnp.ndim(next(iter(measures[0].values()))) != 0:
+    return {}
+  join = jnp.max if clip.joins == "largest" else jnp.sum
+  return {name: join(jnp.stack([each[name] for each in measures])) for name in measures[0]}

@@ -1,0 +1,345 @@
+"""The PyTorch twin: step for step that of TensorFlow, and at home in PyTorch."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ranking.array import Array
+from tests import stacks
+
+torch = pytest.importorskip("torch")
+twin = pytest.importorskip("ranking.optimizers.torch")
+
+
+def twin_of(part: Any) -> Any:
+  name, arguments = stacks.settings(part)
+  return getattr(twin, name)(**arguments)
+
+
+def torch_steps(case: stacks.Case) -> list[list[Array]]:
+  """As `stacks.tensorflow_steps`; weights of kernels are laid out the other way round."""
+  weights, gradients, rows = stacks.problem()
+  parameters = [torch.nn.Parameter(torch.tensor(w.T if w.shape == (6, 4) else w)) for w in weights]
+  optimizer = twin.ClippedOptimizer(
+    parameters,
+    twin_of(case.direction),
+    twin_of(case.clip),
+    lr=stacks.RATE,
+    accumulate=case.accumulate,
+    scope=case.scope,
+  )
+  after = []
+  for step, of_rows in zip(gradients, rows, strict=True):
+    kernel, bias, scalar, table = map(torch.tensor, step)
+    last = torch.sparse_coo_tensor(of_rows[None], table, weights[-1].shape, check_invariants=True)
+    for parameter, gradient in zip(parameters, [kernel.T, bias, scalar, last], strict=True):
+      parameter.grad = gradient
+    optimizer.step()
+    values = [parameter.detach().numpy().copy() for parameter in parameters]
+    after.append([values[0].T, *values[1:]])
+  return [*after, [np.asarray(optimizer.clipping_factors()[p]) for p in parameters]]
+
+
+@pytest.mark.parametrize("case", stacks.CASES, ids=str)
+def test_fifty_steps_are_those_of_tensorflow(case: stacks.Case) -> None:
+  ours, theirs = torch_steps(case), stacks.tensorflow_steps(case)
+  for step, (own, other) in enumerate(zip(ours, theirs, strict=True)):
+    for a, b in zip(own, other, strict=True):
+      np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12, err_msg=f"step {step}")
+
+
+def model(sparse: bool = False) -> Any:
+  torch.manual_seed(0)
+  table = torch.nn.Embedding(20, 4, sparse=sparse)
+  return torch.nn.Sequential(
+    table, torch.nn.Flatten(), torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1)
+  )
+
+
+def loss_of(network: Any, step: int) -> Any:
+  random = np.random.default_rng(step)
+  ids = torch.tensor(random.integers(0, 20, (32, 2)))
+  target = torch.tensor(random.normal(size=32), dtype=torch.float32)
+  return torch.nn.functional.mse_loss(network(ids)[:, 0], 3 * target + ids[:, 0] / 10)
+
+
+def train(network: Any, optimizer: Any, steps: Any) -> list[float]:
+  losses = []
+  for step in steps:
+    optimizer.zero_grad()
+    loss = loss_of(network, step)
+    loss.backward()
+    optimizer.step()
+    losses.append(float(loss.detach()))
+  return losses
+
+
+def weights_of(network: Any) -> list[Array]:
+  return [parameter.detach().float().numpy().copy() for parameter in network.parameters()]
+
+
+def everything_of(network: Any, optimizer: Any) -> list[Any]:
+  """Weights, slots and clip memory."""
+  kept = [
+    value.clone() if torch.is_tensor(value) else value
+    for state in optimizer.state.values()
+    for value in state.values()
+  ]
+  return [*weights_of(network), *kept]
+
+
+def same(one: list[Any], other: list[Any]) -> bool:
+  pairs = zip(one, other, strict=True)
+  return all(np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True) for a, b in pairs)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize(
+  ("direction", "clip"),
+  [
+    ("Adagrad", "Clippy"),
+    ("Adam", "AdaGC"),
+    ("Sgd", "ZClip"),
+    ("Adam", "AdaptiveGradientClipping"),
+  ],
+)
+def test_a_saved_optimizer_goes_on_bit_for_bit(
+  direction: str, clip: str, sparse: bool, tmp_path: Any
+) -> None:
+  def make() -> tuple[Any, Any]:
+    network = model(sparse)
+    clips = {"ZClip": {"warmup_steps": 2}, "AdaGC": {"warmup_steps": 2}}.get(clip, {})
+    optimizer = twin.ClippedOptimizer(
+      twin.tables_apart(network), getattr(twin, direction)(), getattr(twin, clip)(**clips), lr=0.01
+    )
+    return network, optimizer
+
+  network, optimizer = make()
+  train(network, optimizer, range(5))
+  torch.save({"model": network.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "x")
+  train(network, optimizer, range(5, 10))
+
+  again, resumed = make()
+  saved = torch.load(tmp_path / "x")  # which knows no class of ours
+  again.load_state_dict(saved["model"])
+  resumed.load_state_dict(saved["optimizer"])
+  train(again, resumed, range(5, 10))
+  assert same(everything_of(network, optimizer), everything_of(again, resumed))
+  assert resumed.param_groups[0]["steps"] == 10
+
+
+def test_a_state_of_an_unknown_clip_is_refused_by_name() -> None:
+  optimizer = twin.ClippedOptimizer(model().parameters(), twin.Adagrad(), twin.Clippy())
+  state = optimizer.state_dict()
+  state["param_groups"][0]["clip"] = {"Snip": {}}
+  with pytest.raises(ValueError, match="no clip 'Snip' is known; import the module that defines"):
+    optimizer.load_state_dict(state)
+
+
+def test_tables_are_left_to_the_direction_and_all_else_is_clipped() -> None:
+  network = model()
+  optimizer = twin.ClippedOptimizer(
+    twin.tables_apart(network), twin.Adagrad(), twin.Clippy(0.0, 1e-4), lr=0.5
+  )
+  before = weights_of(network)
+  train(network, optimizer, range(1))
+  moved = [np.abs(a - b).max() for a, b in zip(weights_of(network), before, strict=True)]
+  assert moved[0] > 1e-2
+  np.testing.assert_allclose(moved[1:], 1e-4, rtol=1e-3)
+  factors = optimizer.clipping_factors()
+  assert [factors[p] == 1 for p in network.parameters()] == [True, False, False, False, False]
+
+
+def test_rows_that_a_step_does_not_touch_are_not_read_and_do_not_move() -> None:
+  for direction in (twin.Adagrad(), twin.Adam(lazy=True), twin.Sgd(0.9, lazy=True)):
+    network = model(sparse=True)
+    optimizer = twin.ClippedOptimizer(network.parameters(), direction, twin.Clippy(), lr=0.1)
+    table = network[0].weight
+    table.data[7] = math.nan  # no batch has it
+    for rows in ([1, 2], [2, 3], [3, 3]):
+      optimizer.zero_grad()
+      network(torch.tensor([rows])).sum().backward()
+      before = table.detach().clone()
+      optimizer.step()
+      still = (table == before).all(1)
+      assert [row for row in range(20) if not still[row] and row != 7] == sorted(set(rows))
+    assert optimizer.skipped_steps == 0
+
+
+@pytest.mark.parametrize("wrong", ["nan", "inf", "2e19", "rate", "loss"])
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(wrong: str) -> None:
+  network = model()
+  optimizer = twin.ClippedOptimizer(
+    network.parameters(), twin.Adam(), twin.AdaGC(warmup_steps=1), lr=0.01
+  )
+  train(network, optimizer, range(3))
+  before = everything_of(network, optimizer)
+  loss_of(network, 3).backward()
+  value = torch.tensor(1.0)
+  if wrong == "rate":
+    optimizer.param_groups[0]["lr"] = math.nan
+  elif wrong == "loss":
+    value = torch.tensor(math.nan)
+  else:
+    network[2].bias.grad[3] = float(wrong)
+  optimizer.step(lambda: value)
+  assert same(everything_of(network, optimizer), before)
+  assert (optimizer.skipped_steps, optimizer.skipped_in_a_row) == (1, 1)
+  optimizer.param_groups[0]["lr"] = 0.01
+  train(network, optimizer, range(3, 4))
+  assert (optimizer.skipped_steps, optimizer.skipped_in_a_row) == (1, 0)
+  assert optimizer.param_groups[0]["steps"] == 4
+
+
+@pytest.mark.parametrize("direction", [("Adagrad", (0.0, 0.0)), ("Adam", (0.9, 0.999, 0.0))])
+def test_a_gradient_of_zeros_moves_nothing_even_without_epsilon(direction: Any) -> None:
+  name, arguments = direction
+  weight = torch.nn.Parameter(torch.ones(3))
+  optimizer = twin.ClippedOptimizer([weight], getattr(twin, name)(*arguments), twin.NoClip())
+  weight.grad = torch.tensor([0.0, 1.0, 0.0])
+  optimizer.step()
+  assert weight.detach().numpy() == pytest.approx([1.0, 0.9, 1.0], abs=1e-6)
+  assert optimizer.skipped_steps == 0
+
+
+def test_the_scaler_of_mixed_precision_skips_what_overflows_and_changes_nothing_else() -> None:
+  network, plain = model(), model()
+  optimizer, beside = (
+    twin.ClippedOptimizer(m.parameters(), twin.Adagrad(), twin.Clippy(), lr=0.1)
+    for m in (network, plain)
+  )
+  scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+  for step in range(4):
+    optimizer.zero_grad()
+    scaler.scale(loss_of(network, step)).backward()
+    if step == 2:
+      network[4].bias.grad[0] = math.inf
+      before = everything_of(network, optimizer)
+    scaler.step(optimizer)
+    scaler.update()
+    if step == 2:
+      assert same(everything_of(network, optimizer), before)
+      assert scaler.get_scale() == 2.0**9
+    else:
+      train(plain, beside, [step])
+  for a, b in zip(weights_of(network), weights_of(plain), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("clip", stacks.CLIPS, ids=str)
+def test_a_weight_in_pieces_moves_as_the_whole_does(clip: Any, monkeypatch: Any) -> None:
+  ends = []
+  for piece in (12, 1 << 17):
+    monkeypatch.setattr(twin, "PIECE", piece)
+    monkeypatch.setattr(twin, "KEPT", 8 if piece > 12 else 0)
+    parameters = [
+      torch.nn.Parameter(torch.tensor(np.random.default_rng(k).normal(size=shape)))
+      for k, shape in enumerate([(31, 5), (7,), (2, 3, 4), ()])
+    ]
+    optimizer = twin.ClippedOptimizer(parameters, twin.Adagrad(), twin_of(clip), lr=0.1)
+    for step in range(5):
+      for k, parameter in enumerate(parameters):
+        random = np.random.default_rng([step, k])
+        parameter.grad = torch.tensor(random.normal(size=tuple(parameter.shape)))
+      optimizer.step()
+    ends.append([parameter.detach().numpy() for parameter in parameters])
+  for one, other in zip(*ends, strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_zeros_before_a_task_begins_do_not_stop_its_layer() -> None:
+  weight = torch.nn.Parameter(torch.ones(4))
+  optimizer = twin.ClippedOptimizer([weight], twin.Sgd(), twin.ZClip(), lr=0.1)
+  for step in range(60):
+    weight.grad = torch.full((4,), float(step >= 30))
+    optimizer.step()
+  assert float(weight.detach()[0]) == pytest.approx(1 - 30 * 0.1)
+
+
+def test_the_release_of_the_authors_shrinks_by_the_accumulator_before_the_step() -> None:
+  weight, gradients = np.array([1.0, -2.0, 0.0]), np.array([[0.5, 0.1, -3.0], [1.0, 0.0, 2.0]])
+  parameter = torch.nn.Parameter(torch.tensor(weight))
+  optimizer = twin.ClippedOptimizer(
+    [parameter],
+    twin.Adagrad(accumulate_when="after"),
+    twin.Clippy(0.1, 1e-7, accumulator_threshold=0.2),
+    lr=0.3,
+    accumulate="original",
+  )
+  total = np.full(3, 0.1)
+  for gradient in gradients:
+    scale = 1 / np.sqrt(total + 1e-7)
+    move, limit = 0.3 * gradient * scale, 0.1 * np.abs(weight) + 1e-7 + 0.2 * scale
+    moving = move != 0
+    weight = weight - min(1, np.min(limit[moving] / np.abs(move[moving]))) * move
+    total = total + gradient**2
+    parameter.grad = torch.tensor(gradient)
+    optimizer.step()
+    np.testing.assert_allclose(parameter.detach().numpy(), weight, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_parameters_of_half_precision_train_and_stay_what_they_are(dtype: str) -> None:
+  network = model().to(getattr(torch, dtype))
+  optimizer = twin.ClippedOptimizer(
+    network.parameters(), twin.Adagrad(), twin.LayerClippy(), lr=0.1
+  )
+  for step in range(10):
+    optimizer.zero_grad()
+    network(torch.tensor([[step, 1]])).square().sum().backward()
+    optimizer.step()
+  assert {str(parameter.dtype) for parameter in network.parameters()} == {f"torch.{dtype}"}
+  assert all(np.isfinite(w).all() for w in weights_of(network))
+  assert optimizer.skipped_steps == 0
+
+
+def test_a_scheduler_of_pytorch_sets_the_rate_and_a_frozen_layer_stays() -> None:
+  weight, frozen = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
+  optimizer = twin.ClippedOptimizer([weight, frozen], twin.Sgd(), twin.NoClip(), lr=1.0)
+  schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
+  for _ in range(3):
+    weight.grad = torch.ones(1)
+    optimizer.step()
+    schedule.step()
+  assert [float(w.detach()) for w in (weight, frozen)] == [1 - 1.75, 1]
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ({"clip": "clippy"}, "clip is 'clippy'; make it a clip of this module, an object"),
+    ({"lr": -1.0}, "lr is -1.0; make it a number that is not negative"),
+    ({"scope": "all"}, 'scope is \'all\'; make it "layer" or "global"'),
+    ({"scope": "global", "clip": "agc"}, 'scope="global" needs norms of whole parameters'),
+  ],
+)
+def test_what_cannot_be_is_refused_in_one_line(arguments: dict[str, Any], message: str) -> None:
+  given: dict[str, Any] = {"direction": twin.Adagrad(), "clip": twin.Clippy(), **arguments}
+  if given["clip"] == "agc":
+    given["clip"] = twin.AdaptiveGradientClipping()
+  with pytest.raises(ValueError, match=re.escape(message)):
+    twin.ClippedOptimizer(model().parameters(), **given)
+
+
+@pytest.mark.parametrize(
+  ("make", "message"),
+  [
+    (lambda: twin.Clippy(-0.1), "Clippy.relative_threshold is -0.1; make it a finite number"),
+    (lambda: twin.Adam(beta_1=1.0), "Adam.beta_1 is 1.0; make it at least 0 and less than 1"),
+    (lambda: twin.ZClip(warmup_steps=0), "ZClip.warmup_steps is 0; make it 1 or more"),
+  ],
+)
+def test_a_threshold_that_cannot_be_is_refused_in_one_line(make: Any, message: str) -> None:
+  with pytest.raises(ValueError, match=re.escape(message)):
+    make()
+
+
+def test_the_code_of_the_page_runs_and_learns(capsys: pytest.CaptureFixture[str]) -> None:
+  page = (Path(__file__).parent.parent / "docs" / "optimizers.md").read_text()
+  (code,) = re.findall(r"## In PyTorch\n\n```py\n(.*?)```", page, re.DOTALL)
+  exec(code, {})
+  assert 0 <= float(capsys.readouterr().out.split()[1]) < 0.1
