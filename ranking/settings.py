@@ -46,8 +46,8 @@ class LogSettings:
     without_last_days: so many days are left out at the log's end, so that day N is an earlier one.
       Labels of MovieLens may still look into them: the seconds to a user's next rating do.
     without_tasks: the model has no such tasks, and the result no figures of them.
-    fair_share: day N is the last day that has at least this share of the median rows of the days up
-      to it; later days are left out. 0 = the last day, whatever it has.
+    fair_share: day N is the last day that has at least this share of the median rows of such days
+      up to it; later days are left out. 0 = the last day, whatever it has.
     store_directory: where day stores are kept.
     engine: what prepares a store: "duckdb", "local[2]" (Spark in this machine, on two cores), or
       the spark://host:port of a cluster. The store is the same.

@@ -48,9 +48,12 @@ def gini(counts: Array) -> float:
 
 def assert_same_log(one: FrameLog, other: FrameLog) -> None:
   np.testing.assert_array_equal(one.time, other.time)
-  np.testing.assert_array_equal(one.bags["tags"].index, other.bags["tags"].index)
-  assert one.bags["tags"].lists == other.bags["tags"].lists
-  for table in ("categorical", "dense", "labels", "truth"):
+  assert list(one.bags) == list(other.bags)
+  for name, bag in one.bags.items():
+    np.testing.assert_array_equal(bag.index, other.bags[name].index)
+    assert bag.lists == other.bags[name].lists
+  assert (one.truth is None) == (other.truth is None)
+  for table in ("categorical", "dense", "labels", *([] if one.truth is None else ["truth"])):
     pd.testing.assert_frame_equal(getattr(one, table), getattr(other, table), check_exact=True)
 
 

@@ -13,7 +13,7 @@ from ranking.data.facts import Facts
 from ranking.data.schema import DataError
 
 CHUNK_ROWS = 1 << 19  # days are taken together until they have so many rows
-RULE = "too few to be day N: it has at least fair_share of the median rows of the days up to it"
+RULE = "too few to be day N: it has at least fair_share of the median rows of such days up to it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,13 +133,19 @@ def sliced(engine: Engine, rows: ir.Table, time: str, ends: Sequence[int]) -> ir
 
 
 def fair_days(rows: Sequence[int], share: float) -> list[int]:
-  """The places of days that may be day N: no day after one of them has a say in it."""
+  """The places of days that may be day N: with a share of the median of those before and itself.
+
+  No day after one of them has a say in it, and nor have days that are too small themselves.
+  """
   fair, ordered = [], list[int]()
   for place, of_day in enumerate(rows):
     bisect.insort(ordered, of_day)
-    median = (ordered[place // 2] + ordered[(place + 1) // 2]) / 2
+    middle = len(ordered) - 1
+    median = (ordered[middle // 2] + ordered[(middle + 1) // 2]) / 2
     if of_day >= share * median:
       fair.append(place)
+    else:
+      ordered.remove(of_day)
   return fair
 
 

@@ -71,7 +71,7 @@ def prepare(
     lookback: what a row sees of the past; None = strictly earlier counts and rates alone.
     without_last_days: so many days that may be day N are left out at the log's end, with all days
       after them. Of their rows nothing is kept but what `cleaning` counts while the log is read.
-    fair_share: day N is the last day that has at least this share of the median rows of the days
+    fair_share: day N is the last day that has at least this share of the median rows of such days
       up to it; the rows of later days are dropped and counted. 0 = the last day, whatever it has.
     engine: what works the log out, see `engine.py`. The store is the same on each.
 
