@@ -11,6 +11,7 @@ METHOD ?=
 DATA ?= synthetic
 SCALE ?= paper
 RAW ?=
+ENGINE ?=
 RUN ?=
 SET ?=
 SWEEP ?=
@@ -52,18 +53,19 @@ setup: .venv/ready ## .venv with the locked versions; the others do it themselve
 # What is empty is not given, so that the command's own default holds.
 flag = $(if $(strip $(2)),--$(1)=$(call quoted,$(2)))
 LOG = $(call flag,data,$(DATA)) $(call flag,raw,$(RAW))
+PREPARED = $(LOG) $(call flag,engine,$(ENGINE))
 RUNS = $(call flag,raw,$(RAW)) $(call flag,jobs,$(JOBS)) $(call flag,shard,$(SHARD))
 
 train: setup ## one run: CONFIG, or MODEL and METHOD; DATA, SCALE, RAW, RUN, SET
 	$(BIN)/ranking train $(call flag,config,$(CONFIG)) $(call flag,model,$(MODEL)) \
-	  $(call flag,method,$(METHOD)) $(LOG) $(call flag,scale,$(SCALE)) $(call flag,run,$(RUN)) \
+	  $(call flag,method,$(METHOD)) $(PREPARED) $(call flag,scale,$(SCALE)) $(call flag,run,$(RUN)) \
 	  $(call flag,set,$(SET))
 
-prepare: setup ## the day store of a log, which train makes itself: DATA, RAW, SET
-	$(BIN)/ranking prepare $(LOG) $(call flag,set,$(SET))
+prepare: setup ## the day store of a log, which train makes itself: DATA, RAW, ENGINE, SET
+	$(BIN)/ranking prepare $(PREPARED) $(call flag,set,$(SET))
 
 data-report: setup ## what a log holds day by day: DATA, RAW, SET
-	$(BIN)/ranking data-report $(LOG) $(call flag,set,$(SET))
+	$(BIN)/ranking data-report $(PREPARED) $(call flag,set,$(SET))
 
 sweep: setup ## a grid of runs: SWEEP, and RAW, JOBS, SHARD=1/2
 	$(BIN)/ranking sweep $(call quoted,$(SWEEP)) $(RUNS)

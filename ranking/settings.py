@@ -16,6 +16,7 @@ import tf_keras
 from ranking import strategy
 from ranking.checks import Checks
 from ranking.data.lookback import Lookback
+from ranking.data.prepare import FAIR_SHARE, check_engine
 from ranking.data.schema import Source
 from ranking.errors import InputError
 from ranking.models.model import Model
@@ -45,14 +46,20 @@ class LogSettings:
     without_last_days: so many days are left out at the log's end, so that day N is an earlier one.
       Labels of MovieLens may still look into them: the seconds to a user's next rating do.
     without_tasks: the model has no such tasks, and the result no figures of them.
+    fair_share: day N is the last day that has at least this share of the median rows of the days up
+      to it; later days are left out. 0 = the last day, whatever it has.
     store_directory: where day stores are kept.
+    engine: what prepares a store: "duckdb", "local[2]" (Spark in this machine, on two cores), or
+      the spark://host:port of a cluster. The store is the same.
   """
 
   source: Source
   lookback: Lookback = dataclasses.field(default_factory=Lookback)
   without_last_days: int = 0
   without_tasks: Sequence[str] = ()
+  fair_share: float = FAIR_SHARE
   store_directory: str = "data/store"
+  engine: str = "duckdb"
 
   def __post_init__(self) -> None:
     if isinstance(self.source, type) or not hasattr(self.source, "identity"):
@@ -60,7 +67,9 @@ class LogSettings:
     CHECK.made("lookback", self.lookback, Lookback, "@Lookback()")
     CHECK.whole("without_last_days", self.without_last_days, 0)
     CHECK.names("without_tasks", self.without_tasks, "tasks")
+    CHECK.share("fair_share", self.fair_share)
     CHECK.text("store_directory", self.store_directory, "the path of a folder")
+    check_engine(self.engine)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -249,7 +258,7 @@ class Settings:
     log["source"] = _plain(log["source"])
     for of_source in log["source"].values():  # the store says what it holds, wherever it lies
       of_source.pop("raw", None)
-    del log["store_directory"]
+    del log["store_directory"], log["engine"]
     del training["schedule"]
     training["rate"] = self.training.rate()
     groups = {

@@ -4,7 +4,9 @@ The variables are those of Large beside its embeddings (FFN 4096 × 4, six heads
 
   1. each rule's time for one update as a ratio to plain tf_keras and to TFRS ClippyAdagrad;
   2. the bytes an update must move, and its share of the memory bandwidth measured beside it;
-  3. what a rule adds to a whole training step, as a ratio to the step without a clip.
+  3. what a rule adds to a whole training step, as a ratio to the step without a clip;
+  4. a step of 202 small variables, where it is operations that cost, and not numbers;
+  5. a step that touches 256 rows of a table, by Adam and lazy Adam.
 
 All contestants run in turn within one process, and every round starts with another one. A ratio is
 taken within a round; its median and the middle half of its values (IQR) are printed. The ratios are
@@ -41,6 +43,7 @@ from ranking.models.network import Network
 from ranking.optimizers.operator_norm import OperatorNorm
 from ranking.tasks import LabelStatistics, Task
 from ranking.training.console import Console
+from scripts import bench_small
 
 _QUICK = flags.DEFINE_bool("quick", False, "5 rounds, 2 repeats, no direct timing of whole steps.")
 _ROUNDS = flags.DEFINE_integer("rounds", 21, "Rounds of updates.", lower_bound=1)
@@ -55,6 +58,7 @@ LEARNING_RATE = 1e-3  # low, so that weights stay ordinary numbers however many 
 KERAS_ADAGRAD, KERAS_ADAM, TFRS_CLIPPY = "tf_keras Adagrad", "tf_keras Adam", "TFRS Clippy"
 IN_PLACE_ADD = "in-place add"
 TIMES_AS_FAST_AS_TFRS = 2.5
+MOST_OF_SMALL = 1.3  # of tf_keras, for the first batch and a step
 LONGEST_WHOLE_STEP = 1.01  # of the step without a clip
 DIRECT = ("naive", "clippy", "lamb")  # whole steps of these are timed as they are
 
@@ -332,6 +336,17 @@ def main(argv: list[str]) -> int:
   )
 
   gc.collect()  # the slots of all rules
+  console.table(
+    f"4. {2 * bench_small.KERNELS} small variables, ms. ÷: to tf_keras. Goal for the first batch "
+    f"and a step ≤ {MOST_OF_SMALL}, but for clips with a memory.",
+    ("rule", "first batch", "÷", "step", "÷", "eager step", "÷"),
+    bench_small.small_variables(rounds),
+  )
+  console.table(
+    "5. 256 rows of a table of so many, ms. A lazy step does not depend on the table.",
+    ("rule", *(f"{rows:,}" for rows in bench_small.TABLES)),
+    bench_small.rows_of_a_table(rounds),
+  )
   model, batch = large(scale, _BATCH.value)
   fb = time_forward_and_backward(model, batch, repeats)
   whole = {} if _QUICK.value else time_whole_steps(model, batch, repeats)

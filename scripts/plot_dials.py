@@ -17,10 +17,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from ranking.array import Array
-from ranking.data.rows import read_whole
-from ranking.data.schema import DataError, Log
+from ranking.data.schema import DataError
+from ranking.data.sources.frames import FrameLog
 from ranking.data.sources.synthetic import Synthetic
 from ranking.measures.concordance import auc
+from tests.whole_log import read_whole
 
 COLOURS: Final = ("#0072B2", "#E69F00", "#D55E00")  # colour-blind safe, and told apart by markers
 MARKERS: Final = ("o", "s", "^")
@@ -145,7 +146,7 @@ def draw(dial: Dial, source: Synthetic, path: Path) -> None:
   plt.close(figure)
 
 
-def share_new_to_the_log(log: Log) -> Array:
+def share_new_to_the_log(log: FrameLog) -> Array:
   """[days]: the share of each day's rows whose video no earlier day has shown."""
   video = log.categorical["video_id"].to_numpy()
   first_day = np.full(video.max() + 1, len(log.day_names))
@@ -153,7 +154,7 @@ def share_new_to_the_log(log: Log) -> Array:
   return np.bincount(log.day, first_day[video] == log.day) / np.bincount(log.day)
 
 
-def fitted_click_auc(log: Log) -> list[float]:
+def fitted_click_auc(log: FrameLog) -> list[float]:
   """Per day, the click AUC of least squares on the dense features of the first FIT_ROWS rows."""
   features = np.nan_to_num(log.dense.to_numpy(np.float64))
   features = np.column_stack([features, np.ones(len(features))])

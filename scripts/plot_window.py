@@ -17,9 +17,9 @@ from ranking import quiet
 
 with quiet.native_stderr():
   from ranking.array import Array
+  from ranking.data.order import WindowOrder
   from ranking.data.schema import DataError
   from ranking.data.store import DayStore
-  from ranking.data.window import window_order
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -117,10 +117,9 @@ def main(argv: Sequence[str]) -> int:
   except DataError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
-  time = np.concatenate([day.time for day in days])
   rows_per_day = [len(day) for day in days]
   shares = {
-    hours: day_shares(rows_per_day, window_order(time, hours, SEED), options.batch_size)
+    hours: day_shares(rows_per_day, WindowOrder(days, hours, SEED)[:], options.batch_size)
     for hours in windows
   }
   draw([day.name for day in days], shares, options.batch_size, options.out)

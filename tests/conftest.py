@@ -1,7 +1,7 @@
 """A tiny log that has one of everything, a source that returns it, and its prepared store."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 from ranking.data import prepare, store
-from ranking.data.schema import Bag, Log
+from ranking.data.engine import Engine
+from ranking.data.schema import Log
+from ranking.data.sources.frames import Bag, FrameLog, declare
 from ranking.tasks import Task
 
 DAY_NAMES = ("2024-03-01", "2024-03-02", "2024-03-03", "2024-03-04")
@@ -28,7 +30,7 @@ FEW_FEATURES = "Inputs.without_features={}".format(
 START = 19_783 * MS_PER_DAY  # 2024-03-01 00:00 UTC
 
 
-def make_log(seed: int = 0) -> Log:
+def make_log(seed: int = 0) -> FrameLog:
   """220 rows of 4 days in UTC.
 
   Each column has a missing value, some events share a millisecond, ids of day N are rare or unseen
@@ -47,7 +49,7 @@ def make_log(seed: int = 0) -> Log:
   video = random.integers(0, 25, size)
   author = np.array([f"author {number}" if number else None for number in video % 6], object)
   likes: list[list[str]] = [[], ["cats"], ["cats", "dogs"], ["birds", "rocks", "tea"], ["rust"]]
-  return Log(
+  return FrameLog(
     time=time.astype(np.int64),
     day=day.astype(np.int32),
     day_names=DAY_NAMES,
@@ -78,58 +80,30 @@ def make_log(seed: int = 0) -> Log:
 
 @dataclasses.dataclass
 class TinySource:
-  """Reads a log that is already there, in pieces, and counts how often."""
+  """Declares a log that is already there, and counts how often."""
 
-  log: Log
+  frames: FrameLog
   options: dict[str, Any] = dataclasses.field(default_factory=dict)
   reads: int = 0
   name: str = "tiny"
-  keep_duplicates: bool | None = None
   log_version: int = 1
 
   def identity(self) -> dict[str, Any]:
     return self.options
 
-  def parts(self) -> Sequence[str]:
-    return ("all",)
-
-  def read(self, part: str) -> Iterator[tuple[pd.DataFrame, Mapping[str, int]]]:
+  def log(self, engine: Engine) -> Log:
     self.reads += 1
-    rows = pd.DataFrame({"time": self.log.time, "day": self.log.day})
-    rows["row"] = np.arange(len(rows))
-    for start in range(0, len(rows), 90):
-      yield rows[start : start + 90], (self.log.cleaning if start == 0 else {})
-
-  def tables(self) -> None:
-    return None
-
-  def describe(self, rows: pd.DataFrame, tables: None) -> Log:
-    """The log's own values; its rows may be pieced together in another order."""
-    days, day = np.unique(rows.day, return_inverse=True)
-    picked = rows.row.to_numpy()
-    log = self.log
-    return dataclasses.replace(
-      log,
-      time=rows.time.to_numpy(),
-      day=day.astype(np.int32),
-      day_names=[log.day_names[number] for number in days],
-      categorical=log.categorical.iloc[picked].reset_index(drop=True),
-      bags={name: Bag(bag.lists, bag.index[picked]) for name, bag in log.bags.items()},
-      dense=log.dense.iloc[picked].reset_index(drop=True),
-      labels=log.labels.iloc[picked].reset_index(drop=True),
-      truth=None if log.truth is None else log.truth.iloc[picked].reset_index(drop=True),
-      cleaning={},
-    )
+    return declare(engine, self.frames)
 
 
 @pytest.fixture(scope="session")
-def tiny_log() -> Log:
+def tiny_log() -> FrameLog:
   """Shared by all tests: copy what you change."""
   return make_log()
 
 
 @pytest.fixture
-def tiny_source(tiny_log: Log) -> TinySource:
+def tiny_source(tiny_log: FrameLog) -> TinySource:
   return TinySource(tiny_log)
 
 

@@ -17,7 +17,7 @@ from ranking.optimizers import Adagrad, Adam, ClippedOptimizer, Clippy, Rule, St
 from tests.clippy_adagrad import ClippyAdagrad, shrink_by_references
 
 Theirs = tfrs.experimental.optimizers.ClippyAdagrad
-MODES = {
+MODES: dict[str, Any] = {
   "delayed": {},
   "delayed, clipped": {"clip_accumulator_update": True},
   "standard": {"use_standard_accumulator_update": True},
@@ -28,7 +28,7 @@ PROBLEMS, STEPS = 40, 8
 # Forty random problems in each mode
 
 
-def random_problem(number: int) -> tuple[dict[str, float], list[Array], list[list[Any]]]:
+def random_problem(number: int) -> tuple[dict[str, Any], list[Array], list[list[Any]]]:
   """Settings; a kernel and a table; per step the kernel's gradient, and rows that come twice."""
   random = np.random.default_rng(number)
   settings = {

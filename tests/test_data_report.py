@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from ranking.array import Array
 from ranking.data import report
 from ranking.data.prepare import prepare
-from ranking.data.report import TOP_IDS, by_day, measure, psi, to_markdown, warnings
-from ranking.data.schema import Bag, Log
+from ranking.data.remark import unanswered
+from ranking.data.report import TOP_IDS, by_day, measure, psi, to_look_at, to_markdown
+from ranking.data.sources.frames import Bag, FrameLog
 from ranking.data.store import Day, DayStore
 from ranking.tasks import Task
 from tests.conftest import DAY_NAMES, MS_PER_DAY, ROWS_PER_DAY, START, TinySource, make_log
@@ -42,7 +43,7 @@ def psi_by_hand(p_rows: list[int], q_rows: list[int]) -> float:
   return total
 
 
-def week(**changes: Array) -> Log:
+def week(**changes: Array) -> FrameLog:
   """Seven days of 2,000 rows, all days alike but for the columns given."""
   random = np.random.default_rng(7)
   size = len(DAY)
@@ -56,7 +57,7 @@ def week(**changes: Array) -> Log:
     "click": random.random(size) < 0.3,
     "stars": random.normal(3, 1, size),
   } | changes
-  return Log(
+  return FrameLog(
     time=column["time"],
     day=DAY.astype(np.int32),
     day_names=WEEK,
@@ -75,7 +76,7 @@ def week(**changes: Array) -> Log:
   )
 
 
-def stored(log: Log, folder: Path) -> DayStore:
+def stored(log: FrameLog, folder: Path) -> DayStore:
   return prepare(TinySource(log), folder)
 
 
@@ -89,7 +90,7 @@ def figures_of(frame: pd.DataFrame, *row: Any) -> Any:
 
 
 def warned(folder: Path, **changes: Array) -> list[str]:
-  return warnings(measured(stored(week(**changes), folder)))
+  return to_look_at(measured(stored(week(**changes), folder)))
 
 
 def test_psi_is_its_definition_with_half_a_row_in_each_bin() -> None:
@@ -118,7 +119,7 @@ def test_psi_of_no_rows_is_not_a_number() -> None:
 
 
 def test_missing_and_rare_shares_are_those_of_the_raw_log(
-  tiny_log: Log, tiny_store: DayStore
+  tiny_log: FrameLog, tiny_store: DayStore
 ) -> None:
   found = measured(tiny_store)
   raw = tiny_log.categorical
@@ -154,7 +155,7 @@ def test_the_rare_share_of_a_bag_is_of_its_ids(tiny_store: DayStore) -> None:
 
 @pytest.mark.parametrize("log", [make_log(), week(video=NEW_VIDEOS)], ids=["tiny", "new videos"])
 def test_unseen_are_ids_of_no_earlier_day_and_on_day_n_those_without_an_id(
-  log: Log, tmp_path: Path
+  log: FrameLog, tmp_path: Path
 ) -> None:
   store = stored(log, tmp_path)
   found = by_day(measured(store), "unseen")
@@ -178,7 +179,7 @@ def test_new_videos_of_every_day_are_unseen(tmp_path: Path) -> None:
   assert found.loc["video", list(WEEK[1:])].min() > 0.1
 
 
-def test_labels_and_rows_are_those_of_the_log(tiny_log: Log, tiny_store: DayStore) -> None:
+def test_labels_and_rows_are_those_of_the_log(tiny_log: FrameLog, tiny_store: DayStore) -> None:
   found = measured(tiny_store)
   assert found.days.rows.to_dict() == dict(zip(DAY_NAMES, ROWS_PER_DAY, strict=True))
   for number, day in enumerate(DAY_NAMES):
@@ -291,7 +292,7 @@ def test_deciles_are_of_evenly_spaced_rows_where_there_are_many(
 
 def test_days_alike_give_no_warning(tmp_path: Path) -> None:
   found = measured(stored(week(), tmp_path))
-  assert warnings(found) == []
+  assert to_look_at(found) == []
   assert found.features.psi_reference.max() < 2 * found.features.chance.max() < 0.1
 
 
@@ -318,7 +319,7 @@ DRIFTS: dict[str, tuple[str, Array]] = {
 def test_drift_is_found_where_it_was_put_and_nowhere_else(tmp_path: Path, which: str) -> None:
   name, column = DRIFTS[which]
   found = measured(stored(week(**{name: column}), tmp_path))
-  (line,) = warnings(found)
+  (line,) = to_look_at(found)
   first, jumps = (by_day(found, f"psi_{other}").loc[name] for other in ("reference", "day_before"))
   assert line == (
     f"feature {name} drifts: PSI above 0.25 against the first training days on 3 of 7 days "
@@ -382,12 +383,12 @@ def test_a_gap_between_days_and_a_day_without_rows_are_warnings(tmp_path: Path) 
   hours = 24 - 1999 * 43 / 3600 + 20 * 24
   gap = f"no row for {hours / 24:.1f} days between {WEEK[2]} and {WEEK[3]}"
   constant = "feature age has one value in all rows"
-  assert warnings(measured(store)) == [gap, constant]
+  assert to_look_at(measured(store)) == [gap, constant]
   days = [*store.train_days, store.eval_day]
   arrays = {name: getattr(days[1], name)[:0] for name in ("ids", "bags", "dense", "labels", "time")}
   days[1] = Day(name=WEEK[1], **arrays)
   found = measure(store.schema, days)
-  assert warnings(found) == [
+  assert to_look_at(found) == [
     f"{WEEK[1]} has no rows",
     f"no row for 1.0 days between {WEEK[0]} and {WEEK[2]}",
     gap,
@@ -406,23 +407,25 @@ def test_a_day_of_few_rows_is_a_warning(tmp_path: Path) -> None:
     names = ("ids", "bags", "dense", "labels", "time")
     arrays = {name: getattr(days[number], name)[-rows:] for name in names}
     days[number] = Day(name=WEEK[number], **arrays)
-  found = warnings(measure(store.schema, days))
+  found = to_look_at(measure(store.schema, days))
   assert found[0] == f"{WEEK[2]} has 199 rows, the median day 2,000"
   assert not any(f"{WEEK[4]} has " in line for line in found)
 
 
 def test_the_page_has_the_warnings_on_top_and_tables_of_one_width(
-  tiny_log: Log, tiny_store: DayStore
+  tiny_log: FrameLog, tiny_store: DayStore
 ) -> None:
   found = measured(tiny_store)
+  past = [f.name for f in tiny_store.schema.features if f.name.endswith(("_count", "_rate"))]
   page = to_markdown(tiny_store.card, found, {"What drifts": "drift.png"})
   assert page.startswith("# tiny, day by day\n\n220 rows of 4 days in UTC; ")
   headings = re.findall(r"^## (.*)$", page, re.MULTILINE)
   assert headings == [
-    f"Warnings: {len(warnings(found))}",
+    f"Warnings: {len(unanswered(tiny_store.card))}",
+    f"What stands out from day to day: {len(to_look_at(found, past))}",
     *("Rows and labels", "Cleaning", "Drift", "Missing", "Rare", "Unseen"),
   ]
-  assert all(f"- {line}\n" in page for line in warnings(found))
+  assert all(f"- {line}\n" in page for line in to_look_at(found, past))
   assert "![What drifts](drift.png)\n" in page
   assert "- dropped: rows that were made up twice: 3\n" in page
   click, stars = (figures_of(found.labels, DAY_NAMES[1], task) for task in ("click", "stars"))
@@ -461,8 +464,9 @@ def test_the_command_writes_the_page_with_its_pictures_and_prints_the_warnings(
   out = tmp_path / "some" / "where"
   done = command(f"--store={store.directory}", f"--out={out}")
   assert done.returncode == 0, done.stderr
-  assert done.stdout == f"warning: label click is never positive on {WEEK[3]}\n{out}/report.md\n"
+  assert done.stdout == f"{out}/report.md\n"  # what is said is what the card warns of
   page = (out / "report.md").read_text()
+  assert f"- label click is never positive on {WEEK[3]}\n" in page
   pictures = re.findall(r"!\[.+\]\((.+)\)", page)
   assert sorted(path.name for path in out.iterdir()) == sorted([*pictures, "report.md"])
   for name in pictures:

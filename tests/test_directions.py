@@ -168,3 +168,23 @@ def test_adagrad_never_exceeds_one(gradient: float, accumulator: float) -> None:
   given = tf.constant([gradient], tf.float32)
   direction, _ = Adagrad()(given, slots, given, tf.constant(1.0))
   assert abs(float(direction[0])) <= 1 + 1e-6
+
+
+def test_adagrad_can_forget_a_share_of_its_accumulator_in_each_step() -> None:
+  made, slots = follow(Adagrad(0.1, 1e-7, keep=0.75))
+  accumulator = np.full((4, 3), 0.1)
+  for gradient, r in zip(GRADIENTS, made, strict=True):
+    accumulator = 0.75 * accumulator + gradient**2
+    np.testing.assert_allclose(r, gradient / np.sqrt(accumulator + 1e-7), rtol=1e-12)
+  np.testing.assert_allclose(slots["accumulator"], accumulator, rtol=1e-12)
+
+
+def test_in_a_stream_without_end_adagrad_stops_unless_it_forgets() -> None:
+  steady = np.ones((4000, 4, 3))
+  assert np.max(follow(Adagrad(), steady)[0][-1]) < 0.02
+  np.testing.assert_allclose(follow(Adagrad(keep=0.99), steady)[0][-1], np.sqrt(0.01), rtol=1e-3)
+
+
+def test_more_than_all_cannot_be_kept() -> None:
+  with pytest.raises(ValueError, match=r"^Adagrad.keep is 1.5; make it a share, from 0 to 1$"):
+    Adagrad(keep=1.5)

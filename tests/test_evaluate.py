@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ranking import tasks
 from ranking.data import prepare, store
-from ranking.data.schema import Log
+from ranking.data.sources.frames import FrameLog
 from ranking.evaluation.evaluate import Evaluator
 from ranking.models.inputs import Inputs
 from ranking.models.model import Model
@@ -19,7 +19,7 @@ from tests.toy_model import dense
 
 
 @pytest.fixture
-def by_hour(tiny_log: Log, tmp_path: Path) -> store.DayStore:
+def by_hour(tiny_log: FrameLog, tmp_path: Path) -> store.DayStore:
   source = TinySource(dataclasses.replace(tiny_log, report_by="hour"), {"by": "hour"})
   return prepare.prepare(source, tmp_path / "by hour")
 
@@ -58,7 +58,7 @@ def test_nothing_is_reported_by_value_unless_the_log_asks(tiny_store: store.DayS
 
 
 def test_figures_by_value_are_those_of_its_rows_most_rows_first(
-  by_hour: store.DayStore, tiny_log: Log
+  by_hour: store.DayStore, tiny_log: FrameLog
 ) -> None:
   _, evaluate = evaluator(by_hour, 16)
   outputs = evaluate.predictions()

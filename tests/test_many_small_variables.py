@@ -7,12 +7,14 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from ranking import strategy
 from ranking.array import Array
 from ranking.optimizers import Adagrad, Adam, ClippedOptimizer, Clippy, NoClip, Sgd
 from ranking.optimizers import optimizer as optimizer_module
 from ranking.optimizers.clipping import Clip
 from ranking.optimizers.directions import Direction, Slots
 from ranking.optimizers.operator_norm import OperatorNorm
+from tests.fresh_process import in_fresh_process
 from tests.test_optimizer import METHODS
 
 RATE = 0.125
@@ -144,3 +146,39 @@ def test_a_variable_more_adds_about_as_many_operations_as_in_tf_keras(clip: Clip
     for make in (lambda: ClippedOptimizer(Adagrad(), clip), tf_keras.optimizers.Adagrad)
   )
   assert ours <= 1.3 * theirs
+
+
+def on_replicas() -> list[list[list[Array]]]:
+  """Weights and what is kept, of one replica and of each of two that have half of each gradient."""
+  two = strategy.virtual_cpus(2)
+  tf.get_logger().setLevel("ERROR")
+  states = []
+  for replicas in (tf.distribute.get_strategy(), two):
+    with replicas.scope():
+      optimizer, weights = (
+        ClippedOptimizer(Adagrad(), Clippy(0.1, 0.05), RATE),
+        variables("float32"),
+      )
+      optimizer.build(weights)
+    share = 1 / replicas.num_replicas_in_sync
+
+    def step(
+      gradients: list[tf.Tensor], bad: tf.Tensor, optimizer: Any = optimizer, share: float = share
+    ) -> None:
+      pairs = zip(gradients, optimizer._built_for, strict=True)
+      optimizer.apply_gradients([(share * bad * g, variable) for g, variable in pairs])
+
+    run = tf.function(lambda *args, r=replicas, s=step: r.run(s, args=args))
+    for gradients, bad in zip(GRADIENTS[:3], (1.0, np.nan, 1.0), strict=True):
+      run([tf.constant(g, tf.float32) for g in gradients], tf.constant(bad, tf.float32))
+    assert is_stacked(optimizer)
+    local = [replicas.experimental_local_results(v) for v in (*weights, *optimizer.variables)]
+    states.append([[value.numpy() for value in of_one] for of_one in zip(*local, strict=True)])
+  return states
+
+
+def test_two_replicas_take_the_step_of_one() -> None:
+  ((one,), (first, second)) = in_fresh_process(on_replicas)
+  for whole, half, other in zip(one, first, second, strict=True):
+    np.testing.assert_array_equal(half, other)
+    np.testing.assert_allclose(half, whole, rtol=1e-6)

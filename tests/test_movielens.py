@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from ranking.array import Array
-from ranking.data.rows import read_whole
-from ranking.data.schema import DataError, Log, Source, sha256
+from ranking.data.schema import DataError, Source, sha256
 from ranking.data.sources import movielens
+from ranking.data.sources.frames import FrameLog
 from ranking.data.sources.movielens import DAY, HOUR, WEEK, MovieLens
-from tests.blocks import assert_same_log, read_in_blocks
+from tests.whole_log import read_whole
 
 START = 978_307_200  # Monday 2001-01-01 00:00:00 UTC
 TITLES = [
@@ -118,7 +118,7 @@ def write_lines(path: Path, frame: pd.DataFrame, separator: str) -> None:
   path.write_text("".join(lines).replace("–", "-"), encoding="latin-1")
 
 
-def assert_same(one: Log, other: Log, labels_but: str = "") -> None:
+def assert_same(one: FrameLog, other: FrameLog, labels_but: str = "") -> None:
   np.testing.assert_array_equal(one.time, other.time)
   np.testing.assert_array_equal(one.day, other.day)
   assert one.day_names == other.day_names
@@ -136,7 +136,7 @@ def assert_same(one: Log, other: Log, labels_but: str = "") -> None:
 
 def read(
   folder: Path, ratings: pd.DataFrame, tags: pd.DataFrame | None = None, slices: int = 2
-) -> Log:
+) -> FrameLog:
   """The log of a few ratings, through the CSV layout."""
   data = Tables(ratings, no_tags() if tags is None else tags)
   return read_whole(MovieLens(raw=str(write_csv(folder, data)), slices=slices))
@@ -332,14 +332,6 @@ def test_the_order_of_the_files_does_not_matter(tmp_path: Path, generated: Table
   assert_same(
     read(tmp_path / "a", generated.ratings, slices=14), read(tmp_path / "b", shuffled, slices=14)
   )
-
-
-def test_blocks_of_a_slice_are_described_as_the_whole_log_is(
-  tmp_path: Path, generated: Tables
-) -> None:
-  for folder in (write_csv(tmp_path / "csv", generated), write_100k(tmp_path / "100k", generated)):
-    source = MovieLens(raw=str(folder))
-    assert_same_log(read_in_blocks(source), read_whole(source))
 
 
 def test_identity_names_every_file_by_its_content(tmp_path: Path, generated: Tables) -> None:
@@ -566,14 +558,14 @@ def test_options_that_cannot_work_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def real() -> Log:
+def real() -> FrameLog:
   folder = Path(os.environ.get("RANKING_RAW_DATA", ""), "ml-latest-small")
   if "RANKING_RAW_DATA" not in os.environ or not folder.is_dir():
     pytest.skip("set RANKING_RAW_DATA to the folder that holds ml-latest-small")
   return read_whole(MovieLens(raw=str(folder)))
 
 
-def test_latest_small_has_its_published_counts(real: Log) -> None:
+def test_latest_small_has_its_published_counts(real: FrameLog) -> None:
   assert len(real.time) == 100_836
   assert real.categorical.user_id.nunique() == 610
   assert real.categorical.movie_id.nunique() == 9_724
@@ -585,14 +577,14 @@ def test_latest_small_has_its_published_counts(real: Log) -> None:
   }
 
 
-def test_latest_small_is_cut_into_slices_of_equal_count(real: Log) -> None:
+def test_latest_small_is_cut_into_slices_of_equal_count(real: FrameLog) -> None:
   rows = np.bincount(real.day)
   assert rows.max() - rows.min() <= 20
   assert real.time[real.day < 13].max() < real.time[real.day == 13].min()
   assert real.day_names[0] == "slice-01_1996-03-29"
 
 
-def test_latest_small_has_labels_of_every_task(real: Log) -> None:
+def test_latest_small_has_labels_of_every_task(real: FrameLog) -> None:
   rates = real.labels.mean()
   expected = {
     "liked": 0.4818,

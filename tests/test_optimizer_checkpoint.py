@@ -445,7 +445,8 @@ def test_load_own_variables_refuses_the_state_of_other_variables_and_loads_nothi
   ids=["Adam", "SGD"],
 )
 def test_load_own_variables_takes_no_moments_for_accumulators(theirs: Any, built: bool) -> None:
-  optimizer, variables, store = theirs(), list(weights().values()), {}
+  optimizer, variables = theirs(), list(weights().values())
+  store: dict[str, Array] = {}
   optimizer.apply_gradients([(tf.ones_like(variable), variable) for variable in variables])
   optimizer.save_own_variables(store)
   ours = ClippedOptimizer(Adagrad(), NoClip(), RATE)

@@ -64,7 +64,7 @@ DIRECTIONS: dict[str, Direction] = {
 }
 ADAGRAD_AND_ADAM = ("adagrad", "adam")
 VARIANTS = [
-  (Adagrad(0.25, 1e-5, "after"), Clippy(0.1, 0.05, 0.01)),
+  (Adagrad(0.25, 1e-5, "after", 0.5), Clippy(0.1, 0.05, 0.01)),
   (Adam(0.75, 0.875, 1e-5, lazy=True), Clippy(0.1, 0.05)),
   (Sgd(0.5, lazy=True), Clippy(0.1, 0.05)),
 ]

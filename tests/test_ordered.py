@@ -10,9 +10,10 @@ import tensorflow as tf
 from scipy import optimize, special, stats
 
 from ranking.array import Array
-from ranking.data import draft
+from ranking.data import pack
 from ranking.data.prepare import prepare
-from ranking.data.schema import DataError, Log
+from ranking.data.schema import DataError
+from ranking.data.sources.frames import FrameLog
 from ranking.tasks import LabelStatistics, Task
 from ranking.tasks.binary import Binary
 from ranking.tasks.ordered import Ordered
@@ -146,9 +147,9 @@ def test_a_difference_is_that_of_the_concordances_and_its_error_what_leaving_out
 
 
 def test_a_store_has_the_levels_of_its_training_days(
-  tiny_log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+  tiny_log: FrameLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-  monkeypatch.setattr(draft, "BLOCK_ROWS", 20)  # of 70, 50 and 60 a day
+  monkeypatch.setattr(pack, "BLOCK_ROWS", 20)  # of 70, 50 and 60 a day
   ordered = (*tiny_log.tasks[:2], Task("stars", "ordered"))
   store = prepare(TinySource(dataclasses.replace(tiny_log, tasks=ordered), {}), tmp_path)
   train = tiny_log.labels.stars[tiny_log.day < 3].dropna()
@@ -161,7 +162,7 @@ def test_a_store_has_the_levels_of_its_training_days(
 
 
 def test_too_many_levels_are_named_though_no_day_has_them_all(
-  tiny_log: Log, tmp_path: Path
+  tiny_log: FrameLog, tmp_path: Path
 ) -> None:
   with pytest.raises(ValueError, match=r"^is ordered but holds 101 different values, 100\.0 among"):
     Ordered().check(np.arange(101.0))

@@ -11,7 +11,7 @@ import pytest
 from ranking.array import Array
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import prepare
-from ranking.data.schema import Log
+from ranking.data.sources.frames import FrameLog
 from ranking.data.store import DayStore
 from ranking.evaluation.predictions import Predictions
 from ranking.measures.differences import Difference, auc_difference, rmse_difference
@@ -22,7 +22,7 @@ LAST = slice(sum(ROWS_PER_DAY[:-1]), None)
 
 
 @pytest.fixture
-def store(tiny_log: Log, tmp_path: Path) -> DayStore:
+def store(tiny_log: FrameLog, tmp_path: Path) -> DayStore:
   return prepare(TinySource(tiny_log), tmp_path / "store")
 
 
@@ -45,7 +45,7 @@ def compare(first: Path, second: Path, task: str) -> Difference:
 
 
 def test_rows_of_a_user_share_a_number_and_rows_of_unknown_ones_have_their_own(
-  store: DayStore, tiny_log: Log
+  store: DayStore, tiny_log: FrameLog
 ) -> None:
   made = users(store, store.eval_day)
   assert made.dtype == np.int64
@@ -61,7 +61,7 @@ def test_rows_of_a_user_share_a_number_and_rows_of_unknown_ones_have_their_own(
   assert min(kinds) >= 2
 
 
-def test_without_entities_every_row_is_its_own_user(tiny_log: Log, tmp_path: Path) -> None:
+def test_without_entities_every_row_is_its_own_user(tiny_log: FrameLog, tmp_path: Path) -> None:
   log = dataclasses.replace(tiny_log, entities=(), rated_tasks=())
   made = prepare(TinySource(log), tmp_path)
   np.testing.assert_array_equal(users(made, made.eval_day), np.arange(ROWS_PER_DAY[-1]))
@@ -69,7 +69,7 @@ def test_without_entities_every_row_is_its_own_user(tiny_log: Log, tmp_path: Pat
 
 @pytest.mark.parametrize(("task", "place"), [("click", 0), ("like", 1), ("stars", 2)])
 def test_a_comparison_is_the_paired_statistic_of_labels_outputs_and_users(
-  store: DayStore, tiny_log: Log, tmp_path: Path, task: str, place: int
+  store: DayStore, tiny_log: FrameLog, tmp_path: Path, task: str, place: int
 ) -> None:
   runs = run(tmp_path / "a", store, 1), run(tmp_path / "b", store, 2)
   statistic = rmse_difference if task == "stars" else auc_difference
@@ -101,7 +101,7 @@ def test_a_run_without_a_task_is_compared_on_those_it_has(store: DayStore, tmp_p
 
 
 def test_runs_on_stores_with_other_features_of_the_same_rows_are_compared(
-  store: DayStore, tiny_log: Log, tmp_path: Path
+  store: DayStore, tiny_log: FrameLog, tmp_path: Path
 ) -> None:
   with_history = prepare(TinySource(tiny_log), tmp_path / "store", lookback=Lookback(history=3))
   assert with_history.directory != store.directory
@@ -118,7 +118,9 @@ def test_a_task_that_is_not_there_is_refused_with_the_nearest(
     compare(*runs, "clik")
 
 
-def test_runs_of_different_days_are_refused(store: DayStore, tiny_log: Log, tmp_path: Path) -> None:
+def test_runs_of_different_days_are_refused(
+  store: DayStore, tiny_log: FrameLog, tmp_path: Path
+) -> None:
   earlier = prepare(TinySource(tiny_log), tmp_path / "store", without_last_days=1)
   runs = run(tmp_path / "a", store), run(tmp_path / "b", earlier)
   message = r"^\S+/a was evaluated on 2024-03-04 and \S+/b on 2024-03-03; compare runs of one day$"
@@ -128,7 +130,7 @@ def test_runs_of_different_days_are_refused(store: DayStore, tiny_log: Log, tmp_
 
 @pytest.mark.parametrize("changed", ["label", "time"])
 def test_runs_on_different_rows_of_one_day_are_refused(
-  store: DayStore, tiny_log: Log, tmp_path: Path, changed: str
+  store: DayStore, tiny_log: FrameLog, tmp_path: Path, changed: str
 ) -> None:
   labels, time = tiny_log.labels.copy(), tiny_log.time.copy()
   if changed == "label":

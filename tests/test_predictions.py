@@ -9,7 +9,7 @@ import pytest
 from ranking.array import Array
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import prepare
-from ranking.data.schema import Log
+from ranking.data.sources.frames import FrameLog
 from ranking.data.store import DayStore
 from ranking.evaluation.predictions import Predictions, load
 from tests.conftest import DAY_NAMES, ROWS_PER_DAY, TinySource
@@ -23,7 +23,7 @@ def outputs(store: DayStore) -> Array:
   return made
 
 
-def predictions(log: Log, folder: Path, lookback: Lookback | None = None) -> Predictions:
+def predictions(log: FrameLog, folder: Path, lookback: Lookback | None = None) -> Predictions:
   store = prepare(TinySource(log), folder, lookback=lookback)
   return Predictions.of(outputs(store), store)
 
@@ -71,7 +71,9 @@ def test_a_damaged_file_is_named(tiny_store: DayStore, tmp_path: Path, keep: int
     load(tmp_path)
 
 
-def test_other_features_of_the_same_rows_have_the_same_crcs(tiny_log: Log, tmp_path: Path) -> None:
+def test_other_features_of_the_same_rows_have_the_same_crcs(
+  tiny_log: FrameLog, tmp_path: Path
+) -> None:
   one, other = (predictions(tiny_log, tmp_path, lookback) for lookback in (None, Lookback(5.0, 3)))
   assert one.time_crc32 == other.time_crc32
   assert one.labels_crc32 == other.labels_crc32
@@ -80,7 +82,7 @@ def test_other_features_of_the_same_rows_have_the_same_crcs(tiny_log: Log, tmp_p
 
 @pytest.mark.parametrize("task", range(3))
 def test_a_changed_label_changes_the_crc_of_its_task_alone(
-  tiny_log: Log, tmp_path: Path, task: int
+  tiny_log: FrameLog, tmp_path: Path, task: int
 ) -> None:
   labels = tiny_log.labels.copy()
   row = sum(ROWS_PER_DAY) - 1
@@ -92,7 +94,9 @@ def test_a_changed_label_changes_the_crc_of_its_task_alone(
   assert one.time_crc32 == other.time_crc32
 
 
-def test_a_row_at_another_time_changes_the_crc_of_the_times(tiny_log: Log, tmp_path: Path) -> None:
+def test_a_row_at_another_time_changes_the_crc_of_the_times(
+  tiny_log: FrameLog, tmp_path: Path
+) -> None:
   time = tiny_log.time.copy()
   time[-1] += 1
   one = predictions(tiny_log, tmp_path / "one")

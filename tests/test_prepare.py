@@ -5,14 +5,13 @@ import dataclasses
 import itertools
 import os
 import pickle
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,20 @@ import pandas as pd
 import pytest
 
 from ranking.array import Array
-from ranking.data import draft
-from ranking.data import prepare as preparing
+from ranking.data import calendar, pack
+from ranking.data.engine import Engine
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import Silence, _alone, prepare
-from ranking.data.rows import read_whole
-from ranking.data.schema import Bag, DataError, Log, Source
+from ranking.data.schema import DataError, Source
+from ranking.data.sources.frames import Bag, FrameLog
 from ranking.data.sources.kuairand import KuaiRand
 from ranking.data.sources.movielens import MovieLens
 from ranking.data.sources.synthetic import Synthetic
-from ranking.data.store import ARRAYS, DayStore, DayWriter
+from ranking.data.store import ARRAYS, ArrayWriter, DayStore
 from tests import whole_pack
 from tests.conftest import DAY_NAMES, ROWS_PER_DAY, TinySource
 from tests.packing import read_back
+from tests.whole_log import read_whole
 
 
 @pytest.mark.parametrize("block_rows", [3, 50, 1 << 17])
@@ -43,13 +43,14 @@ from tests.packing import read_back
   ids=["plain", "5 hours", "30 hours, 3 items", "5 items"],
 )
 def test_a_store_holds_what_packing_the_whole_log_gives(
-  tiny_log: Log,
+  tiny_log: FrameLog,
   tmp_path: Path,
   monkeypatch: pytest.MonkeyPatch,
   block_rows: int,
   lookback: Lookback,
 ) -> None:
-  monkeypatch.setattr(draft, "BLOCK_ROWS", block_rows)
+  monkeypatch.setattr(pack, "BLOCK_ROWS", block_rows)
+  monkeypatch.setattr(calendar, "CHUNK_ROWS", block_rows)
   log = dataclasses.replace(tiny_log, report_by="author_id")
   made = read_back(prepare(TinySource(log), tmp_path, lookback=lookback))
   expected = whole_pack.pack("tiny", log, lookback)
@@ -87,21 +88,21 @@ def killed_at_write(number: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
 
     return write
 
-  for owner, name in ((np, "savez"), (pickle, "dump"), (Path, "rename"), (DayWriter, "_write")):
+  for owner, name in ((Engine, "_write"), (Path, "rename"), (ArrayWriter, "_write")):
     monkeypatch.setattr(owner, name, dying(getattr(owner, name)))
   return lambda: next(writes)
 
 
 def test_a_preparation_killed_at_any_write_and_run_again_makes_the_same_store(
-  tiny_log: Log, tmp_path: Path
+  tiny_log: FrameLog, tmp_path: Path
 ) -> None:
   source, lookback = TinySource(tiny_log), Lookback(3.0, 2)
   with pytest.MonkeyPatch.context() as monkeypatch:
     count_writes = killed_at_write(-1, monkeypatch)
     expected = files_below(prepare(source, tmp_path / "whole", lookback=lookback).directory)
   last = count_writes() - 1
-  assert last > 60
-  for number in (*range(0, last, 4), last):
+  assert last > 50
+  for number in (*range(0, last, 11), last):
     root = tmp_path / str(number)
     with pytest.MonkeyPatch.context() as monkeypatch:
       killed_at_write(number, monkeypatch)
@@ -112,52 +113,34 @@ def test_a_preparation_killed_at_any_write_and_run_again_makes_the_same_store(
     assert len(list((root / "tiny").iterdir())) == 1
 
 
-def test_what_a_killed_run_finished_is_not_done_again(tiny_log: Log, tmp_path: Path) -> None:
+class Ran:
+  """A pickle of it writes a file when it is read."""
+
+  def __init__(self, path: Path):
+    self.path = path
+
+  def __reduce__(self) -> Any:
+    return Path.touch, (self.path,)
+
+
+def test_nothing_that_a_killed_run_left_is_read(tiny_log: FrameLog, tmp_path: Path) -> None:
   source = TinySource(tiny_log)
-  with pytest.MonkeyPatch.context() as monkeypatch:
-    killed_at_write(30, monkeypatch)
-    with pytest.raises(Killed):
-      prepare(source, tmp_path)
-  assert source.reads == 1
-  prepare(source, tmp_path)
-  assert source.reads == 1
-
-
-def test_a_damaged_rest_of_a_killed_run_is_removed_and_said_in_one_line(
-  tiny_log: Log, tmp_path: Path
-) -> None:
-  source = TinySource(tiny_log)
-  with pytest.MonkeyPatch.context() as monkeypatch:
-    killed_at_write(30, monkeypatch)
-    with pytest.raises(Killed):
-      prepare(source, tmp_path)
-  (work,) = (tmp_path / "tiny").iterdir()
-  block = next(work.glob("draft/*/block-00000.npz"))
-  block.write_bytes(block.read_bytes()[:-100])
-  message = f"^{re.escape(str(work))}, left by a killed run, is damaged and was removed; prepare"
-  with pytest.raises(DataError, match=message):
-    prepare(source, tmp_path)
-  assert not work.exists()
-  assert len(prepare(source, tmp_path).train_days) == 3
-
-
-def test_several_processes_make_the_store_that_one_makes(
-  tiny_log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-  one = prepare(TinySource(tiny_log), tmp_path / "one", processes=1)
-  monkeypatch.setattr(preparing, "ROWS_PER_PROCESS", 1)
-  several = prepare(TinySource(tiny_log), tmp_path / "several", processes=2)
-  assert files_below(one.directory) == files_below(several.directory)
-
-
-def test_bad_input_met_by_another_process_is_one_line_too(
-  tiny_log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-  monkeypatch.setattr(preparing, "ROWS_PER_PROCESS", 1)
-  labels = tiny_log.labels.replace(1.0, 2.0)
-  with pytest.raises(DataError, match=r"^label click is binary but holds 2\.0; make it 0 or 1"):
-    prepare(TinySource(dataclasses.replace(tiny_log, labels=labels)), tmp_path, processes=2)
-  assert files_below(tmp_path) == {}
+  expected = files_below(prepare(source, tmp_path / "whole").directory)
+  random = np.random.default_rng(0)
+  for number in (4, 25):
+    root = tmp_path / str(number)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+      killed_at_write(number, monkeypatch)
+      with pytest.raises(Killed):
+        prepare(source, root)
+    (work,) = (root / "tiny").iterdir()
+    for path in sorted(work.rglob("*")):
+      if path.is_file() and (content := bytearray(path.read_bytes())):
+        content[random.integers(len(content))] ^= 1 << random.integers(8)
+        path.write_bytes(content)
+    (work / "merged.pickle").write_bytes(pickle.dumps(Ran(tmp_path / "ran")))
+    assert files_below(prepare(source, root).directory) == expected
+  assert not (tmp_path / "ran").exists()
 
 
 class Waiting(Silence):
@@ -171,14 +154,16 @@ class Waiting(Silence):
       self.told.set()
 
 
-def test_of_two_that_prepare_at_once_one_waits_for_the_other(tiny_log: Log, tmp_path: Path) -> None:
+def test_of_two_that_prepare_at_once_one_waits_for_the_other(
+  tiny_log: FrameLog, tmp_path: Path
+) -> None:
   second, console = TinySource(tiny_log), Waiting()
 
   class Slow(TinySource):
-    def read(self, part: str) -> Iterator[tuple[pd.DataFrame, Mapping[str, int]]]:
+    def log(self, engine: Engine) -> Any:
       waiting.start()
       assert console.told.wait(20)
-      yield from super().read(part)
+      return super().log(engine)
 
   made: list[DayStore] = []
   waiting = threading.Thread(target=lambda: made.append(prepare(second, tmp_path, console)))
@@ -189,32 +174,7 @@ def test_of_two_that_prepare_at_once_one_waits_for_the_other(tiny_log: Log, tmp_
   assert list((tmp_path / "tiny").iterdir()) == [first.directory]
 
 
-@pytest.mark.parametrize("keep", [False, True])
-def test_rows_that_repeat_an_earlier_one_are_counted_and_dropped_unless_kept(
-  tiny_log: Log, tmp_path: Path, keep: bool
-) -> None:
-  class Twice(TinySource):
-    """Reads every tenth row again, in another piece."""
-
-    def read(self, part: str) -> Iterator[tuple[pd.DataFrame, Mapping[str, int]]]:
-      for piece, counts in super().read(part):
-        yield piece, counts
-        yield piece[::10], {}
-
-  what = "kept" if keep else "dropped"
-  once = prepare(TinySource(tiny_log), tmp_path / "once")
-  made = prepare(Twice(tiny_log, keep_duplicates=keep), tmp_path / "twice")
-  repeated = sum(len(range(start, min(start + 90, 220), 10)) for start in (0, 90, 180))
-  assert made.card["cleaning"] == {
-    **tiny_log.cleaning,
-    f"{what}: exact duplicates of an earlier row": repeated,
-  }
-  assert sum(made.card["rows_per_day"]) == 220 + (repeated if keep else 0)
-  if not keep:
-    np.testing.assert_array_equal(made.eval_day.ids, once.eval_day.ids)
-
-
-def with_rows(log: Log, kept: Array) -> Log:
+def with_rows(log: FrameLog, kept: Array) -> FrameLog:
   """Its rows where `kept`, bool [n], alone."""
   return dataclasses.replace(
     log,
@@ -229,7 +189,7 @@ def with_rows(log: Log, kept: Array) -> Log:
 
 @pytest.mark.parametrize("left_out", [1, 2])
 def test_a_store_without_the_last_days_is_that_of_the_shorter_log(
-  tiny_log: Log, tmp_path: Path, left_out: int
+  tiny_log: FrameLog, tmp_path: Path, left_out: int
 ) -> None:
   log = dataclasses.replace(tiny_log, report_by="author_id")
   lookback = Lookback(5.0, 3)
@@ -246,7 +206,7 @@ def test_a_store_without_the_last_days_is_that_of_the_shorter_log(
       assert (made.directory / name).read_bytes() == content, name
 
 
-def test_rows_of_days_that_are_left_out_change_no_byte(tiny_log: Log, tmp_path: Path) -> None:
+def test_rows_of_days_that_are_left_out_change_no_byte(tiny_log: FrameLog, tmp_path: Path) -> None:
   """Neither by what they hold, nor by their number, nor by which days they are of."""
   late, bag = tiny_log.day >= 2, tiny_log.bags["likes"]
   lists = [*bag.lists, ["new", "newer"]]
@@ -273,7 +233,7 @@ def test_rows_of_days_that_are_left_out_change_no_byte(tiny_log: Log, tmp_path: 
 
 
 def test_a_whole_log_keeps_its_fingerprint_and_a_shorter_one_has_its_own(
-  tiny_log: Log, tmp_path: Path
+  tiny_log: FrameLog, tmp_path: Path
 ) -> None:
   source = TinySource(tiny_log)
   whole = prepare(source, tmp_path)
@@ -287,13 +247,13 @@ def test_a_whole_log_keeps_its_fingerprint_and_a_shorter_one_has_its_own(
 @pytest.mark.parametrize(
   ("left_out", "message"),
   [
-    (3, r"^tiny has 70 rows of 1 day without the last 3 in all; training and day N need at least"),
-    (4, r"^tiny has 0 rows of 0 days without the last 4 in all; training"),
-    (5, r"^tiny has 0 rows of 0 days without the last 5 in all; training"),
+    (3, r"^tiny has 70 rows of 1 day without the last 3; training and day N need at least"),
+    (4, r"^tiny has 0 rows of 0 days without the last 4; training"),
+    (5, r"^tiny has 0 rows of 0 days without the last 5; training"),
   ],
 )
 def test_too_few_days_left_are_one_line_and_nothing_is_left_behind(
-  tiny_log: Log, tmp_path: Path, left_out: Any, message: str
+  tiny_log: FrameLog, tmp_path: Path, left_out: Any, message: str
 ) -> None:
   with pytest.raises(DataError, match=message):
     prepare(TinySource(tiny_log), tmp_path, without_last_days=left_out)
@@ -308,14 +268,18 @@ def test_too_few_days_left_are_one_line_and_nothing_is_left_behind(
     ({"lookback": 3}, r"^lookback is 3; make it @Lookback\(\) or None$"),
     ({"root": 5}, r"^store_directory is 5; make it the path of a folder$"),
     ({"root": ""}, r"^store_directory is ''; make it the path of a folder$"),
-    ({"processes": 0}, r"^processes is 0; make it a whole number, 1 or more$"),
+    ({"fair_share": 2}, r"^fair_share is 2; make it a number from 0 to 1$"),
+    (
+      {"engine": "dukdb"},
+      r"^ENGINE is 'dukdb'; make it duckdb, local\[2\] for Spark in this machine",
+    ),
     ({"without_last_days": -1}, r"^without_last_days is -1; make it a whole number, 0 or more$"),
     ({"without_last_days": 1.0}, r"^without_last_days is 1\.0; make it a whole number"),
     ({"without_last_days": True}, r"^without_last_days is True; make it a whole number"),
   ],
 )
 def test_a_setting_of_another_kind_is_refused_before_anything_is_written(
-  tiny_log: Log, tmp_path: Path, changes: dict[str, Any], message: str
+  tiny_log: FrameLog, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
   given: dict[str, Any] = {"source": TinySource(tiny_log), "root": tmp_path, **changes}
   with pytest.raises(DataError, match=message):
@@ -337,8 +301,9 @@ def test_a_large_log_is_prepared_as_packing_it_whole_gives(
 ) -> None:
   if source.name != "synthetic" and not RAW:
     pytest.skip("set RANKING_RAW_DATA to the folder of the raw logs")
-  monkeypatch.setattr(draft, "BLOCK_ROWS", 3_000)
-  opened = prepare(source, tmp_path, processes=1)
+  monkeypatch.setattr(pack, "BLOCK_ROWS", 3_000)
+  monkeypatch.setattr(calendar, "CHUNK_ROWS", 3_000)
+  opened = prepare(source, tmp_path)
   made, log = read_back(opened), read_whole(source)
   expected = whole_pack.pack(source.name, log)
   for array in ("ids", "bags", "labels", "time"):
@@ -356,7 +321,7 @@ def test_the_real_command_killed_twice_makes_the_store_of_one_that_was_not(tmp_p
   root = Path(__file__).parent.parent
   environment = {**os.environ, "PYTHONPATH": str(root)}
   stores = tmp_path / "data" / "store" / "synthetic"
-  for stage in ("draft", "seen"):
+  for stage in ("kept", "store"):
     process = subprocess.Popen(
       command, cwd=tmp_path, env=environment, start_new_session=True, stdout=subprocess.DEVNULL
     )
@@ -370,7 +335,7 @@ def test_the_real_command_killed_twice_makes_the_store_of_one_that_was_not(tmp_p
   )
   made = tmp_path / done.stdout.splitlines()[-1]
   assert list(stores.iterdir()) == [made]
-  whole = prepare(Synthetic(**options), tmp_path / "whole", processes=1).directory
+  whole = prepare(Synthetic(**options), tmp_path / "whole").directory
   assert made.name == whole.name
   assert files_below(made) == files_below(whole)
 

@@ -296,3 +296,19 @@ def test_a_lazy_direction_leaves_untouched_rows_as_they_are() -> None:
     for kind, slot in dense.state_of(kernel).items():
       kept = lazy.state_of(table)[kind]
       np.testing.assert_allclose(kept[1:2] if kept.shape.rank else kept, slot, rtol=1e-12)
+
+
+def test_slots_are_reset_to_what_they_began_with_and_nothing_else_is() -> None:
+  rules = [Rule("head", direction=Adam())]
+  optimizer = ClippedOptimizer(Adagrad(0.5), ZClip(warmup_steps=1), RATE, rules=rules)
+  hidden, head = named("hidden", "head")
+  for _ in range(3):
+    step(optimizer, [hidden, head])
+  memory = float(optimizer.state_of(hidden)["mean_norm"])
+  weights = hidden.numpy()
+  optimizer.reset_slots()
+  assert optimizer.state_of(hidden)["accumulator"].numpy().tolist() == [0.5, 0.5]
+  assert optimizer.state_of(head)["second_moment"].numpy().tolist() == [0.0, 0.0]
+  assert float(optimizer.state_of(hidden)["mean_norm"]) == memory > 0
+  assert int(optimizer.iterations) == 3
+  np.testing.assert_array_equal(hidden, weights)

@@ -39,6 +39,17 @@ def oks(*aucs: Any) -> list[tuple[Any, str]]:
   return [(auc, "ok") for auc in aucs]
 
 
+def test_each_model_may_have_a_rate_of_its_own_and_repeats_are_of_the_setting_that_was_chosen():
+  search = Search(
+    "t", ["small", "large"], {"GC": [GC]}, {"small": 0.4, "large": 0.1}, [2.0], seeds=[1, 2]
+  )
+  rates = [trial.coordinates["learning_rate"] for trial in search.trials()]
+  assert rates == [0.4, 0.4, 0.1, 0.1]
+  chosen = search.trials()[3]
+  assert [repeat.thresholds for repeat in search.repeats_of(chosen)] == [chosen.thresholds] * 2
+  assert {repeat.coordinates["model"] for repeat in search.repeats_of(chosen)} == {"large"}
+
+
 @pytest.mark.parametrize(
   ("ends", "best"),
   [

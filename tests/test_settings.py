@@ -109,6 +109,7 @@ def test_an_identity_is_of_what_a_run_is_and_not_of_how_far_and_closely_it_is_fo
   free = {
     "run_directory": "elsewhere",
     "store_directory": "elsewhere",
+    "engine": "local[2]",
     "max_steps": 5,
     "eval_every": 7,
     "checkpoint_every": 9,
@@ -116,7 +117,7 @@ def test_an_identity_is_of_what_a_run_is_and_not_of_how_far_and_closely_it_is_fo
     "steps_per_call": 3,
     "on_divergence": "continue",
   }
-  assert set(free) == {"run_directory", "store_directory", *_fields(ProgressSettings)}
+  assert set(free) == {"run_directory", "store_directory", "engine", *_fields(ProgressSettings)}
   assert Settings.of(**{**given, **free}).identity() == made.identity()
   for name, value in (
     ("seed", 5),

@@ -5,23 +5,24 @@ import dataclasses
 import errno
 import hashlib
 import json
-import pickle
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from ranking.array import Array
-from ranking.data import draft, merge, pack, seen, store
+from ranking.data import prepare as preparing
+from ranking.data import store
+from ranking.data.engine import Engine
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import Silence, prepare
-from ranking.data.schema import DataError, Log, Schema
-from ranking.data.store import ARRAYS, DayStore, DayWriter
+from ranking.data.schema import DataError, Schema
+from ranking.data.sources.frames import FrameLog
+from ranking.data.store import ARRAYS, ArrayWriter, DayStore
 from tests import whole_pack
 from tests.conftest import DAY_NAMES, ROWS_PER_DAY, TinySource
 
@@ -34,11 +35,11 @@ def cure(opened: DayStore) -> str:
   return re.escape(f"remove {opened.directory} and prepare it again")
 
 
-def other_days(log: Log, day: Array, names: tuple[str, ...]) -> Log:
+def other_days(log: FrameLog, day: Array, names: tuple[str, ...]) -> FrameLog:
   return dataclasses.replace(log, day=np.asarray(day, np.int32), day_names=names)
 
 
-def test_days_read_back_what_was_packed(tiny_log: Log, tiny_store: DayStore) -> None:
+def test_days_read_back_what_was_packed(tiny_log: FrameLog, tiny_store: DayStore) -> None:
   packed = whole_pack.pack("tiny", tiny_log)
   days = [*tiny_store.train_days, tiny_store.eval_day]
   assert [day.name for day in days] == list(DAY_NAMES)
@@ -55,7 +56,7 @@ def test_days_read_back_what_was_packed(tiny_log: Log, tiny_store: DayStore) -> 
   assert tiny_store.schema.features == packed.schema.features
 
 
-def test_a_log_without_bags_reads_back_too(tiny_log: Log, tmp_path: Path) -> None:
+def test_a_log_without_bags_reads_back_too(tiny_log: FrameLog, tmp_path: Path) -> None:
   opened = prepare(TinySource(dataclasses.replace(tiny_log, bags={})), tmp_path)
   assert opened.eval_day.bags.shape == (ROWS_PER_DAY[-1], 0)
   assert [day.bags.shape[1] for day in opened.train_days] == [0, 0, 0]
@@ -74,34 +75,6 @@ def test_a_store_has_the_files_of_the_contract_and_no_other(
   manifest = json.loads((tiny_store.directory / DAY_NAMES[1] / "manifest.json").read_text())
   assert manifest["rows"] == ROWS_PER_DAY[1]
   assert set(manifest["crc32"]) == set(ARRAYS)
-
-
-def test_a_manifest_follows_its_arrays_and_the_store_its_schema(
-  tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-  written: list[str] = []
-  close, write_text, rename = DayWriter.__exit__, Path.write_text, Path.rename
-
-  def closing(writer: DayWriter, *error: Any) -> None:
-    written.extend(Path(file.name).name for file in writer._files.values())
-    close(writer, *error)
-
-  def writing(path: Path, text: str) -> int:
-    written.append(path.name)
-    return write_text(path, text)
-
-  def renaming(path: Path, target: Path) -> Path:
-    if path.name == "store":
-      written.append(target.name)
-    return rename(path, target)
-
-  monkeypatch.setattr(DayWriter, "__exit__", closing)
-  monkeypatch.setattr(Path, "write_text", writing)
-  monkeypatch.setattr(Path, "rename", renaming)
-  prepared = prepare(tiny_source, tmp_path)
-  day = [*(f"{name}.npy" for name in ARRAYS), "manifest.json"]
-  last = ["summary.md", "schema.json", "crc32.txt", prepared.directory.name]
-  assert written == [*day * len(DAY_NAMES), *last]
 
 
 class Listener(Silence):
@@ -127,12 +100,7 @@ def test_the_second_prepare_opens_the_store_of_the_first(
   console = Listener()
   first = prepare(tiny_source, tmp_path, console)
   assert console.said == ["preparing tiny: 220 rows of 4 days"]
-  assert console.tracked == [
-    ("reading tiny", None, 220),
-    ("sorting", 220, 220),
-    ("looking back", 220, 220),
-    ("packing", 220, 220),
-  ]
+  assert console.tracked == [("reading tiny", 2, 2), ("coding", 8, 8), ("packing", 440, 440)]
   changed = {path: path.stat().st_mtime_ns for path in files_below(tmp_path)}
   second = prepare(tiny_source, tmp_path, console)
   assert (tiny_source.reads, len(console.said)) == (1, 1)
@@ -140,7 +108,7 @@ def test_the_second_prepare_opens_the_store_of_the_first(
   assert changed == {path: path.stat().st_mtime_ns for path in files_below(tmp_path)}
 
 
-def test_another_identity_is_another_store(tiny_log: Log, tmp_path: Path) -> None:
+def test_another_identity_is_another_store(tiny_log: FrameLog, tmp_path: Path) -> None:
   options: list[dict[str, Any]] = [
     {}, {"files": {"a": "1"}}, {"files": {"a": "2"}}, {"files": {"b": "1"}}
   ]  # fmt: skip
@@ -150,7 +118,7 @@ def test_another_identity_is_another_store(tiny_log: Log, tmp_path: Path) -> Non
     assert DayStore(directory).card["made_from"]["source"] == option
 
 
-def test_the_order_of_an_identity_does_not_matter(tiny_log: Log, tmp_path: Path) -> None:
+def test_the_order_of_an_identity_does_not_matter(tiny_log: FrameLog, tmp_path: Path) -> None:
   one, other = {"a": 1, "b": 2}, {"b": 2, "a": 1}
   assert (
     prepare(TinySource(tiny_log, one), tmp_path).directory
@@ -158,8 +126,8 @@ def test_the_order_of_an_identity_does_not_matter(tiny_log: Log, tmp_path: Path)
   )
 
 
-@pytest.mark.parametrize("stage", [draft, merge, seen, pack, store])
-def test_a_raised_version_of_a_stage_is_another_store(
+@pytest.mark.parametrize("stage", [preparing, store])
+def test_a_raised_version_is_another_store(
   tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: ModuleType
 ) -> None:
   before = prepare(tiny_source, tmp_path).directory
@@ -167,13 +135,13 @@ def test_a_raised_version_of_a_stage_is_another_store(
   assert prepare(tiny_source, tmp_path).directory != before
 
 
-def test_a_raised_version_of_a_source_is_another_store(tiny_log: Log, tmp_path: Path) -> None:
+def test_a_raised_version_of_a_source_is_another_store(tiny_log: FrameLog, tmp_path: Path) -> None:
   one, other = TinySource(tiny_log), TinySource(tiny_log, log_version=2)
   assert prepare(one, tmp_path).directory != prepare(other, tmp_path).directory
 
 
 def test_a_store_is_named_after_versions_and_options_alone(
-  tiny_log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+  tiny_log: FrameLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   class Edited(TinySource):
     """Another text in another module, as after an edit of a docstring."""
@@ -181,11 +149,10 @@ def test_a_store_is_named_after_versions_and_options_alone(
   source = Edited(tiny_log, {"files": {"a": "1"}})
   lookback = Lookback(2.0, 3)
   made = prepare(source, tmp_path, lookback=lookback)
-  stages = {"draft": draft, "merge": merge, "look back": seen, "pack": pack, "store": store}
   identity = {
     "source": {"files": {"a": "1"}},
     "lookback": {"feedback_delay_hours": 2.0, "history": 3},
-    "versions": {"read": 1, **{name: stage.VERSION for name, stage in stages.items()}},
+    "versions": {"read": 1, "prepare": preparing.VERSION, "store": store.VERSION},
   }
   assert made.card["made_from"] == identity
   digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -334,20 +301,76 @@ def test_a_removed_store_is_made_again(
   assert {path: path.read_bytes() for path in files_below(tmp_path)} == before
 
 
+def test_a_manifest_follows_its_arrays_and_the_store_its_schema(
+  tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  written: list[str] = []
+  close, write_text, rename = ArrayWriter.__exit__, Path.write_text, Path.rename
+
+  def closing(writer: ArrayWriter, *error: Any) -> None:
+    written.append(writer._path.name)
+    close(writer, *error)
+
+  def writing(path: Path, text: str) -> int:
+    written.append(path.name)
+    return write_text(path, text)
+
+  def renaming(path: Path, target: Path) -> Path:
+    if path.name == "store":
+      written.append(target.name)
+    return rename(path, target)
+
+  monkeypatch.setattr(ArrayWriter, "__exit__", closing)
+  monkeypatch.setattr(Path, "write_text", writing)
+  monkeypatch.setattr(Path, "rename", renaming)
+  prepared = prepare(tiny_source, tmp_path)
+  count = len(DAY_NAMES)
+  arrays = {f"{name}.npy" for name in ARRAYS if name != "dense"}
+  assert set(written[: 4 * count]) == arrays
+  assert written[4 * count : 6 * count] == ["dense.npy", "manifest.json"] * count
+  last = ["summary.md", "schema.json", "crc32.txt", prepared.directory.name]
+  assert written[6 * count :] == last
+
+
 def test_a_source_that_fails_leaves_nothing_behind(
   tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-  def fail(part: str) -> Iterator[Any]:
+  def fail(engine: Engine) -> Any:
     raise DataError("log.csv line 3 is not a row")
 
-  monkeypatch.setattr(tiny_source, "read", fail)
+  monkeypatch.setattr(tiny_source, "log", fail)
   with pytest.raises(DataError, match="line 3"):
     prepare(tiny_source, tmp_path)
   assert files_below(tmp_path) == []
 
 
+@pytest.mark.parametrize("written_before", [0, 3, 23])
+def test_a_full_disk_leaves_nothing_behind(
+  tiny_source: TinySource,
+  tmp_path: Path,
+  monkeypatch: pytest.MonkeyPatch,
+  written_before: int,
+) -> None:
+  original = ArrayWriter._write
+  written: list[Any] = []
+
+  def write(*arguments: Any) -> None:
+    if len(written) == written_before:
+      raise OSError(errno.ENOSPC, "No space left on device")
+    written.append(arguments)
+    original(*arguments)
+
+  with monkeypatch.context() as full:
+    full.setattr(ArrayWriter, "_write", write)
+    with pytest.raises(OSError, match="No space left on device"):
+      prepare(tiny_source, tmp_path)
+  assert len(written) == written_before
+  assert files_below(tmp_path) == []
+  assert len(prepare(tiny_source, tmp_path).train_days) == 3  # with space again
+
+
 def test_a_label_that_cannot_be_trained_on_leaves_nothing_behind(
-  tiny_log: Log, tmp_path: Path
+  tiny_log: FrameLog, tmp_path: Path
 ) -> None:
   labels = tiny_log.labels.replace(1.0, 2.0)
   with pytest.raises(DataError, match=r"click is binary but holds 2\.0"):
@@ -356,88 +379,43 @@ def test_a_label_that_cannot_be_trained_on_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize(
-  ("owner", "writer", "written_before"),
-  [(np, "savez", 0), (np, "savez", 5), (pickle, "dump", 1), (DayWriter, "_write", 23)],
-)
-def test_a_full_disk_leaves_nothing_behind(
-  tiny_source: TinySource,
-  tmp_path: Path,
-  monkeypatch: pytest.MonkeyPatch,
-  owner: Any,
-  writer: str,
-  written_before: int,
-) -> None:
-  original = getattr(owner, writer)
-  written: list[Any] = []
-
-  def write(*arguments: Any, **arrays: Any) -> None:
-    if len(written) == written_before:
-      raise OSError(errno.ENOSPC, "No space left on device")
-    written.append(arguments)
-    original(*arguments, **arrays)
-
-  with monkeypatch.context() as full:
-    full.setattr(owner, writer, write)
-    with pytest.raises(OSError, match="No space left on device"):
-      prepare(tiny_source, tmp_path)
-  assert len(written) == written_before
-  assert files_below(tmp_path) == []
-  assert len(prepare(tiny_source, tmp_path).train_days) == 3  # with space again
-
-
-@pytest.mark.parametrize(
   ("day", "names", "got"),
   [
-    (np.zeros(220), ("a",), "220 rows of 1 day "),
-    (np.ones(220), ("a", "b"), "220 rows of 1 day "),
+    (np.zeros(220), ("a",), "220 rows of 1 day"),
+    (np.ones(220), ("a", "b"), "220 rows of 1 day"),
   ],
 )
 def test_one_day_only_is_refused(
-  tiny_log: Log, tmp_path: Path, day: Array, names: tuple[str, ...], got: str
+  tiny_log: FrameLog, tmp_path: Path, day: Array, names: tuple[str, ...], got: str
 ) -> None:
-  message = f"tiny has {got}in all; training and day N need at least two days"
+  message = f"tiny has {got}; training and day N need at least two days"
   with pytest.raises(DataError, match=re.escape(message)):
     prepare(TinySource(other_days(tiny_log, day, names)), tmp_path)
   assert files_below(tmp_path) == []
 
 
-def test_a_day_without_rows_is_no_day(tiny_log: Log, tmp_path: Path) -> None:
+def test_a_day_without_rows_is_no_day(tiny_log: FrameLog, tmp_path: Path) -> None:
   day = np.repeat([0, 2, 3], [100, 60, 60])
   opened = prepare(TinySource(other_days(tiny_log, day, ("a", "b", "c", "d"))), tmp_path)
   assert opened.schema.day_names == ("a", "c", "d")
 
 
-def test_a_log_without_rows_is_refused(tiny_log: Log, tmp_path: Path) -> None:
-  empty = dataclasses.replace(tiny_log, time=tiny_log.time[:0], day=tiny_log.day[:0])
-  with pytest.raises(DataError, match="tiny has 0 rows of 0 days in all; training and day N need"):
+def test_a_log_without_rows_is_refused(tiny_log: FrameLog, tmp_path: Path) -> None:
+  empty = dataclasses.replace(
+    tiny_log,
+    time=tiny_log.time[:0],
+    day=tiny_log.day[:0],
+    categorical=tiny_log.categorical[:0],
+    bags={},
+    dense=tiny_log.dense[:0],
+    labels=tiny_log.labels[:0],
+  )
+  with pytest.raises(DataError, match="tiny has 0 rows of 0 days; training and day N need"):
     prepare(TinySource(empty), tmp_path)
 
 
-def test_rows_may_be_read_in_any_order(
-  tiny_source: TinySource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-  in_order = prepare(tiny_source, tmp_path / "one")
-  read, random = tiny_source.read, np.random.default_rng(0)
-
-  def shuffled(part: str) -> Iterator[tuple[pd.DataFrame, Mapping[str, int]]]:
-    rows = pd.concat([piece for piece, _ in read(part)])
-    rows = rows.assign(tie=random.random(len(rows))).sort_values("tie").drop(columns="tie")
-    yield rows[:50], {}
-    yield rows[50:], tiny_source.log.cleaning
-
-  monkeypatch.setattr(tiny_source, "read", shuffled)
-  other = prepare(tiny_source, tmp_path / "other")
-  for one, another in zip(in_order.train_days, other.train_days, strict=True):
-    np.testing.assert_array_equal(one.time, another.time)
-    # Rows of one ms may have changed places, but none their content.
-    for name in ("ids", "labels"):
-      parts = [np.column_stack([day.time, getattr(day, name)]) for day in (one, another)]
-      before, after = (part[np.lexsort(part.T)] for part in parts)
-      np.testing.assert_array_equal(before, after)
-
-
 def test_an_event_in_both_the_training_days_and_day_n_is_refused(
-  tiny_log: Log, tmp_path: Path
+  tiny_log: FrameLog, tmp_path: Path
 ) -> None:
   tie = int(np.flatnonzero(np.diff(tiny_log.time) == 0)[30]) + 1
   log = other_days(tiny_log, np.arange(220) >= tie, ("a", "b"))

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranking.data import draft, merge, pack, seen, store
+from ranking.data import prepare as preparing
+from ranking.data import store
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import prepare
 from ranking.data.schema import Source
@@ -34,7 +35,7 @@ from tests.conftest import TinySource, make_log
 GOLDEN = Path(__file__).with_name("stored_features.json")
 COMMAND = "python -m tests.test_stored_features"
 SOURCES = (Synthetic, KuaiRand, KuaiRec, MovieLens, Table)
-STAGES = {"draft": draft, "merge": merge, "seen": seen, "pack": pack, "store": store}
+STAGES = {"prepare": preparing, "store": store}
 SMALL = {"days": 3, "rows_per_day": 200, "num_users": 30, "num_videos": 50}
 LATE = Lookback(feedback_delay_hours=5.0, history=3)
 
@@ -182,7 +183,7 @@ def digests() -> Digests:
   """Per log: of each array the CRC of each day, and a digest of the schema."""
   with tempfile.TemporaryDirectory() as folder:
     return {
-      name: digest(prepare(source, Path(folder, "store", name), lookback=lookback, processes=1))
+      name: digest(prepare(source, Path(folder, "store", name), lookback=lookback))
       for name, (source, lookback) in logs(Path(folder)).items()
     }
 
@@ -234,8 +235,8 @@ def test_stored_features_are_what_they_were_unless_a_version_was_raised() -> Non
   [
     (["KuaiRec"], "raise KuaiRec.log_version, whichever changed"),
     (["Synthetic, every dial turned"], "raise Synthetic.log_version, whichever changed"),
-    (["tiny"], "raise draft.VERSION or merge.VERSION or seen.VERSION or pack.VERSION or store"),
-    (["KuaiRec", "Table"], "raise draft.VERSION or"),
+    (["tiny"], "raise prepare.VERSION or store.VERSION, whichever changed"),
+    (["KuaiRec", "Table"], "raise prepare.VERSION or"),
   ],
 )
 def test_the_version_to_raise_is_named(changed: list[str], named: str) -> None:
@@ -248,7 +249,7 @@ def test_the_version_to_raise_is_named(changed: list[str], named: str) -> None:
   assert wrong is not None
   assert named in wrong
   assert wrong.endswith(f"by running {COMMAND}")
-  raised = {**golden["versions"], "pack.VERSION": 99}
+  raised = {**golden["versions"], "prepare.VERSION": 99}
   assert complaint(golden, found, raised) == (
     f"stored_features.json is older than the versions; write the digests by running {COMMAND}"
   )

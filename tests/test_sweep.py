@@ -119,6 +119,19 @@ def test_an_earlier_evaluation_day_is_an_axis_and_the_last_day_has_the_name_it_h
   assert trials[1].bindings == (*trials[0].bindings, "train_and_evaluate.without_last_days=2")
 
 
+def test_each_model_may_have_rates_of_its_own():
+  rates = {"small": [0.4], "large": [0.1, 0.2]}
+  trials = Sweep("s", ["small", "large"], ["naive"], rates, seeds=[0, 1]).trials()
+  assert [trial.name for trial in trials] == [
+    "small-naive-rate=0.4-times=1-seed=0",
+    "large-naive-rate=0.1-times=1-seed=0",
+    "large-naive-rate=0.2-times=1-seed=0",
+    "small-naive-rate=0.4-times=1-seed=1",
+    "large-naive-rate=0.1-times=1-seed=1",
+    "large-naive-rate=0.2-times=1-seed=1",
+  ]
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
 def test_shards_are_the_list_in_parts_of_almost_equal_size(n: int):
   trials = GRID.trials()
@@ -157,6 +170,12 @@ def test_a_shard_without_a_trial_is_refused():
     ({"days_left_out": [1, 1]}, "two trials are small-naive-times=1-day_1-seed=0"),
     ({"learning_rates": ["fast"]}, "learning_rates is 'fast'; make it a number, 0 or more"),
     ({"learning_rates": [math.nan]}, "learning_rates is nan; make it a number"),
+    ({"learning_rates": [None]}, "learning_rates is None; make it a number, 0 or more"),
+    ({"learning_rates": {"small": []}}, "learning_rates: empty"),
+    (
+      {"learning_rates": {"large": [0.1]}},
+      r"learning_rates is {'large': \[0.1\]}; give rates of small, and of no other model",
+    ),
     ({"data": 3}, "data is 3; make it a file of configs/data/, or a path"),
     ({"scale": 3}, "scale is 3; make it a file of configs/scale/"),
     ({"ablations": {1: []}}, "an ablation is 1; make it its name as text"),

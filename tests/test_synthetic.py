@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import math
-import pickle
 import re
 import tracemalloc
 import zoneinfo
@@ -20,17 +19,18 @@ from sklearn.metrics import roc_auc_score
 
 from ranking.array import Array
 from ranking.data.prepare import prepare
-from ranking.data.rows import read_whole
-from ranking.data.schema import DataError, Log
+from ranking.data.schema import DataError
 from ranking.data.sources import synthetic
+from ranking.data.sources.frames import FrameLog
 from ranking.data.sources.synthetic import Synthetic
+from tests.whole_log import read_whole
 
 SMALL = Synthetic(days=3, rows_per_day=2_000, num_users=300, num_videos=500)
 BINARY = ("click", "like", "share", "complete")
 
 
 @functools.cache
-def default_log() -> Log:
+def default_log() -> FrameLog:
   return read_whole(Synthetic())
 
 
@@ -46,7 +46,7 @@ def gini(counts: Array) -> float:
   return float((2 * rank - len(seen) - 1) @ seen / (len(seen) * seen.sum()))
 
 
-def assert_same_log(one: Log, other: Log) -> None:
+def assert_same_log(one: FrameLog, other: FrameLog) -> None:
   np.testing.assert_array_equal(one.time, other.time)
   np.testing.assert_array_equal(one.bags["tags"].index, other.bags["tags"].index)
   assert one.bags["tags"].lists == other.bags["tags"].lists
@@ -54,7 +54,7 @@ def assert_same_log(one: Log, other: Log) -> None:
     pd.testing.assert_frame_equal(getattr(one, table), getattr(other, table), check_exact=True)
 
 
-def digest(log: Log) -> str:
+def digest(log: FrameLog) -> str:
   """Of all values. Rounded, because the last bit of exp and log differs between processors."""
   made = hashlib.sha256(json.dumps([log.day_names, log.bags["tags"].lists]).encode())
   made.update(log.bags["tags"].index.astype(np.int64).tobytes())
@@ -172,7 +172,7 @@ def test_a_day_has_about_as_many_rows_as_asked(rows_per_day):
 
 
 def test_more_rows_a_day_leave_users_and_videos_as_they_are():
-  def videos(log: Log) -> pd.DataFrame:
+  def videos(log: FrameLog) -> pd.DataFrame:
     columns = log.categorical[["video_id", "author_id", "music_id", "upload_type"]]
     return columns.drop_duplicates().set_index("video_id").sort_index()
 
@@ -358,11 +358,11 @@ DIALLED = Synthetic(days=4, rows_per_day=10_000, num_users=1_000, num_videos=1_5
 
 
 @functools.cache
-def dialled(**dials: Any) -> Log:
+def dialled(**dials: Any) -> FrameLog:
   return read_whole(dataclasses.replace(DIALLED, **dials))
 
 
-def truth_of(log: Log) -> pd.DataFrame:
+def truth_of(log: FrameLog) -> pd.DataFrame:
   assert log.truth is not None
   return log.truth
 
@@ -374,7 +374,7 @@ EVERY_DIAL: Any = {
 
 
 def pieces_of(source: Synthetic) -> list[pd.DataFrame]:
-  return [piece for part in source.parts() for piece, _ in source.read(part)]
+  return [pd.DataFrame(piece) for piece in source.pieces()]
 
 
 def test_a_log_comes_in_pieces_of_one_day_each_in_order(monkeypatch: pytest.MonkeyPatch):
@@ -390,11 +390,6 @@ def test_a_log_comes_in_pieces_of_one_day_each_in_order(monkeypatch: pytest.Monk
   assert rows.day.is_monotonic_increasing
 
 
-def test_a_row_of_the_default_log_takes_94_bytes_until_it_is_described():
-  piece = pieces_of(SMALL)[0]
-  assert piece.memory_usage(index=False).sum() / len(piece) == 94
-
-
 @pytest.mark.parametrize("rows_at_once", [777, 100_000])
 def test_the_size_of_pieces_changes_nothing(rows_at_once: int, monkeypatch: pytest.MonkeyPatch):
   source = dataclasses.replace(SMALL, rows_per_day=60_000, **EVERY_DIAL)
@@ -403,32 +398,10 @@ def test_the_size_of_pieces_changes_nothing(rows_at_once: int, monkeypatch: pyte
   assert_same_log(plain, read_whole(source))
 
 
-def test_rows_can_be_described_in_blocks_by_another_process():
-  source = dataclasses.replace(SMALL, **EVERY_DIAL)
-  whole, rows = read_whole(source), pd.concat(pieces_of(source), ignore_index=True)
-  pickled = pickle.dumps((source, source.tables()))
-  other, tables = pickle.loads(pickled)
-  days = set()
-  for start in range(0, len(rows), 1_111):
-    block = slice(start, start + 1_111)
-    log = other.describe(rows[block].reset_index(drop=True), tables)
-    days.add(tuple(log.day_names))
-    assert [log.day_names[day] for day in log.day] == [
-      whole.day_names[day] for day in whole.day[block]
-    ]
-    np.testing.assert_array_equal(log.time, whole.time[block])
-    np.testing.assert_array_equal(log.bags["tags"].index, whole.bags["tags"].index[block])
-    for table in ("categorical", "dense", "labels", "truth"):
-      expected = getattr(whole, table)[block].reset_index(drop=True)
-      pd.testing.assert_frame_equal(getattr(log, table), expected, check_exact=True)
-  assert ("2026-01-06",) in days
-  assert ("2026-01-06", "2026-01-07") in days
-
-
 def peak_bytes(**options: Any) -> int:
   """The most that reading piece by piece holds at a time."""
   tracemalloc.start()
-  for _ in Synthetic(**options).read(""):
+  for _ in Synthetic(**options).pieces():
     pass
   peak = tracemalloc.get_traced_memory()[1]
   tracemalloc.stop()

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ranking.data.rows import read_whole
 from ranking.data.sources.synthetic import Synthetic
+from tests.whole_log import read_whole
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "synthetic.md").read_text()

@@ -107,6 +107,19 @@ def test_a_task_without_any_label_has_zero_rows_and_no_figure(kind: str) -> None
 
 
 @EVERY_KIND
+@pytest.mark.parametrize("trained_on", [[NAN, NAN], [0.0, 0.0, NAN], [1.0, 1.0], [0.0, 1.0]])
+def test_a_task_that_the_training_days_could_not_teach_has_no_figure(
+  kind: str, trained_on: list[float]
+) -> None:
+  labels = np.array([0.0, 1.0, 1.0, 0.0])
+  found = KINDS[kind].evaluate(labels, labels, known(kind, np.array(trained_on)))
+  taught = not np.isnan(trained_on).all() and (kind != "binary" or 0 < np.nanmean(trained_on) < 1)
+  assert (found[KINDS[kind].measure.name] is not None) == taught
+  assert (found["calibration"] is not None) == taught
+  assert (found["rows"], found["nonfinite"]) == (4, 0)
+
+
+@EVERY_KIND
 @pytest.mark.parametrize("sort", [*SCORES, "all equal", "too large to square", "one nan"])
 def test_a_result_is_json_without_nan_whatever_the_outputs(kind: str, sort: str) -> None:
   labels = LABELS[:300]

@@ -10,7 +10,8 @@ import pandas as pd
 from ranking.array import Array
 from ranking.data.features import DENSE_LIMIT, FIRST_ID, MIN_COUNT
 from ranking.data.lookback import PRIOR_ROWS, Lookback
-from ranking.data.schema import Bag, Feature, Log, Schema
+from ranking.data.schema import Feature, Schema
+from ranking.data.sources.frames import Bag, FrameLog
 from ranking.tasks import LabelStatistics
 
 
@@ -26,7 +27,7 @@ class Packed:
   schema: Schema
 
 
-def pack(dataset: str, log: Log, lookback: Lookback | None = None) -> Packed:
+def pack(dataset: str, log: FrameLog, lookback: Lookback | None = None) -> Packed:
   """Packs a log, and what its rows see of the past."""
   train = log.day < len(log.day_names) - 1
   labels = log.labels.to_numpy(np.float32)
@@ -128,7 +129,7 @@ def _label_statistics(column: Array) -> LabelStatistics:
   return LabelStatistics(rows=len(known), mean=mean, variance=variance)
 
 
-def as_of(log: Log, lookback: Lookback) -> pd.DataFrame:
+def as_of(log: FrameLog, lookback: Lookback) -> pd.DataFrame:
   """What was known of each row's entities just before its event: float64 [n, E * (1 + R)].
 
   For each of E entities: log1p of its count of strictly earlier rows, and for each of R rated tasks
@@ -154,7 +155,7 @@ def as_of(log: Log, lookback: Lookback) -> pd.DataFrame:
   return pd.DataFrame(columns, index=log.dense.index)
 
 
-def recent(log: Log, lookback: Lookback) -> Array:
+def recent(log: FrameLog, lookback: Lookback) -> Array:
   """Rows of the latest positive feedback of each row's user: int64 [n, history], −1 = none.
 
   Latest first, known strictly before the row's event.

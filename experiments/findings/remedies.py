@@ -38,7 +38,7 @@ def _windows_and_warm_up_help_small_models(log: Log) -> Found:
     runs = log.runs(f"mitigations_{model}")
     changes = list(dict.fromkeys(runs.ablation))
     ratios = {change: lost(runs[runs.ablation == change]) for change in changes}
-    unchanged = ratios.pop("day_constant")
+    unchanged = ratios.pop("day_constant")  # the window of a day, and the rates that all have
     tests = [fisher_test(unchanged, ratio) for ratio in ratios.values()]
     saved[model] = any(
       p <= LEVEL and ratio.value < unchanged.value

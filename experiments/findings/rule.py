@@ -31,7 +31,7 @@ class Rule:
   """A finding of the paper, when a log reproduces it, and all the words that a page has of it.
 
   Attributes:
-    name: F1 to F15.
+    name: F1 to F15, and F9b.
     finding: what the paper says.
     rule: when a log reproduces it, and when it does not; else it is undecided.
     find: the rule as a function of the runs: its verdict, and the figures by name that the macro of

@@ -16,6 +16,7 @@ import matplotlib
 from ranking.commands.run_arguments import add_run_arguments, read_log
 from ranking.data import report
 from ranking.data.prepare import prepare
+from ranking.data.remark import unanswered
 from ranking.data.report import Report
 from ranking.data.store import DayStore
 from ranking.errors import InputError
@@ -50,7 +51,7 @@ def run(given: argparse.Namespace) -> int:
     plt.close(figure)
     pictures[caption] = name
   (out / "report.md").write_text(report.to_markdown(opened.card, measured, pictures))
-  for line in report.warnings(measured):
+  for line in unanswered(opened.card):
     print(f"warning: {line}")
   print(out / "report.md")
   return 0
@@ -60,7 +61,15 @@ def prepare_log(given: argparse.Namespace) -> DayStore:
   """The store of the log that the arguments say."""
   log = read_log(given)
   root = Path(log.store_directory)
-  return prepare(log.source, root, Console(), log.lookback, log.without_last_days)
+  return prepare(
+    log.source,
+    root,
+    Console(),
+    log.lookback,
+    log.without_last_days,
+    log.fair_share,
+    log.engine,
+  )
 
 
 def _rows_and_labels(measured: Report) -> Any:

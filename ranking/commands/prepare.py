@@ -2,8 +2,8 @@
 
   ranking prepare --data=kuairand --raw=KuaiRand-Pure
 
-Takes what train takes, and prepares what train would read. Stopped or killed, the same command goes
-on where it was.
+Takes what train takes, and prepares what train would read. Stopped or killed, the same command
+starts again, and trusts nothing that was left.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ranking.commands.run_arguments import add_run_arguments, read_log
 from ranking.data.prepare import prepare
+from ranking.data.remark import unanswered
 from ranking.errors import Stopped
 from ranking.training.console import Console
 
@@ -21,14 +22,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-  """Prepares; the store's folder is the last line that is printed."""
+  """Prepares; the warnings and the store's folder are the last lines that are printed."""
   log = read_log(given)
   try:
     made = prepare(
-      log.source, Path(log.store_directory), Console(), log.lookback, log.without_last_days
+      log.source,
+      Path(log.store_directory),
+      Console(),
+      log.lookback,
+      log.without_last_days,
+      log.fair_share,
+      log.engine,
     )
   except KeyboardInterrupt:
-    raise Stopped("stopped; the same command goes on where this one stopped") from None
+    raise Stopped("stopped; the same command starts again") from None
   print((made.directory / "summary.md").read_text())
+  for line in unanswered(made.card):
+    print(f"warning: {line}")
   print(made.directory)
   return 0

@@ -19,6 +19,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument("--raw", help="folder of the unpacked raw log; downloaded if not given")
   parser.add_argument(
+    "--engine", help="what prepares the log: duckdb (the default), local[2] or spark://host:port"
+  )
+  parser.add_argument(
     "--set",
     action="append",
     default=[],
@@ -35,7 +38,10 @@ def read_settings(given: argparse.Namespace, run_directory: str) -> Settings:
     data=given.data,
     scale=given.scale or "paper",
     raw=given.raw,
-    bindings=configuration.split_bindings(" ".join(given.set)),
+    bindings=[
+      *configuration.split_bindings(" ".join(given.set)),
+      *([f"train_and_evaluate.engine={given.engine!r}"] if given.engine else []),
+    ],
     run_directory=run_directory,
   )
 

@@ -1,57 +1,65 @@
 """A store's card: what the data is, how it was cleaned, how well it could be predicted at best."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from ranking.array import Array
-from ranking.data.draft import Draft
-from ranking.data.schema import Schema
+from ranking.data.calendar import Calendar
+from ranking.data.pack import Packed
+from ranking.data.remark import Remark, unanswered
+from ranking.data.schema import Log, Schema
 from ranking.tasks import KINDS, evaluate_truth
 
 
 def describe(
   schema: Schema,
-  days: Sequence[Draft],
-  last_ids: Array,
-  truth: tuple[Array, Array] | None,
+  log: Log,
+  calendar: Calendar,
+  packed: Packed,
   cleaning: Mapping[str, int],
+  warnings: Sequence[Remark],
   identity: dict[str, Any],
 ) -> dict[str, Any]:
   """The content of schema.json.
 
   Args:
     schema: of the store.
-    days: its drafts, in order.
-    last_ids: int32 [n, C] of day N.
-    truth: labels and truth [n, T] of day N, for a source that knows them.
-    cleaning: what was dropped or repaired while reading, beside what the drafts say.
+    log: that it was made of.
+    calendar: its days.
+    packed: what they hold.
+    cleaning: what was dropped or repaired, and how many rows of it.
+    warnings: what a person should look at, most serious first.
     identity: what the store was made from.
   """
-  cleaned = Counter(cleaning)
-  for day in days:
-    cleaned.update(day.cleaning)  # keeps zeros, unlike +
+  truth = packed.last_truth
   return {
     **schema.to_json(),
-    "time_zone": days[0].layout.time_zone,
-    "rows_per_day": [sum(day.rows) for day in days],
-    "first_time_per_day": [day.first_time for day in days],
+    "time_zone": log.time_zone,
+    "rows_per_day": list(calendar.rows),
+    "first_time_per_day": list(calendar.first_times),
     "labelled_per_day": {
-      task.name: [int(day.labels.rows[k]) for day in days] for k, task in enumerate(schema.tasks)
+      task.name: [int(labels.rows[k]) for labels in packed.labels]
+      for k, task in enumerate(schema.tasks)
     },
     "positives_per_day": {
-      task.name: [int(day.positives[k]) for day in days]
+      task.name: [int(positives[k]) for positives in packed.positives]
       for k, task in enumerate(schema.tasks)
       if task.rules.counts_positives
     },
     "unseen_rows_of_day_n": {
-      feature.name: int(np.count_nonzero(last_ids[:, k] == 0))
-      for k, feature in enumerate(schema.of_kind("categorical"))
+      feature.name: int(packed.unseen[k]) for k, feature in enumerate(schema.of_kind("categorical"))
     },
-    "cleaning": dict(cleaned),
+    **{
+      f"{what}_rows": {
+        feature.name: int(count)
+        for feature, count in zip(schema.of_kind("dense"), counts, strict=True)
+      }
+      for what, counts in (("filled", packed.filled), ("clipped", packed.clipped))
+    },
+    "cleaning": dict(cleaning),
+    "notes": [line for line in log.notes if not line.startswith("warning: ")],
+    "warnings": [remark._asdict() for remark in warnings],
     "best_possible_on_day_n": None
     if truth is None
     else evaluate_truth(schema.tasks, schema.label_statistics, *truth),
@@ -68,20 +76,28 @@ def to_markdown(card: dict[str, Any]) -> str:
     else:
       days[f"{task} (labelled)"] = labelled
   features, unseen = pd.DataFrame(card["features"]), card["unseen_rows_of_day_n"]
-  features["missing or unseen on day N"] = [
-    f"{unseen[name]:,} rows ({unseen[name] / card['rows_per_day'][-1]:.2%})"
-    if name in unseen
-    else ""
-    for name in features["name"]
-  ]
+  rows = sum(card["rows_per_day"])
+  for title, counts, of in (
+    ("missing or unseen on day N", unseen, card["rows_per_day"][-1]),
+    ("missing, filled with the mean", card["filled_rows"], rows),
+    ("cut to 5 deviations", card["clipped_rows"], rows),
+  ):
+    features[title] = [
+      f"{counts[name]:,} rows ({counts[name] / of:.2%})" if name in counts else ""
+      for name in features["name"]
+    ]
   parts = [
-    f"# {card['dataset']}: {sum(card['rows_per_day']):,} rows, {len(days)} days",
+    f"# {card['dataset']}: {rows:,} rows, {len(days)} days",
     f"Days in {card['time_zone']}; trained on all but the last, evaluated on {days.day.iloc[-1]}.",
+    f"## Warnings: {len(card['warnings'])}",
+    "\n".join(f"- {line}" for line in unanswered(card)) or "- none",
     "## Rows and positives per day",
     _table(days),
     "## Cleaning",
     "\n".join(f"- {what}: {count:,}" for what, count in card["cleaning"].items()) or "- nothing",
   ]
+  if card["notes"]:
+    parts += ["## How it was read", "\n".join(f"- {line}" for line in card["notes"])]
   if card["best_possible_on_day_n"]:
     best = []
     for task, entry in card["best_possible_on_day_n"].items():

@@ -1,16 +1,14 @@
-"""Vocabularies of ids, and the scale of dense features: what turns values into packed columns.
+"""The scale of dense features, the statistics of labels, and what may not be trained on.
 
-Whatever is estimated (vocabularies, means, deviations) comes from days 1..N-1 only, a day or a
-block of rows at a time, so that no more than that is ever in memory.
+Whatever is estimated (means, deviations) comes from days 1..N-1 only, a block of rows at a time, so
+that no more than that is ever in memory.
 """
 
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ranking.array import Array
 from ranking.data.schema import DataError
@@ -19,58 +17,6 @@ from ranking.tasks import LabelStatistics, Task
 MIN_COUNT = 3  # an id seen less often in the training days shares the rare id of its feature
 FIRST_ID = 2  # 0 is missing or unseen in the training days, 1 is rare
 DENSE_LIMIT = 5.0  # standardised dense features stay within ± this many standard deviations
-
-
-class Values:
-  """Numbers the values of a column 0, 1, … in the order in which they first appear."""
-
-  def __init__(self) -> None:
-    self._known: pd.Index[Any] = pd.Index([])
-
-  def __len__(self) -> int:
-    return len(self._known)
-
-  def codes(self, column: Any) -> Array:
-    """int64 [n], the number of each of [n] hashable values; -1 for None or NaN."""
-    codes, distinct = pd.factorize(column)
-    distinct = pd.Index(np.asarray(distinct))
-    if not len(self):
-      self._known, place = distinct, np.arange(len(distinct))
-    elif (new := (place := self._known.get_indexer(distinct)) < 0).any():
-      place[new] = len(self._known) + np.arange(new.sum())
-      self._known = self._known.append(distinct[new])
-    return np.append(place, -1)[codes]
-
-  def array(self) -> Array:
-    """The values by number."""
-    return self._known.to_numpy()
-
-
-def vocabulary(counts: Array) -> Array:
-  """The id of each value, int32 [v], from how many rows of the training days have it, [v].
-
-  Frequent values have the ids from FIRST_ID on, the most frequent first and of equals the one that
-  appeared first; rare ones 1; 0 is for what no training day has.
-  """
-  frequent = np.flatnonzero(counts >= MIN_COUNT)
-  frequent = frequent[np.argsort(-counts[frequent], kind="stable")]
-  ids = np.zeros(len(counts), np.int32)
-  ids[counts > 0] = 1
-  ids[frequent] = np.arange(FIRST_ID, FIRST_ID + len(frequent))
-  return ids
-
-
-def vocabulary_size(ids: Array) -> int:
-  """How many ids a feature has, those for missing and rare values included."""
-  return int(ids.max(initial=1)) + 1
-
-
-def names_of_ids(values: Array, ids: Array) -> tuple[str, ...]:
-  """What each id stands for, given the id of each value."""
-  names = ["missing or unseen", "rare", *[""] * (vocabulary_size(ids) - FIRST_ID)]
-  for place in np.flatnonzero(ids >= FIRST_ID):
-    names[ids[place]] = str(values[place])
-  return tuple(names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,12 +54,17 @@ class Moments:
     return self.squares / np.maximum(self.rows, 1.0)
 
 
+def is_constant(moments: Moments) -> Array:
+  """Bool [k], which columns have one value; also those of none."""
+  # The mean of a constant is rounded, so its deviation is tiny beside it but not 0.
+  limit: Array = 1e-12 * np.maximum(1.0, np.abs(moments.mean))
+  return np.sqrt(moments.variance) <= limit
+
+
 def standardise(columns: Array, moments: Moments) -> Array:
   """float32 [n, k] of [n, k]: mean 0 and deviation 1 in the training days; a missing value is 0."""
   values = columns.astype(np.float64)
-  deviation = np.sqrt(moments.variance)
-  # The mean of a constant is rounded, so its deviation is tiny beside it but not 0.
-  constant = deviation <= 1e-12 * np.maximum(1.0, np.abs(moments.mean))
+  deviation, constant = np.sqrt(moments.variance), is_constant(moments)
   scaled = (values - moments.mean) / np.where(constant, 1.0, deviation)
   scaled[:, constant] = 0.0
   return np.clip(np.nan_to_num(scaled), -DENSE_LIMIT, DENSE_LIMIT).astype(np.float32)
@@ -127,6 +78,15 @@ def levels(tasks: Sequence[Task], labels: Array) -> dict[str, Counter[float]]:
       values, rows = np.unique(column[~np.isnan(column)], return_counts=True)
       counts[task.name] = Counter(dict(zip(values.tolist(), rows.tolist(), strict=True)))
   return counts
+
+
+def joined_levels(days: Sequence[Mapping[str, Counter[float]]]) -> dict[str, Counter[float]]:
+  """The `levels` of some days together."""
+  together: dict[str, Counter[float]] = {}
+  for of_day in days:
+    for name, counts in of_day.items():
+      together.setdefault(name, Counter()).update(counts)
+  return together
 
 
 def label_statistics(

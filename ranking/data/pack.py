@@ -1,68 +1,335 @@
-"""The last stage: the arrays of the store, and the features that say what their columns are."""
+"""The last stage: the arrays of the store, day by day from the chunks of a coded log.
 
+What numbers become (logarithms, rates, means and deviations) is worked out here, by NumPy, over the
+same blocks of rows in the same order whatever the engine did before.
+"""
+
+import contextlib
+import dataclasses
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from ranking.array import Array
-from ranking.data import draft, merge
-from ranking.data.features import Moments, standardise
-from ranking.data.schema import Feature
-from ranking.data.store import DayWriter
-from ranking.data.work_folder import blocks, draft_folder, seen_folder, whole
+from ranking.data import features
+from ranking.data.calendar import Calendar
+from ranking.data.coded import Coded
+from ranking.data.facts import in_units
+from ranking.data.features import Moments
+from ranking.data.lookback import Lookback, Running, rates
+from ranking.data.past import columns_of
+from ranking.data.schema import DataError, Feature
+from ranking.data.store import ArrayWriter, write_manifest
 
-VERSION: Final = 1  # raised when a packed column changes: its scale, its ids or its place
-
-
-def pack_day(work: Path, merged: merge.Merged, moments: Moments, place: int) -> int:
-  """Writes a day of the store. Returns its place."""
-  day = draft.load(draft_folder(work, place))
-  layout = day.layout
-  widths = {
-    "ids": len(layout.categorical),
-    "bags": sum(feature.length for feature in merged.features if feature.kind == "bag"),
-    "dense": len(moments.mean),
-    "labels": len(layout.tasks),
-  }
-  with whole(work / "store" / day.name, work) as folder:
-    if folder:
-      ids = merge.ids_of(work / "merged", place)
-      lengths = {feature.name: feature.length for feature in merged.features}
-      folder.rmdir()  # DayWriter makes its own
-      with DayWriter(folder, sum(day.rows), widths) as writer:
-        for number, block in enumerate(blocks(work, place)):
-          seen_path = draft.block_path(seen_folder(work, place), number)
-          with open(seen_path, "rb") as file, np.load(file) as seen:
-            dense, recent = seen["dense"], seen.get("recent")
-          bags = [
-            _bag(ids[name][block.lists[name]], lengths[name])[block.list_of_row[name]]
-            for name in layout.bags
-          ]
-          if recent is not None:
-            assert merged.ids_of_items is not None
-            bags.append(merged.ids_of_items[recent])
-          writer.write(
-            ids=np.stack([ids[name][block.codes[name]] for name in layout.categorical], axis=1),
-            bags=np.concatenate([np.zeros((len(block.time), 0), np.int32), *bags], axis=1),
-            dense=standardise(np.concatenate([block.dense, dense], axis=1), moments),
-            labels=block.labels,
-            time=block.time,
-          )
-  return place
+BLOCK_ROWS: Final = 1 << 16
+LARGEST: Final = 2.0**53  # of a label in its units, so that it is exact
 
 
-def features_of(merged: merge.Merged) -> tuple[Feature, ...]:
+@dataclasses.dataclass
+class Packed:
+  """What the packed days say of themselves, one entry per day.
+
+  Attributes:
+    labels: moments of [n, T].
+    positives: int64 [T], rows whose label is above 0.
+    levels: rows per value of a label, of tasks whose kind asks for it.
+    unseen: int64 [C], rows of the last day whose id is 0.
+    dense: moments of [n, D] in the training days, before they are standardised.
+    filled, clipped: int64 [D], rows of all days without a value, which get the mean, and rows that
+      lie beyond DENSE_LIMIT deviations.
+    last_truth: labels and truth [n, T] of the last day, for a source that knows them.
+  """
+
+  labels: list[Moments] = dataclasses.field(default_factory=list)
+  positives: list[Array] = dataclasses.field(default_factory=list)
+  levels: list[dict[str, Counter[float]]] = dataclasses.field(default_factory=list)
+  unseen: Array = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+  dense: Moments = dataclasses.field(default_factory=lambda: Moments.of(np.zeros((0, 0))))
+  filled: Array = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+  clipped: Array = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+  last_truth: tuple[Array, Array] | None = None
+
+
+def pack(
+  coded: Coded,
+  calendar: Calendar,
+  lookback: Lookback,
+  folder: Path,
+  advance: Callable[[int], None],
+) -> Packed:
+  """Writes the days of the store; `advance` is told of rows, of each of them twice.
+
+  Raises DataError for a value that cannot be trained on.
+  """
+  log = coded.facts.log
+  packed = Packed()
+  running = Running(2 * len(log.rated_tasks), lookback.delay)
+  chunks = (batch for number in range(calendar.chunks[-1] + 1) for batch in coded.chunk(number))
+  crcs = []
+  dense: Moments | None = None
+  with contextlib.closing(_ahead(chunks)) as batches:
+    blocks = _blocks(batches, calendar.rows)
+    for place, (name, rows) in enumerate(zip(calendar.names, calendar.rows, strict=True)):
+      is_last = place == len(calendar.names) - 1
+      with _Day(coded, folder / name, rows) as day:
+        for _ in range(0, rows, BLOCK_ROWS):
+          columns = next(blocks)
+          moments = day.write(columns, running)
+          if not is_last:
+            dense = moments if dense is None else dense + moments
+          advance(columns.num_rows)
+        day.tell(packed, is_last)
+      crcs.append(day.crcs)
+    next(blocks, None)  # there is none, or it says so
+  assert dense is not None
+  packed.dense = dense
+  packed.filled, packed.clipped = np.zeros((2, len(dense.rows)), np.int64)
+  for name, rows, of_day in zip(calendar.names, calendar.rows, crcs, strict=True):
+    of_day["dense"] = _standardise(folder / name, rows, packed, advance)
+    write_manifest(folder / name, rows, of_day)
+  return packed
+
+
+def features_of(coded: Coded) -> tuple[Feature, ...]:
   """The features of the schema, in the order of their columns."""
-  layout = merged.layout
-  as_of = [
-    Feature(name, "dense")
-    for entity in layout.entities
-    for name in (f"{entity}_count", *(f"{entity}_{task}_rate" for task in layout.rated_tasks))
-  ]
-  return (*merged.features, *as_of)
+  log, known = coded.facts.log, coded.vocabularies
+  taken = {*log.categorical, *log.bags, *log.dense}
+
+  def own(name: str) -> str:
+    """The name of a feature that is made here, which a column of the log may have too."""
+    while name in taken:
+      name += "_as_of_now"
+    return name
+
+  bags = [Feature(name, "bag", known[name].size, known[name].length) for name in log.bags]
+  if coded.history:
+    item = log.entities[1]
+    bags.append(Feature(own(f"recent_{item}"), "bag", known[item].size, coded.history))
+  return (
+    *(Feature(name, "categorical", known[name].size) for name in log.categorical),
+    *bags,
+    *(Feature(name, "dense") for name in log.dense),
+    *(
+      Feature(own(name), "dense")
+      for entity in log.entities
+      for name in (f"{entity}_count", *(f"{entity}_{task}_rate" for task in log.rated_tasks))
+    ),
+  )
 
 
-def _bag(ids: Array, length: int) -> Array:
-  """Pads lists of ids [l, up to length] with 0 to [l, length]."""
-  return np.pad(ids, ((0, 0), (0, length - ids.shape[1])))
+class _Day:
+  """A context manager that writes the arrays of a day; dense features not standardised yet."""
+
+  def __init__(self, coded: Coded, folder: Path, rows: int):
+    self._coded, self._log, self._folder = coded, coded.facts.log, folder
+    folder.mkdir(parents=True)
+    self._lengths = [f.length for f in features_of(coded) if f.kind == "bag"]
+    widths = {
+      "ids": len(self._log.categorical),
+      "bags": sum(self._lengths),
+      "labels": len(self._log.tasks),
+    }
+    if self._log.weight is not None:
+      widths["weights"] = 1
+    shapes = {"time": (rows,), **{name: (rows, width) for name, width in widths.items()}}
+    self._writers = {name: ArrayWriter(folder, name, shape) for name, shape in shapes.items()}
+    self._labels: Moments | None = None
+    self._positives = np.zeros(len(self._log.tasks), np.int64)
+    self._levels = features.levels(self._log.tasks, np.zeros((0, len(self._log.tasks))))
+    self._unseen = np.zeros(widths["ids"], np.int64)
+    self._truths: list[tuple[Array, Array]] = []
+
+  def __enter__(self) -> "_Day":
+    with contextlib.ExitStack() as stack:
+      for writer in self._writers.values():
+        stack.enter_context(writer)
+      self._raw = stack.enter_context(open(self._folder / "dense.raw", "wb"))
+      self._open = stack.pop_all()
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._open.close()
+
+  @property
+  def crcs(self) -> dict[str, int]:
+    """Of each array."""
+    return {name: writer.crc for name, writer in self._writers.items()}
+
+  def write(self, columns: pa.Table, running: Running) -> Moments:
+    """The next rows. Returns the moments of their dense features."""
+    log, count = self._log, columns.num_rows
+    time = columns["time"].to_numpy()
+    labels = _numbers(columns, "label", [number.scale for number in log.labels.values()])
+    labels = labels.astype(np.float32)
+    for task, column in zip(log.tasks, labels.T, strict=True):
+      features.check_labels(task, column)
+    dense = _numbers(columns, "dense", [number.scale for number in log.dense.values()])
+    for name, column in zip(log.dense, dense.T, strict=True):
+      features.check_dense(name, column)
+    ids = np.empty((count, len(log.categorical)), np.int32)
+    for k in range(ids.shape[1]):
+      ids[:, k] = columns[f"id_{k}"].to_numpy()
+    bags = np.zeros((count, sum(self._lengths)), np.int32)
+    start = 0
+    for k, length in enumerate(self._lengths):
+      is_recent = k == len(log.bags)
+      lists = columns["recent" if is_recent else f"bag_{k}"]
+      _fill(bags[:, start : start + length], lists, is_recent)
+      start += length
+    dense = np.concatenate([dense, as_of(self._coded, columns, running)], axis=1)
+    for name, array in (("time", time), ("ids", ids), ("bags", bags), ("labels", labels)):
+      self._writers[name].write(array)
+    if log.weight is not None:
+      weights = columns["weight"].to_numpy().astype(np.float32)
+      if not ((weights >= 0) & np.isfinite(weights)).all():
+        raise DataError("a weight is missing, negative or not finite; make it 0 or more")
+      self._writers["weights"].write(weights[:, None])
+    self._raw.write(np.ascontiguousarray(dense).data.cast("B") if dense.size else b"")
+    moments = Moments.of(labels)
+    self._labels = moments if self._labels is None else self._labels + moments
+    self._positives += (labels > 0).sum(axis=0)
+    for name, counts in features.levels(log.tasks, labels).items():
+      self._levels[name].update(counts)
+    self._unseen += (ids == 0).sum(axis=0)
+    if log.truth:
+      truth = _numbers(columns, "truth", [None] * len(log.truth))
+      self._truths.append((labels, truth))
+    return Moments.of(dense)
+
+  def tell(self, packed: Packed, is_last: bool) -> None:
+    """Says what the arrays hold."""
+    assert self._labels is not None
+    packed.labels.append(self._labels)
+    packed.positives.append(self._positives)
+    packed.levels.append(self._levels)
+    if is_last:
+      packed.unseen = self._unseen
+      if self._truths:
+        labels, truths = zip(*self._truths, strict=True)
+        packed.last_truth = np.concatenate(labels), np.concatenate(truths)
+
+
+def as_of(coded: Coded, columns: pa.Table, running: Running) -> Array:
+  """As-of features of the next rows, float64 [n, E * (1 + R)]; `running` learns them."""
+  log, facts = coded.facts.log, coded.facts
+  width = len(columns_of(log))
+  pasts = np.empty((len(log.entities), columns.num_rows, width))
+  for k in range(len(log.entities) * width):
+    pasts[k // width, :, k % width] = columns[f"past_{k}"].to_numpy()
+  units = np.array([facts.unit(task) for task in log.rated_tasks])
+  values = np.zeros((columns.num_rows, 2 * len(units)))
+  for k, task in enumerate(log.rated_tasks):
+    label = columns[f"label_{[*log.labels].index(task)}"].to_numpy(zero_copy_only=False)
+    values[:, 2 * k] = ~np.isnan(label)
+    values[:, 2 * k + 1] = np.nan_to_num(in_units(label, units[k]))
+    if (np.abs(values[:, 2 * k + 1]) > LARGEST).any():
+      raise DataError(f"label {task} holds {np.nanmax(np.abs(label)):g}, too large to be summed up")
+  return rates(pasts, running.before(columns["time"].to_numpy(), values), units)
+
+
+def _numbers(columns: pa.Table, what: str, scales: Iterable[Any]) -> Array:
+  """float64 [n, k], each column on its scale; NaN = missing."""
+  names = [name for name in columns.column_names if name.startswith(f"{what}_")]
+  table = np.empty((columns.num_rows, len(names)))
+  for k, scale in enumerate(scales):
+    values = columns[f"{what}_{k}"].to_numpy(zero_copy_only=False).astype(np.float64)
+    if scale is not None:
+      with np.errstate(divide="ignore", invalid="ignore"):
+        values = scale(values)
+    table[:, k] = values
+  return table
+
+
+def _fill(table: Array, lists: pa.ChunkedArray, latest_first: bool) -> None:
+  """Writes lists of ids into the rows of a table [n, length] that is 0."""
+  array = lists.combine_chunks()
+  lengths = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+  flat = array.flatten().fill_null(0).to_numpy(zero_copy_only=False)
+  row = np.repeat(np.arange(len(lengths)), lengths)
+  place = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+  if latest_first:
+    place = lengths[row] - 1 - place
+  table[row, place] = flat
+
+
+def _standardise(folder: Path, rows: int, packed: Packed, advance: Callable[[int], None]) -> int:
+  """Writes the dense features of a day and counts what changes; returns the CRC of the array."""
+  width = len(packed.dense.mean)
+  raw = folder / "dense.raw"
+  with ArrayWriter(folder, "dense", (rows, width)) as writer, open(raw, "rb") as file:
+    for start in range(0, rows, BLOCK_ROWS):
+      count = min(BLOCK_ROWS, rows - start)
+      block = np.frombuffer(file.read(count * width * 8)).reshape(count, width)
+      scaled = features.standardise(block, packed.dense)
+      writer.write(scaled)
+      packed.filled += np.isnan(block).sum(axis=0)
+      packed.clipped += (np.abs(scaled) == features.DENSE_LIMIT).sum(axis=0)
+      advance(count)
+  raw.unlink()
+  return writer.crc
+
+
+def _blocks(batches: Iterable[pa.RecordBatch], days: Iterable[int]) -> Iterator[pa.Table]:
+  """The same rows in blocks of BLOCK_ROWS, the last of each day smaller."""
+  batches = iter(batches)
+  waiting: list[pa.RecordBatch] = []
+  have = 0
+  for rows in days:
+    for start in range(0, rows, BLOCK_ROWS):
+      wanted = min(BLOCK_ROWS, rows - start)
+      while have < wanted:
+        batch = next(batches, None)
+        if batch is None:
+          raise DataError("the engine gave fewer rows than it had counted; prepare it again")
+        waiting.append(batch)
+        have += batch.num_rows
+      table = pa.Table.from_batches(waiting)
+      yield table.slice(0, wanted)
+      waiting = table.slice(wanted).to_batches()
+      have -= wanted
+  if have or next(batches, None) is not None:
+    raise DataError("the engine gave more rows than it had counted; prepare it again")
+
+
+def _ahead(items: Iterable[Any], most: int = 4) -> Generator[Any, None, None]:
+  """Makes some items ahead, in another thread, while those before them are used."""
+  made: queue.Queue[tuple[bool, Any]] = queue.Queue(most)
+  stopped = threading.Event()
+
+  def put(item: tuple[bool, Any]) -> None:
+    while not stopped.is_set():
+      try:
+        made.put(item, timeout=0.1)
+      except queue.Full:
+        continue
+      return
+
+  def work() -> None:
+    try:
+      for item in items:
+        put((True, item))
+        if stopped.is_set():
+          return
+      put((False, None))
+    except BaseException as error:  # raised where the items are used
+      put((False, error))
+
+  thread = threading.Thread(target=work, daemon=True)
+  thread.start()
+  try:
+    while True:
+      there, item = made.get()
+      if not there:
+        if item is not None:
+          raise item
+        return
+      yield item
+  finally:
+    stopped.set()
+    thread.join()

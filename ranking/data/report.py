@@ -17,7 +17,7 @@ or unseen one on day N.
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ import pandas as pd
 
 from ranking.array import Array
 from ranking.data.features import FIRST_ID
+from ranking.data.remark import unanswered
 from ranking.data.schema import Feature, Schema
 from ranking.data.store import Day
 from ranking.tasks import KINDS
@@ -222,12 +223,17 @@ def _share(part: float, whole: float) -> float:
   return float(part / whole) if whole else math.nan
 
 
-def warnings(report: Report) -> list[str]:
-  """What a person should look at before training, most serious first, a line each."""
+def to_look_at(report: Report, past: Collection[str] = ()) -> list[str]:
+  """What stands out from day to day, most serious first, a line each.
+
+  Args:
+    report: the figures.
+    past: features that count what came before a row: that they grow is no news.
+  """
   return [
     *_days_to_look_at(report.days),
     *_labels_to_look_at(report.labels),
-    *_features_to_look_at(report),
+    *_features_to_look_at(report, past),
   ]
 
 
@@ -259,9 +265,10 @@ def _labels_to_look_at(labels: pd.DataFrame) -> Iterator[str]:
       yield f"label {task} is never positive on {_few(figures.index[silent].tolist())}"
 
 
-def _features_to_look_at(report: Report) -> Iterator[str]:
+def _features_to_look_at(report: Report, past: Collection[str]) -> Iterator[str]:
   drifting = []
-  for feature, figures in report.features.groupby(level="feature", sort=False):
+  for name, figures in report.features.groupby(level="feature", sort=False):
+    feature = str(name)
     figures = figures.droplevel("feature")[report.days.rows.to_numpy() > 0]
     constant = figures.only_value.notna()
     if constant.all():
@@ -280,7 +287,7 @@ def _features_to_look_at(report: Report) -> Iterator[str]:
       )
       if values.max() > NOTABLE_PSI
     ]
-    if high:
+    if high and feature not in past:
       highest = figures[["psi_reference", "psi_day_before"]].max(axis=None)
       line = f"feature {feature} drifts: PSI above {NOTABLE_PSI} {', '.join(high)}"
       drifting.append((-highest, line))
@@ -294,15 +301,20 @@ def _few(names: Sequence[str]) -> str:
 
 def to_markdown(card: Mapping[str, Any], report: Report, pictures: Mapping[str, str]) -> str:
   """A store's card and report as a page, with the file names of pictures by their captions."""
-  found, days = warnings(report), report.days
+  warnings, days = unanswered(card), report.days
+  entities = card["entities"]
+  asked = [f"{entity}_{task['name']}_rate" for entity in entities for task in card["tasks"]]
+  found = to_look_at(report, {*asked, *(f"{entity}_count" for entity in entities)})
   return (
     "\n\n".join(
       [
         f"# {card['dataset']}, day by day",
         f"{days.rows.sum():,} rows of {len(days)} days in {card['time_zone']}; trained on all but "
         f"the last, evaluated on {days.index[-1]}.",
-        f"## Warnings: {len(found)}",
-        "\n".join(f"- {line}" for line in found) or "- none",
+        f"## Warnings: {len(warnings)}",
+        "\n".join(f"- {line}" for line in warnings) or "- none",
+        f"## What stands out from day to day: {len(found)}",
+        "\n".join(f"- {line}" for line in found) or "- nothing",
         *(f"![{caption}]({name})" for caption, name in pictures.items()),
         "## Rows and labels",
         "Positives of labelled rows where a label is 0 or 1, the mean of labelled rows elsewhere.",

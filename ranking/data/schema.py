@@ -1,17 +1,21 @@
 """What a log is before it is packed, and what a packed one is made of."""
 
 import dataclasses
+import datetime
 import hashlib
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from ranking.array import Array
 from ranking.errors import InputError
 from ranking.nearest import nearest
 from ranking.tasks import LabelStatistics, Task
+
+if TYPE_CHECKING:  # slow to import, and only needed where a store is made
+  import ibis.expr.types as ir
+
+  from ranking.data.engine import Engine
 
 
 class DataError(InputError):
@@ -19,102 +23,105 @@ class DataError(InputError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Bag:
-  """A variable-length list of ids per row (genres, tags), each distinct list held once.
+class Number:
+  """A column of numbers, null where missing.
 
   Attributes:
-    lists: the distinct lists; an id is any hashable value, an empty list is allowed.
-    index: integer [n], which of `lists` each row has.
+    value: the number as the engine has it.
+    scale: what NumPy takes of it while rows are packed, such as np.log1p. Engines add, divide and
+      compare as NumPy does, but round a logarithm each in its own way.
   """
 
-  lists: Sequence[Sequence[Hashable]]
-  index: Array
+  value: "ir.Value"
+  scale: Callable[[Array], Array] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+  """A table with a line per user, video or whatever its keys say; lines that are missing are null.
+
+  Attributes:
+    table: at most one line per key.
+    keys: column of the table by name → the expression over the log's rows that it equals.
+  """
+
+  table: "ir.Table"
+  keys: Mapping[str, "ir.Value"]
+
+
+def date_of(day: int) -> str:
+  """The ISO date of a number of days since 1970."""
+  return (datetime.date(1970, 1, 1) + datetime.timedelta(days=day)).isoformat()
 
 
 @dataclasses.dataclass(frozen=True)
 class Log:
-  """A cleaned, time-ordered log with raw feature values: no vocabulary or statistic is taken yet.
+  """A cleaned log, declared: each feature is an expression over `rows` or over the table of a side.
+
+  Nothing is computed before an engine runs it, and no vocabulary or statistic is taken yet.
 
   Attributes:
-    time: int64 [n], event time in ms since epoch UTC, never decreasing.
-    day: int32 [n], position in `day_names`, never decreasing; the last day is day N.
-    day_names: N names, such as "2022-05-08".
+    rows: one row per event, in any order.
+    time: over rows; int64, event time in ms since epoch UTC, never null.
+    day: over rows; a whole number, the same for all rows of a day and larger for later days.
     time_zone: where the days begin at midnight, such as "Asia/Shanghai".
-    categorical: [n, C], any hashable values per column; a missing value (None, NaN) becomes id 0.
-    bags: id lists by feature name.
-    dense: float [n, D], already on a sensible scale (log1p where heavy-tailed); NaN = missing.
-    labels: float32 [n, T], one column per task in the order of `tasks`; NaN = label missing.
     tasks: the first of each kind is the headline pair of the paper's Table 2.
-    entities: categorical columns (user, item, author) that get as-of counts and rates.
+    labels: one per task, in their order, over rows; null = label missing.
+    categorical: whole numbers or text; null = missing, which becomes id 0.
+    bags: arrays of whole numbers or text (genres, tags); null = an empty one.
+    dense: already on a sensible scale (log1p where heavy-tailed); null = missing.
+    entities: categorical columns of rows (user, item, author) that get as-of counts and rates.
     rated_tasks: tasks whose as-of mean label each entity gets.
-    cleaning: what was dropped or repaired, and how many rows of it.
-    truth: float64 [n, T] of true probabilities and means, for a source that knows its own.
     report_by: a categorical column whose values get figures of their own on day N.
+    sides: tables that other features come from.
+    cleaning: what was dropped or repaired, and how many rows of it: a number, or an expression.
+    truth: per task true probabilities and means, for a source that knows its own; over rows.
+    sequence: over rows; a whole number that orders all rows. None = rows of one time are ordered by
+      all of their columns, so that equal rows alone can change places.
+    day_name: of a day's number.
+    weight: over rows; how much each counts in the losses, 0 or more; None = all the same.
+    notes: what was told from the files, and what a person should look at; a line each, said and
+      kept in the store's summary.
   """
 
-  time: Array
-  day: Array
-  day_names: Sequence[str]
+  rows: "ir.Table"
+  time: "ir.Value"
+  day: "ir.Value"
   time_zone: str
-  categorical: pd.DataFrame
-  bags: Mapping[str, Bag]
-  dense: pd.DataFrame
-  labels: pd.DataFrame
   tasks: Sequence[Task]
-  entities: Sequence[str]
-  rated_tasks: Sequence[str]
-  cleaning: Mapping[str, int]
-  truth: pd.DataFrame | None = None
+  labels: Mapping[str, Number]
+  categorical: Mapping[str, "ir.Value"]
+  bags: Mapping[str, "ir.Value"] = dataclasses.field(default_factory=dict)
+  dense: Mapping[str, Number] = dataclasses.field(default_factory=dict)
+  entities: Sequence[str] = ()
+  rated_tasks: Sequence[str] = ()
   report_by: str | None = None
+  sides: Sequence[Side] = ()
+  cleaning: Mapping[str, "int | ir.Value"] = dataclasses.field(default_factory=dict)
+  truth: Mapping[str, "ir.Value"] = dataclasses.field(default_factory=dict)
+  sequence: "ir.Value | None" = None
+  day_name: Callable[[int], str] = date_of
+  notes: Sequence[str] = ()
+  weight: "ir.Value | None" = None
 
 
 @runtime_checkable
 class Source(Protocol):
-  """A place that a log comes from. It is pickled: its days are described by several processes.
-
-  A log that is larger than memory is read in parts, a part in pieces. Preparing sorts the rows of
-  all pieces into days, the rows of a day by time, and has them described block by block.
-  """
+  """A place that a log comes from."""
 
   @property
   def name(self) -> str:
-    """The name of the dataset; its stores are below a folder of this name."""
+    """Stores are below a folder of this name."""
 
   @property
   def log_version(self) -> int:
     """Raised by hand when the same files and options become another log."""
 
-  @property
-  def keep_duplicates(self) -> bool | None:
-    """Whether rows that repeat an earlier one in every column stay; None = none is looked for."""
-
   def identity(self) -> dict[str, Any]:
     """Everything the log depends on, JSON-serialisable: files with their sha256, or options."""
 
-  def parts(self) -> Sequence[str]:
-    """Parts that can be read side by side, those of earlier rows first: paths of files, or names.
-
-    Raises DataError where there is nothing to read.
-    """
-
-  def read(self, part: str) -> Iterator[tuple[pd.DataFrame, Mapping[str, int]]]:
-    """Pieces of a part, each with what was dropped or repaired in it, and how many rows of it.
-
-    A piece is a frame of some hundred thousand rows at most, in any order, of what `describe`
-    needs and as narrow as that goes. It has the columns `time`, int64, ms since epoch UTC, and
-    `day`, an integer that is the same for all rows of a day and larger for later days. All pieces
-    have the same columns; only rows of the same day are duplicates of each other.
-    """
-
-  def tables(self) -> Any:
-    """What `describe` looks up beside the rows, such as features of users; read once per log."""
-
-  def describe(self, rows: pd.DataFrame, tables: Any) -> Log:
-    """The log of some rows, numbered from 0 and in order of time, none a duplicate to be dropped.
-
-    What it says of a row depends on the row and `tables` alone: rows may be described together or
-    in blocks. Raises DataError on bad input.
-    """
+  def log(self, engine: "Engine") -> Log:
+    """Declares the log; may have the engine read and keep tables. Raises DataError on bad input."""
 
 
 def sha256(path: Path) -> str:
@@ -145,7 +152,7 @@ class Schema:
 
   `entities` names the categorical features that have as-of counts and rates, first the one that
   says whose row it is. `report_by` names one whose values get figures of their own on day N, and
-  `report_values` what its ids stand for.
+  `report_values` what its ids stand for. In a `weighted` store rows do not count the same.
   """
 
   dataset: str
@@ -156,6 +163,7 @@ class Schema:
   entities: tuple[str, ...] = ()
   report_by: str | None = None
   report_values: tuple[str, ...] = ()
+  weighted: bool = False
 
   def of_kind(self, kind: str) -> tuple[Feature, ...]:
     """The features of one kind, in the order of their columns."""
@@ -198,6 +206,7 @@ class Schema:
       entities=tuple(value["entities"]),
       report_by=value["report_by"],
       report_values=tuple(value["report_values"]),
+      weighted=value.get("weighted", False),
     )
 
 

@@ -23,7 +23,7 @@ import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -31,7 +31,8 @@ from ranking.array import Array
 from ranking.data.schema import DataError, Schema
 
 DTYPES = {"ids": "<i4", "bags": "<i4", "dense": "<f4", "labels": "<f4", "time": "<i8"}
-ARRAYS = tuple(DTYPES)
+ARRAYS = tuple(DTYPES)  # that every store has
+DTYPES["weights"] = "<f4"  # of a store whose rows do not count the same
 CHECKSUMS = "crc32.txt"
 VERSION: Final = 1  # raised when files of a store, or the fields of its schema.json, change
 T = TypeVar("T")
@@ -47,20 +48,32 @@ class Day:
   dense: Array  # float32 [n, D]
   labels: Array  # float32 [n, T]
   time: Array  # int64 [n], ms since epoch UTC
+  weights: Array | None = None  # float32 [n, 1], how much a row counts; None = all the same
 
   def __len__(self) -> int:
     return len(self.time)
+
+
+def mapped(folder: Path) -> Day:
+  """A day that was just written: its arrays memory-mapped, not compared with their CRC."""
+  arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+  return Day(name=folder.name, **arrays)
 
 
 class StoredDay(Day):
   """A day whose arrays are memory-mapped, and checked against their CRC, when first asked for."""
 
   _rows: int
-  _load: Callable[[str], Array]
+  _load: Callable[[str], Array | None]
 
-  def __init__(self, name: str, rows: int, load: Callable[[str], Array]):
+  def __init__(self, name: str, rows: int, load: Callable[[str], Array | None]):
     for attribute, value in {"name": name, "_rows": rows, "_load": load}.items():
       object.__setattr__(self, attribute, value)
+
+  @functools.cached_property
+  def weights(self) -> Array | None:
+    """float32 [n, 1], or None."""
+    return self._load("weights")
 
   def __len__(self) -> int:
     return self._rows
@@ -110,15 +123,18 @@ class DayStore:
   def _open(self, name: str) -> Day:
     """Raises DataError when the manifest is missing or changed, or an array is not there."""
     folder = self.directory / name
+    arrays = (*ARRAYS, "weights") if self.schema.weighted else ARRAYS
     rows, crcs = self._load(
       folder / "manifest.json",
-      lambda manifest: (manifest["rows"], {array: manifest["crc32"][array] for array in ARRAYS}),
+      lambda manifest: (manifest["rows"], {array: manifest["crc32"][array] for array in arrays}),
     )
-    for array in ARRAYS:
+    for array in arrays:
       if not (folder / f"{array}.npy").is_file():
         raise DataError(f"{folder / array}.npy is missing; {_cure(self.directory)}")
 
-    def load(array: str) -> Array:
+    def load(array: str) -> Array | None:
+      if array not in arrays:
+        return None
       path = folder / f"{array}.npy"
       try:
         crc = crc32(path)
@@ -160,52 +176,57 @@ class DayStore:
     return parsed
 
 
-class DayWriter:
-  """A context manager that writes a day's folder, some rows after the other; the manifest last.
+class ArrayWriter:
+  """A context manager that writes an array of a day's folder, some rows after the other.
 
   Args:
-    folder: is made; it must not be there.
-    rows: of the day, n.
-    widths: columns of each array that is [n, k]; `time` is [n].
+    folder: of the day.
+    name: one of ARRAYS.
+    shape: of the whole array.
   """
 
-  def __init__(self, folder: Path, rows: int, widths: Mapping[str, int]):
-    folder.mkdir(parents=True)
-    self._folder, self._rows = folder, rows
-    self._shapes = {"time": (rows,), **{name: (rows, width) for name, width in widths.items()}}
-    self._files: dict[str, BinaryIO] = {}
-    self._crc = dict.fromkeys(ARRAYS, 0)
+  def __init__(self, folder: Path, name: str, shape: tuple[int, ...]):
+    self._name, self._shape, self._crc = name, shape, 0
+    self._path = folder / f"{name}.npy"
 
-  def __enter__(self) -> "DayWriter":
+  def __enter__(self) -> "ArrayWriter":
     with contextlib.ExitStack() as stack:
-      for name in ARRAYS:
-        path = self._folder / f"{name}.npy"
-        self._files[name] = stack.enter_context(open(path, "wb"))
-        header = io.BytesIO()
-        kind = np.lib.format.dtype_to_descr(np.dtype(DTYPES[name]))
-        np.lib.format.write_array_header_1_0(
-          header, {"descr": kind, "fortran_order": False, "shape": self._shapes[name]}
-        )
-        self._write(name, header.getvalue())
+      self._file = stack.enter_context(open(self._path, "wb"))
+      self._write(self._header())
       self._open = stack.pop_all()
     return self
 
-  def write(self, **arrays: Array) -> None:
-    """The next rows of all five arrays."""
-    for name, array in arrays.items():
-      assert array.shape[1:] == self._shapes[name][1:], (name, array.shape)
-      if array.size:
-        self._write(name, np.ascontiguousarray(array, DTYPES[name]).data.cast("B"))
-
-  def _write(self, name: str, content: bytes | memoryview) -> None:
-    self._files[name].write(content)
-    self._crc[name] = zlib.crc32(content, self._crc[name])
-
-  def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+  def __exit__(self, *_: object) -> None:
     self._open.close()
-    if kind is None:
-      manifest = {"rows": self._rows, "crc32": self._crc}
-      (self._folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+
+  @property
+  def crc(self) -> int:
+    """Of what is written so far."""
+    return self._crc
+
+  def _header(self) -> bytes:
+    header = io.BytesIO()
+    kind = np.lib.format.dtype_to_descr(np.dtype(DTYPES[self._name]))
+    np.lib.format.write_array_header_1_0(
+      header, {"descr": kind, "fortran_order": False, "shape": self._shape}
+    )
+    return header.getvalue()
+
+  def write(self, rows: Array) -> None:
+    """The next rows."""
+    assert rows.shape[1:] == self._shape[1:], (self._name, rows.shape)
+    if rows.size:
+      self._write(np.ascontiguousarray(rows, DTYPES[self._name]).data.cast("B"))
+
+  def _write(self, content: bytes | memoryview) -> None:
+    self._file.write(content)
+    self._crc = zlib.crc32(content, self._crc)
+
+
+def write_manifest(folder: Path, rows: int, crcs: Mapping[str, int]) -> None:
+  """Completes a day whose arrays are written: how many rows it has, and the CRC of each array."""
+  manifest = {"rows": rows, "crc32": {name: crcs[name] for name in DTYPES if name in crcs}}
+  (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
 
 def write_schema(folder: Path, card: Mapping[str, Any], summary: str) -> None:

@@ -1,10 +1,4 @@
-"""The moving window (paper 3.1): sequential over days, random inside a window of length W.
-
-Row i with event time t gets the key t + W·u, with u in [0, 1) a hash of (seed, i); rows are visited
-once each, in key order. So a row is delayed by at most W, a batch is a random sample of its window,
-W = 0 is strict time order and W = inf a full shuffle. Batch k is a pure function of (seed, k):
-resuming needs the step number and nothing else.
-"""
+"""Batches of a day store's rows, gathered in the order of the moving window."""
 
 import contextlib
 import dataclasses
@@ -15,35 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from ranking.array import Array
+from ranking.data.order import WindowOrder
 from ranking.data.schema import DataError, Schema
 from ranking.data.store import ARRAYS, Day
 
-MS_PER_HOUR = 3_600_000.0
 HELD_BYTES = 1 << 30  # days that are smaller than this together are held in memory, end to end
-
-
-def uniform(seed: int, counter: Array) -> Array:
-  """float64 in [0, 1) per entry of `counter`: SplitMix64 of (seed, counter), 53 bits of it."""
-  with np.errstate(over="ignore"):
-    state = np.uint64(seed) * np.uint64(0xD1342543DE82EF95) + np.asarray(counter, np.uint64)
-    state = (state + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    state = state ^ (state >> np.uint64(31))
-  return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def window_order(time: Array, window_hours: float, seed: int) -> Array:
-  """Row numbers in the order they are visited, int64 [n].
-
-  Args:
-    time: int64 [n], event time in ms, never decreasing.
-    window_hours: W; 0 gives 0..n-1, `inf` a permutation that ignores time.
-    seed: which of the many orders.
-  """
-  u = uniform(seed, np.arange(len(time)))
-  key = u if np.isinf(window_hours) else time + window_hours * MS_PER_HOUR * u
-  return np.argsort(key, kind="stable")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +25,13 @@ class Batches:
 
   Attributes:
     days: read in this order.
-    order: int64 [n], the order in which the concatenated rows are visited.
+    order: of the concatenated rows, n of them: `order[first:last]` is int64 [last - first].
     batch_size: rows of a global batch; the last one is padded with rows that have no label.
     failures: what kept the pipeline of `dataset` from reading a batch; see `own_errors`.
   """
 
   days: Sequence[Day]
-  order: Array
+  order: WindowOrder | Array
   batch_size: int
   failures: list[DataError] = dataclasses.field(default_factory=list)
 
@@ -74,23 +44,31 @@ class Batches:
 
   def day(self, step: int) -> str:
     """Name of the day that the middle row of batch `step` is from."""
-    middle = self.order[step * self.batch_size + self.rows(step) // 2]
+    middle = step * self.batch_size + self.rows(step) // 2
     ends = np.cumsum([len(day) for day in self.days])
-    return self.days[int(np.searchsorted(ends, middle, side="right"))].name
+    (row,) = self.order[middle : middle + 1]
+    return self.days[int(np.searchsorted(ends, row, side="right"))].name
 
   def batch(self, step: int, part: int = 0, parts: int = 1) -> tuple[Array, ...]:
     """Slice `part` of `parts` of batch `step`: ids, bags, dense, labels, weights.
 
     The weights are float32 [b, T]: 1 / (rows of the whole batch with this label), 0 where the label
-    is missing. A task's loss is the weighted sum, whatever the number of slices or replicas.
+    is missing; of a weighted store, the row's weight / (its sum over these rows). A task's loss
+    is the weighted sum, whatever the number of slices or replicas.
     """
     rows = self.order[step * self.batch_size : (step + 1) * self.batch_size]
     padded = np.concatenate([rows, np.full(self.batch_size - len(rows), rows[0])])
     (labels,) = self._gather(padded, "labels")
     labels[len(rows) :] = np.nan
     known = ~np.isnan(labels)
-    counts = np.array([max(np.count_nonzero(column), 1) for column in known.T])
-    weights = known * (1.0 / counts).astype(np.float32)
+    if self.days[0].weights is None:
+      counts = np.array([max(np.count_nonzero(column), 1) for column in known.T])
+      weights = known * (1.0 / counts).astype(np.float32)
+    else:
+      (of_rows,) = self._gather(padded, "weights")
+      weights = known * of_rows
+      total = weights.sum(axis=0, dtype=np.float64)
+      weights *= np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
     np.copyto(labels, 0.0, where=~known)
     share = self.batch_size // parts
     mine = slice(part * share, (part + 1) * share)
@@ -116,6 +94,7 @@ class Batches:
   def _stretches(self) -> tuple[Array, Sequence[Day]]:
     """Runs of rows that lie end to end: the first row of each, and its arrays."""
     names = [name for name in ARRAYS if name != "time"]
+    names += [] if self.days[0].weights is None else ["weights"]
     bytes_per_row = sum(getattr(self.days[0], name)[:1].nbytes for name in names)
     if len(self.days) > 1 and bytes_per_row * len(self.order) < HELD_BYTES:
       held = {name: np.concatenate([getattr(day, name) for day in self.days]) for name in names}
@@ -148,13 +127,12 @@ def _take(array: Array, rows: Array) -> Array:
 
 def train_batches(days: Sequence[Day], batch_size: int, window_hours: float, seed: int) -> Batches:
   """Days 1..N-1 in moving-window order."""
-  time = np.concatenate([day.time for day in days])
-  return Batches(days, window_order(time, window_hours, seed), batch_size)
+  return Batches(days, WindowOrder(days, window_hours, seed), batch_size)
 
 
 def eval_batches(day: Day, batch_size: int) -> Batches:
   """Every row of day N once, in time order."""
-  return Batches([day], np.arange(len(day)), batch_size)
+  return Batches([day], WindowOrder([day], window_hours=0, seed=0), batch_size)
 
 
 def dataset(

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras
 
 from ranking.array import Array
-from ranking.data.schema import Schema
+from ranking.data.schema import Feature, Schema
 from ranking.models.layer_name import layer_name
 from ranking.models.part import Part
 from ranking.models.settings import ModelError, check_whole, least_width, scaled
@@ -43,21 +43,27 @@ class Inputs:
       seen = schema.without_features(self.without_features)
     except ValueError as error:
       raise ModelError(f"Inputs.without_features: {error}") from error
+    self.check_fit(schema.dataset, seen.features, width_scale)
+    width = self.width(width_scale) - len(seen.of_kind("dense"))
+    return InputLayers(schema, seen, embedding_widths(seen, width))
+
+  def check_fit(self, dataset: str, features: Sequence[Feature], width_scale: float) -> None:
+    """Raises ModelError if the features of a log do not fit in d columns."""
     width = self.width(width_scale)
-    dense = len(seen.of_kind("dense"))
-    embeddings = len(seen.features) - dense
+    seen = [feature for feature in features if feature.name not in self.without_features]
+    dense = sum(feature.kind == "dense" for feature in seen)
+    embeddings = len(seen) - dense
     if not embeddings:
       raise ModelError(
-        f"no feature of {schema.dataset} has an embedding to fill the input; keep one in "
+        f"no feature of {dataset} has an embedding to fill the input; keep one in "
         "Inputs.without_features"
       )
-    if width < dense + embeddings:
+    if width < len(seen):
       raise ModelError(
-        f"{schema.dataset} has {dense} dense features and {embeddings} embeddings, and the input "
+        f"{dataset} has {dense} dense features and {embeddings} embeddings, and the input "
         f"{width} columns at Model.width_scale {width_scale:g}; make Inputs.input_width "
-        f"{least_width(dense + embeddings, width_scale)} or more"
+        f"{least_width(len(seen), width_scale)} or more"
       )
-    return InputLayers(schema, seen, embedding_widths(seen, width - dense))
 
 
 class InputLayers(Part):

@@ -101,11 +101,16 @@ class Adagrad(Direction):
 
   With accumulate_when="after", G is without this step's g², as in the authors' release; then g² can
   enter it clipped, by the optimizer's `accumulate`. r is 0 where G + epsilon is.
+
+  G only grows, and in a stream without end the rate of every weight goes to 0. With a share `keep`
+  below 1, G ← keep · G + g²; of a table only rows with a gradient forget. `reset_slots` of the
+  optimizer is the other way, once a day, say.
   """
 
   initial_accumulator_value: float = 0.1
   epsilon: float = 1e-7
   accumulate_when: Literal["before", "after"] = dataclasses.field(default="before", metadata=LATER)
+  keep: float = dataclasses.field(default=1.0, metadata=LATER)
   keeps_finite: ClassVar[bool] = True
   has_preconditioner: ClassVar[bool] = True
 
@@ -115,6 +120,8 @@ class Adagrad(Direction):
       raise ThresholdError(
         f'Adagrad.accumulate_when is {self.accumulate_when!r}; make it "before" or "after"'
       )
+    if self.keep > 1:
+      raise ThresholdError(f"Adagrad.keep is {self.keep!r}; make it a share, from 0 to 1")
     if self.accumulates_after and not self.initial_accumulator_value + self.epsilon > 0:
       raise ThresholdError(
         'Adagrad(accumulate_when="after") divides by sqrt(0) in its first step; make '
@@ -135,7 +142,8 @@ class Adagrad(Direction):
   ) -> tuple[tf.Tensor, Slots]:
     """See `Direction`."""
     del weights, step
-    new_slots = {"accumulator": slots["accumulator"] + tf.square(gradient)}
+    kept = slots["accumulator"] if self.keep == 1 else self.keep * slots["accumulator"]
+    new_slots = {"accumulator": kept + tf.square(gradient)}
     return gradient * self.preconditioner(slots, new_slots), new_slots
 
   def preconditioner(self, slots: Slots, new_slots: Slots) -> tf.Tensor:

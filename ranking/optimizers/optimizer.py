@@ -183,7 +183,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
         f"{name} = {value!r} would be ignored; give the optimizer {UNUSED[name]} instead"
       )
     if name == "use_ema" and value:
-      raise ThresholdError("use_ema = True would be ignored; see ranking.optimizers.averaging")
+      raise ThresholdError("use_ema = True would be ignored; average the weights in a callback")
     super().__setattr__(name, value)
 
   def build(self, var_list: Sequence[tf.Variable]) -> None:
@@ -199,6 +199,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     shared = list(self.clip.initial_memory()) if self.scope == "global" else []
     self._layout.build(describe(var_list, self._kinds_of, shared))
     super().build(var_list)
+    self._built_for = self._no_dependency(var_list)
     self._slots, self._memories, self._factors = (self._no_dependency([]) for _ in range(3))
     self._shared_memory = self._no_dependency({})
     lists: dict[str, list[tf.Variable]] = {}
@@ -282,6 +283,12 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       **(self._shared_memory if self.is_clipped(variable) else {}),
       "clipping_factor": self._factors[index],
     }
+
+  def reset_slots(self) -> None:
+    """Gives all slots the values that they had before the first step; counts and memory stay."""
+    for slots, variable in zip(self._slots, self._built_for, strict=True):
+      for kind, value in self.treatment(variable).direction.initial_slots().items():
+        slots[kind].assign(tf.fill(variable.shape, tf.constant(value, slots[kind].dtype)))
 
   def minimize(self, loss: Any, var_list: Any, tape: tf.GradientTape | None = None) -> tf.Variable:
     """Does what tf_keras does, and looks at the loss for being finite."""

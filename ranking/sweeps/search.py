@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -27,7 +28,8 @@ class Search:
     models: files of configs/models/.
     columns: of the table, by title: the methods among whose settings it has the best, each a file
       of configs/methods/ or a `Method`. Columns may share methods, whose runs then serve them all.
-    learning_rate: base rate, 1x; None = the one that the log and the scale have.
+    learning_rate: base rate, 1x, of all models, or by model; None = the one that the log and the
+      scale have.
     learning_rate_multipliers: times the base rate, searched like a threshold.
     search_seed: of every run of the search.
     search_days_earlier: by so many days the log of the search ends before that of the repeats.
@@ -40,7 +42,7 @@ class Search:
   name: str
   models: Sequence[str]
   columns: Mapping[str, Sequence[str | Method]]
-  learning_rate: float | None = None
+  learning_rate: float | Mapping[str, float] | None = None
   learning_rate_multipliers: Sequence[float] = (1.0, 2.0)
   search_seed: int = 0
   search_days_earlier: int = 0
@@ -115,11 +117,16 @@ class Search:
     return found
 
   def _sweep(self, seeds: Sequence[int], days_left_out: int = 0) -> Sweep:
+    rates: Any = None
+    if isinstance(self.learning_rate, Mapping):
+      rates = {model: [rate] for model, rate in self.learning_rate.items()}
+    elif self.learning_rate is not None:
+      rates = [self.learning_rate]
     return Sweep(
       name=self.name,
       models=self.models,
       methods=self._methods(),
-      learning_rates=None if self.learning_rate is None else [self.learning_rate],
+      learning_rates=rates,
       learning_rate_multipliers=self.learning_rate_multipliers,
       seeds=seeds,
       days_left_out=[days_left_out],

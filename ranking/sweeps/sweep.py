@@ -91,7 +91,8 @@ class Sweep:
     name: of the folder below runs/ that holds its runs.
     models: files of configs/models/.
     methods: files of configs/methods/, or a `Method` for one with thresholds or bindings.
-    learning_rates: base rates, 1x; None = the one that the log and the scale have.
+    learning_rates: base rates, 1x, of all models, or by model; None = the one that the log and the
+      scale have.
     learning_rate_multipliers: times the base rate.
     seeds: of initial weights and of the window.
     ablations: bindings of each change to the model or the log, by name; no bindings = unchanged.
@@ -105,7 +106,7 @@ class Sweep:
   name: str
   models: Sequence[str]
   methods: Sequence[str | Method]
-  learning_rates: Sequence[float] | None = None
+  learning_rates: Sequence[float] | Mapping[str, Sequence[float]] | None = None
   learning_rate_multipliers: Sequence[float] = (1.0,)
   seeds: Sequence[int] = (0,)
   ablations: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=lambda: NO_ABLATION)
@@ -118,10 +119,13 @@ class Sweep:
     """Raises SweepError if an axis is empty or of a wrong kind."""
     _check_axis("models", self.models, (str,))
     _check_axis("methods", self.methods, (str, Method))
-    for name, rates in (
-      ("learning_rates", (1.0,) if self.learning_rates is None else self.learning_rates),
-      ("learning_rate_multipliers", self.learning_rate_multipliers),
-    ):
+    if isinstance(self.learning_rates, Mapping) and set(self.learning_rates) != set(self.models):
+      cure = f"give rates of {', '.join(self.models)}, and of no other model"
+      CHECK.refuse("learning_rates", dict(self.learning_rates), cure)
+    axes: list[tuple[str, Any]] = [("learning_rate_multipliers", self.learning_rate_multipliers)]
+    if self.learning_rates is not None:
+      axes += [("learning_rates", self.rates_of(model)) for model in self.models]
+    for name, rates in axes:
       _check_axis(name, rates)
       for rate in rates:
         CHECK.number(name, rate, 0)
@@ -138,6 +142,14 @@ class Sweep:
     CHECK.text("scale", self.scale, "a file of configs/scale/")
     _check_list("bindings", self.bindings, (str,))
 
+  def rates_of(self, model: str) -> Sequence[float | None]:
+    """The base rates of a model; None for the one that its log and scale have."""
+    if self.learning_rates is None:
+      return [None]
+    if isinstance(self.learning_rates, Mapping):
+      return self.learning_rates[model]
+    return self.learning_rates
+
   def trials(self, days_named: str = "day_{}") -> list[Trial]:
     """All of them, seed by seed, so that an unfinished sweep has few seeds rather than gaps.
 
@@ -151,11 +163,10 @@ class Sweep:
     points = [(method, point) for method in methods for point in method.combinations()]
     trials = [
       self._trial(model, method, point, rate, multiplier, ablation, days, seed, days_named)
-      for seed, model, (method, point), rate, multiplier, ablation, days in itertools.product(
-        self.seeds,
-        self.models,
+      for seed, model in itertools.product(self.seeds, self.models)
+      for (method, point), rate, multiplier, ablation, days in itertools.product(
         points,
-        [None] if self.learning_rates is None else self.learning_rates,
+        self.rates_of(model),
         self.learning_rate_multipliers,
         self.ablations,
         self.days_left_out,

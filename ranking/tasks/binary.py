@@ -41,6 +41,10 @@ class Binary(Kind):
     if len(stray):
       raise ValueError(f"is binary but holds {stray[0]}; make it 0 or 1, or a regression")
 
+  def can_be_learnt(self, known: LabelStatistics) -> bool:
+    """Whether the training days have both 0 and 1."""
+    return 0 < known.mean < 1
+
   def constant_output(self, known: LabelStatistics) -> float:
     """The logit of the mean."""
     rate = min(max(known.mean, LEAST_RATE), 1.0 - LEAST_RATE)

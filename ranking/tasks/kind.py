@@ -152,12 +152,17 @@ class Kind(abc.ABC):
       known: of the training days.
     """
 
+  def can_be_learnt(self, known: LabelStatistics) -> bool:
+    """Whether the labels of the training days say anything."""
+    return known.rows > 0
+
   def evaluate(self, labels: Array, outputs: Array, known: LabelStatistics) -> dict[str, Any]:
     """For result.json, over the rows that have a label.
 
     When any of these rows has an output that is not finite every figure is None: a NaN model has no
-    AUC, though Keras reads 0.0 or 0.5 for one. So is a figure that has no value, such as the AUC of
-    one class: a result is always valid JSON.
+    AUC, though Keras reads 0.0 or 0.5 for one. So it is where the labels of the training days say
+    nothing: the figure would be that of the initial weights. And so is a figure that has no value,
+    such as the AUC of one class: a result is always valid JSON.
 
     Args:
       labels: [n]; NaN = label missing.
@@ -177,7 +182,7 @@ class Kind(abc.ABC):
     self.check(labels)
     nonfinite = len(outputs) - int(np.count_nonzero(np.isfinite(outputs)))
     measured = Figures()
-    if len(labels) and not nonfinite:
+    if len(labels) and not nonfinite and self.can_be_learnt(known):
       measured = self.figures(labels, outputs, known)
     entry: dict[str, Any] = {"kind": self.name, self.measure.name: _figure(measured.value)}
     entry["ci95"] = [*measured.ci95] if all(map(math.isfinite, measured.ci95)) else None

@@ -46,7 +46,7 @@ def train_and_evaluate(
   if (directory / "result.json").exists():
     raise SettingError(f"{directory} is a finished run; give RUN another folder or remove this one")
 
-  run = build(settings, open_log(settings.log, console), console)
+  run = build(settings, open_log(settings, console), console)
   tables.show_variables(run)
 
   with open_run_log(directory) as log:

@@ -10,11 +10,13 @@ import tf_keras
 
 from ranking.data import window
 from ranking.data.prepare import prepare
+from ranking.data.remark import unanswered
+from ranking.data.sources.table import Table
 from ranking.data.store import DayStore
 from ranking.evaluation.evaluate import Evaluator
 from ranking.models.network import Network
 from ranking.optimizers.optimizer import ClippedOptimizer
-from ranking.settings import LogSettings, SettingError, Settings
+from ranking.settings import SettingError, Settings
 from ranking.training.console import Console
 
 
@@ -65,16 +67,34 @@ class Run:
     )
 
 
-def open_log(log: LogSettings, console: Console) -> DayStore:
-  """The day store of a log, prepared if it is not there yet. Raises DataError, SettingError."""
+def open_log(settings: Settings, console: Console) -> DayStore:
+  """The day store of a log, prepared if it is not there yet; says what to look at in it.
+
+  Raises DataError and SettingError, and ModelError before a log is read that the model is too
+  narrow for, where its description tells.
+  """
+  log, model = settings.log, settings.training.model
+  if isinstance(log.source, Table):
+    model.inputs.check_fit(log.source.name, log.source.features(log.lookback), model.width_scale)
   root = Path(log.store_directory)
-  store = prepare(log.source, root, console, log.lookback, log.without_last_days)
-  if not log.without_tasks:
-    return store
-  try:
-    return store.without_tasks(log.without_tasks)
-  except ValueError as error:
-    raise SettingError(f"train_and_evaluate.without_tasks: {error}") from error
+  store = prepare(
+    log.source,
+    root,
+    console,
+    log.lookback,
+    log.without_last_days,
+    log.fair_share,
+    log.engine,
+  )
+  if log.without_tasks:
+    try:
+      store = store.without_tasks(log.without_tasks)
+    except ValueError as error:
+      raise SettingError(f"train_and_evaluate.without_tasks: {error}") from error
+  for line in unanswered(store.card, log.without_tasks or (), model.inputs.without_features):
+    console.say(f"warning: {line}")
+  console.say(f"what the log holds and how it was read: {store.directory / 'summary.md'}")
+  return store
 
 
 def build(settings: Settings, store: DayStore, console: Console) -> Run:

@@ -8,21 +8,24 @@ evaluation days included. Event time is `time_ms`; the `date` and `hourmin` colu
 
 import dataclasses
 import hashlib
-import re
+import math
 import shutil
 import tarfile
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from ranking.array import Array
 from ranking.checks import Checks
-from ranking.data.schema import Bag, DataError, Log, sha256
-from ranking.data.sources import csv_file
+from ranking.data.schema import DataError, Log, Number, Side, sha256
+from ranking.data.sources import published
 from ranking.tasks import Task
+
+if TYPE_CHECKING:
+  import ibis.expr.types as ir
+
+  from ranking.data.engine import Engine
 
 MS_PER_HOUR, MS_PER_DAY = 3_600_000, 86_400_000
 TIME_ZONE, OFFSET = "Asia/Shanghai", 8 * MS_PER_HOUR  # UTC+8, without summer time
@@ -42,12 +45,13 @@ TASKS = (
   Task("watch_ratio", "regression"),
 )
 ENGAGED = ("is_profile_enter", "is_comment", "is_follow", "is_forward")
-LOG_TYPES = {
-  **dict.fromkeys(("user_id", "video_id"), np.int32),
-  "time_ms": np.int64,
-  **dict.fromkeys(("is_click", "is_like", "long_view", *ENGAGED, "is_rand"), np.int8),
-  **dict.fromkeys(("play_time_ms", "duration_ms"), np.int32),
-  "tab": np.int16,
+# Columns of the log that are read as numbers, and what their size stays below.
+LOG_NUMBERS = {
+  **dict.fromkeys(("user_id", "video_id"), 2**31),
+  "time_ms": 2**53,
+  **dict.fromkeys(("is_click", "is_like", "long_view", *ENGAGED, "is_rand"), 2**7),
+  **dict.fromkeys(("play_time_ms", "duration_ms"), 2**31),
+  "tab": 2**15,
 }
 USER_IDS = (
   "user_active_degree",
@@ -60,22 +64,12 @@ USER_IDS = (
   *(f"onehot_feat{k}" for k in range(18)),
 )
 USER_COUNTS = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")
-VIDEO_NUMBERS = ("author_id", "music_id")  # ids that are too many for a category
-VIDEO_KINDS = ("video_type", "upload_type", "visible_status", "music_type")
 VIDEO_IDS = ("author_id", "video_type", "upload_type", "visible_status", "music_id", "music_type")
 VIDEO_SIZES = ("server_width", "server_height")
-UNKNOWN = -124  # the log's own word
-
-
-class Tables(NamedTuple):
-  """What is known of users and videos, in order of their ids, int32.
-
-  Columns of few values are categories: 27K has 32 million videos.
-  """
-
-  users: pd.DataFrame  # USER_IDS, and log1p of USER_COUNTS as float64
-  videos: pd.DataFrame  # VIDEO_IDS, aspect_ratio, uploaded in ms since epoch UTC, tag
-  tag_lists: list[list[Hashable]]  # by code of `tag`
+# Where a duration in ms enters the next bucket of floor(2 log2(seconds)).
+BUCKETS = tuple(range(-19, 43))
+BUCKET_STARTS = tuple(math.ceil(1000 * 2 ** (k / 2)) for k in BUCKETS)
+UNKNOWN = "-124"  # the log's own word
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +91,7 @@ class KuaiRand:
   random_log: bool = False
 
   name = "kuairand"
-  log_version = 1
+  log_version = 2
 
   def __post_init__(self) -> None:
     check = Checks("KuaiRand", DataError)
@@ -115,48 +109,84 @@ class KuaiRand:
     options = {"keep_duplicates": self.keep_duplicates, "random_log": self.random_log}
     return {"files": files, **options}
 
-  def parts(self) -> list[str]:
-    """The paths of the logs, in order of time."""
-    return [str(path) for path in self._files()[0]]
-
-  def read(self, part: str) -> Iterator[tuple[pd.DataFrame, dict[str, int]]]:
-    """Complete rows in the order of the file: see `_clean`."""
-    path = Path(part)
-    limits = {name: int(np.iinfo(kind).max) + 1 for name, kind in LOG_TYPES.items()}
-    for chunk in csv_file.chunks(path, dict.fromkeys(LOG_TYPES), ids=None):
-      yield _clean(csv_file.checked(path, chunk, limits))
-
-  def tables(self) -> Tables:
-    """The features of users and videos."""
-    _, users, videos = self._files()
-    return Tables(_read_users(users), *_read_videos(videos))
-
-  def describe(self, rows: pd.DataFrame, tables: Tables) -> Log:
+  def log(self, engine: "Engine") -> Log:
     """The log of complete rows; see the module's docstring for what is left out."""
-    dates, day = np.unique(rows.day, return_inverse=True)
-    users, no_user = _look_up(tables.users, rows.user_id)
-    videos, no_video = _look_up(tables.videos, rows.video_id)
-    duration = rows.duration_ms.where(rows.duration_ms > 0)
-    cleaning = {
-      "kept: rows with duration 0, watch ratio missing": int((rows.duration_ms <= 0).sum()),
-      "kept: watch ratio above 5, clipped": int((rows.play_time_ms > 5 * duration).sum()),
-      "rows whose user has no features": no_user,
-      "rows whose video has no features": no_video,
-    }
+    import ibis  # slow, and only needed here
+
+    logs, user_files, video_files = self._files()
+    read = published.read(engine, logs, LOG_NUMBERS, others=True)
+    complete = read.filter([read[name].notnull() for name in LOG_NUMBERS])
+    distinct = complete.distinct() if self.keep_duplicates else engine.keep(complete.distinct())
+    of_read, of_complete, once = (engine.number(t.count()) for t in (read, complete, distinct))
+    rows = complete if self.keep_duplicates else distinct
+    users = _users(engine, user_files)
+    videos = _videos(engine, video_files)
+    rows = rows.mutate({name: rows[name].cast("int64") for name in LOG_NUMBERS})
+    rows = rows.rename(time="time_ms")
+    known = videos.select(known_id="video_id", author_id="author_id", uploaded="uploaded")
+    seen = rows.left_join(known, rows.video_id == known.known_id)
+    has = seen.duration_ms > 0
+    local = seen.time + OFFSET
+    rows = engine.keep(
+      seen.select(
+        *(seen[name] for name in (*LOG_NUMBERS, "author_id", "uploaded") if name != "time_ms"),
+        "time",
+        day=(local // MS_PER_DAY).cast("int32"),
+        hour=(local // MS_PER_HOUR % 24).cast("int32"),
+        duration=has.ifelse(seen.duration_ms, None),
+        play=seen.play_time_ms.clip(lower=0),
+        has_video=seen.known_id.notnull(),
+      )
+    )
+    duplicates = "kept" if self.keep_duplicates else "dropped"
     return Log(
-      time=rows.time.to_numpy(),
-      day=day.astype(np.int32),
-      day_names=[str(date) for date in dates.astype("datetime64[D]")],
+      rows=rows,
+      time=rows.time,
+      day=rows.day,
       time_zone=TIME_ZONE,
-      categorical=_categorical(rows, users, videos, self.random_log),
-      bags={"tags": _tags(videos.tag, tables.tag_lists)},
-      dense=_dense(rows, users, videos),
-      labels=_labels(rows),
+      sides=(Side(users, {"user_id": rows.user_id}), Side(videos, {"video_id": rows.video_id})),
+      categorical={
+        "user_id": rows.user_id,
+        "video_id": rows.video_id,
+        "author_id": rows.author_id,
+        "tab": rows.tab,
+        "hour": rows.hour,
+        "day_of_week": (rows.day + 3) % 7,  # 1970 began on a Thursday
+        "duration_bucket": (
+          rows.duration.bucket([*BUCKET_STARTS, 2**62], include_under=True).cast("int32")
+          + (BUCKETS[0] - 1)
+        ),
+        **{name: users[name] for name in USER_IDS},
+        **{name: videos[name] for name in VIDEO_IDS if name != "author_id"},
+        **({"is_rand": rows.is_rand} if self.random_log else {}),
+      },
+      bags={"tags": videos.tags},
+      dense={
+        **{f"log_{name}": Number(users[name], np.log1p) for name in USER_COUNTS},
+        "log_duration": Number(rows.duration, np.log1p),
+        "aspect_ratio": Number(videos.aspect_ratio, np.log),
+        "video_age_days": Number((rows.time - rows.uploaded) / 1000.0 / 86400.0),
+      },
+      labels={
+        "is_click": Number(rows.is_click),
+        "long_view": Number(rows.long_view),
+        "is_like": Number(rows.is_like),
+        "engaged": Number(ibis.greatest(*(rows[name] for name in ENGAGED))),
+        "log_play_seconds": Number(rows.play / 1000.0, np.log1p),
+        "watch_ratio": Number((rows.play / rows.duration).clip(upper=5.0)),
+      },
       tasks=TASKS,
       entities=("user_id", "video_id", "author_id"),
       rated_tasks=("is_click", "long_view"),
-      cleaning=cleaning,
       report_by="tab",  # is_click means another thing on each
+      cleaning={
+        "dropped: rows with a missing value": of_read - of_complete,
+        f"{duplicates}: exact duplicates of an earlier row": of_complete - once,
+        "kept: rows with duration 0, watch ratio missing": rows.duration.isnull().sum(),
+        "kept: watch ratio above 5, clipped": (rows.play > 5 * rows.duration).sum(),
+        "rows whose user has no features": rows.anti_join(users, "user_id").count(),
+        "rows whose video has no features": (~rows.has_video).sum(),
+      },
     )
 
   def _files(self) -> list[list[Path]]:
@@ -215,139 +245,39 @@ def _md5(path: Path) -> str:
   return digest.hexdigest()
 
 
-def _clean(chunk: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-  """The complete rows of any part of a log, and how many are not.
-
-  Columns: LOG_TYPES, with `time` for time_ms; day, int32, days since 1970 in UTC+8; rest, uint64, a
-  hash of all other columns: only a row that repeats those too is a duplicate.
-  """
-  complete = chunk[list(LOG_TYPES)].notna().all(axis=1)
-  counts = {"dropped: rows with a missing value": int((~complete).sum())}
-  rest = _hash(chunk.drop(columns=list(LOG_TYPES)))[complete]
-  piece = chunk.loc[complete, list(LOG_TYPES)].astype(LOG_TYPES)
-  piece = piece.rename(columns={"time_ms": "time"})
-  return piece.assign(day=((piece.time + OFFSET) // MS_PER_DAY).astype(np.int32), rest=rest), counts
-
-
-def _hash(ids: pd.DataFrame) -> Array:
-  """uint64 [n], of rows of categories: the same for 5, 5.0 and "5"."""
-  total = np.zeros(len(ids), np.uint64)
-  for _, column in sorted(ids.items()):
-    names = csv_file.text(pd.Series(column.cat.categories)).to_numpy()
-    hashes = np.append(pd.util.hash_array(names), np.uint64(0))  # code −1, missing, reads the last
-    total = total * np.uint64(1_000_003) + hashes[column.cat.codes]
-  return total
-
-
-def _chunks(
-  paths: Sequence[Path], key: str, numbers: Sequence[str], ids: Sequence[str], texts: Sequence[str]
-) -> Iterator[pd.DataFrame]:
-  """Lines of some files that say of which user or video they are: `key`, int32, says it."""
-  for path in paths:
-    for chunk in csv_file.chunks(path, dict.fromkeys((key, *numbers)), texts, ids):
-      checked = csv_file.checked(path, chunk, {key: 2**31})
-      yield checked.dropna(subset=key).astype({key: np.int32})
-
-
-def _by_id(chunks: Iterable[pd.DataFrame], key: str) -> pd.DataFrame:
-  """Chunks as one table in order of `key`; of several lines the first counts."""
-  table = csv_file.whole(chunks)
-  ids, first = np.unique(table.pop(key), return_index=True)
-  return table.iloc[first].set_axis(ids)
-
-
-def _read_users(paths: Sequence[Path]) -> pd.DataFrame:
-  users = _by_id(_chunks(paths, "user_id", USER_COUNTS, USER_IDS, ()), "user_id")
-  kinds = {name: users[name].cat for name in USER_IDS}
-  known = {
-    name: kind.set_categories(kind.categories[kind.categories != UNKNOWN])
-    for name, kind in kinds.items()
-  }
-  counts = np.log1p(users[list(USER_COUNTS)].astype(np.float64).clip(lower=0))
-  return pd.DataFrame(known).join(counts.add_prefix("log_"))
-
-
-def _read_videos(paths: Sequence[Path]) -> tuple[pd.DataFrame, list[list[Hashable]]]:
-  def chunks() -> Iterator[pd.DataFrame]:
-    numbers, texts = (*VIDEO_NUMBERS, *VIDEO_SIZES), ("upload_dt", "tag")
-    for chunk in _chunks(paths, "video_id", numbers, VIDEO_KINDS, texts):
-      width, height = (chunk.pop(name) for name in VIDEO_SIZES)
-      ratio = np.log(width.where(width > 0) / height.where(height > 0))
-      # The same type in all blocks, whether a video of it has no author or all have one.
-      chunk = chunk.astype(dict.fromkeys(VIDEO_NUMBERS, np.float64))
-      yield chunk.assign(aspect_ratio=ratio.astype("category"))
-
-  videos = _by_id(chunks(), "video_id")
-  date = videos.upload_dt.cat
-  midnight = pd.to_datetime(date.categories, format="ISO8601", errors="coerce", utc=True)
-  uploaded = (midnight - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1) - OFFSET
-  videos = videos.drop(columns="upload_dt").assign(
-    uploaded=pd.Categorical(np.append(uploaded, np.nan)[date.codes])
-  )
-  tags = [re.split(r"\s*,\s*", entry) for entry in videos.tag.cat.categories]
-  return videos, [[tag for tag in entry if tag] for entry in tags]
-
-
-def _look_up(table: pd.DataFrame, ids: "pd.Series[int]") -> tuple[pd.DataFrame, int]:
-  """Lines of a table for some ids, numbered from 0, missing where it has none; and of how many.
-
-  It is searched, as the hash table that pandas makes of an index is larger than the table.
-  """
-  known, sought = table.index.to_numpy(), ids.to_numpy()
-  place = np.searchsorted(known, sought)
-  there = place < len(known)
-  there[there] = known[place[there]] == sought[there]
-  place = np.where(there, place, -1)
-  found = {name: column.array.take(place, allow_fill=True) for name, column in table.items()}
-  return pd.DataFrame(found), int((~there).sum())
-
-
-def _categorical(
-  rows: pd.DataFrame, users: pd.DataFrame, videos: pd.DataFrame, random_log: bool
-) -> pd.DataFrame:
-  duration = rows.duration_ms.where(rows.duration_ms > 0)
-  return pd.DataFrame(
-    {
-      "user_id": rows.user_id,
-      "video_id": rows.video_id,
-      "author_id": videos.author_id,
-      "tab": rows.tab,
-      "hour": ((rows.time + OFFSET) // MS_PER_HOUR % 24).astype(np.int8),
-      "day_of_week": ((rows.day + 3) % 7).astype(np.int8),  # 1970 began on a Thursday
-      "duration_bucket": np.floor(2.0 * np.log2(duration / 1000.0)),
-      **{name: users[name] for name in USER_IDS},
-      **{name: videos[name] for name in VIDEO_IDS if name != "author_id"},
-      **({"is_rand": rows.is_rand} if random_log else {}),
-    }
+def _users(engine: "Engine", paths: Sequence[Path]) -> "ir.Table":
+  """What is known of each user; of several lines the smallest."""
+  numbers = {"user_id": 2**31, **dict.fromkeys(USER_COUNTS, published.EXACT)}
+  read = published.read(engine, paths, numbers, USER_IDS)
+  users = published.once(read, ["user_id"])
+  return engine.keep(
+    users.select(
+      **{name: users[name].nullif(UNKNOWN) for name in USER_IDS},
+      **{name: users[name].clip(lower=0) for name in USER_COUNTS},
+      user_id=users.user_id.cast("int64"),
+    )
   )
 
 
-def _dense(rows: pd.DataFrame, users: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:
-  return pd.DataFrame(
-    {
-      **{f"log_{name}": users[f"log_{name}"] for name in USER_COUNTS},
-      "log_duration": np.log1p(rows.duration_ms.where(rows.duration_ms > 0)),
-      "aspect_ratio": videos.aspect_ratio.astype(np.float64),
-      "video_age_days": (rows.time - videos.uploaded.astype(np.float64)) / 1000.0 / 86400.0,
-    }
+def _videos(engine: "Engine", paths: Sequence[Path]) -> "ir.Table":
+  """What is known of each video; of several lines the smallest."""
+  import ibis
+
+  sizes = dict.fromkeys(VIDEO_SIZES, published.EXACT)
+  numbers = {"video_id": 2**31, "author_id": published.EXACT, "music_id": published.EXACT, **sizes}
+  texts = [name for name in VIDEO_IDS if name not in numbers]
+  read = published.read(engine, paths, numbers, [*texts, "upload_dt", "tag"])
+  videos = published.once(read, ["video_id"])
+  midnight = videos.upload_dt.try_cast("date").cast("timestamp").epoch_seconds() * 1000
+  ratio = videos.server_width / videos.server_height
+  return engine.keep(
+    videos.select(
+      *texts,
+      video_id=videos.video_id.cast("int64"),
+      author_id=videos.author_id.cast("int64"),
+      music_id=videos.music_id.cast("int64"),
+      aspect_ratio=ibis.ifelse((videos.server_width > 0) & (videos.server_height > 0), ratio, None),
+      uploaded=midnight - OFFSET,
+      tags=videos.tag.split(",").map(lambda tag: tag.strip()).filter(lambda tag: tag != ""),
+    )
   )
-
-
-def _labels(rows: pd.DataFrame) -> pd.DataFrame:
-  play = rows.play_time_ms.clip(lower=0)
-  return pd.DataFrame(
-    {
-      "is_click": rows.is_click,
-      "long_view": rows.long_view,
-      "is_like": rows.is_like,
-      "engaged": rows[list(ENGAGED)].max(axis=1),
-      "log_play_seconds": np.log1p(play / 1000.0),
-      "watch_ratio": (play / rows.duration_ms.where(rows.duration_ms > 0)).clip(upper=5.0),
-    }
-  ).astype(np.float32)
-
-
-def _tags(tag: "pd.Series[Any]", tag_lists: list[list[Hashable]]) -> Bag:
-  index, codes = pd.factorize(tag.cat.codes.to_numpy())
-  lists = [*tag_lists, []]  # no tag, or no such video, has code −1
-  return Bag([lists[code] for code in codes], index)

@@ -9,18 +9,21 @@ those of the day before its own, and of its video nothing first written down on 
 import ast
 import dataclasses
 import re
-from collections.abc import Hashable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
-from ranking.array import Array
 from ranking.checks import Checks
-from ranking.data.schema import Bag, DataError, Log, sha256
-from ranking.data.sources import csv_file
+from ranking.data.schema import DataError, Log, Number, Side, sha256
+from ranking.data.sources import published
 from ranking.tasks import Task
+
+if TYPE_CHECKING:
+  import ibis.expr.types as ir
+
+  from ranking.data.engine import Engine
 
 RECORD = "https://zenodo.org/records/18164998"
 USERS, TAGS = "user_features.csv", "item_categories.csv"
@@ -67,16 +70,6 @@ LEVELS = tuple(f"{level}_level_category" for level in ("first", "second", "third
 SECONDS = (3, 5, 7, 9, 11, 14, 18, 30, 60, 120)  # where a video's length enters its next bucket
 
 
-class Tables(NamedTuple):
-  """What is known of users and videos, as the readers below have it; None = no such file."""
-
-  users: pd.DataFrame
-  tag_lists: list[list[Hashable]]
-  tags: "pd.Series[int]"
-  captions: pd.DataFrame | None
-  daily: pd.DataFrame | None
-
-
 @dataclasses.dataclass(frozen=True)
 class KuaiRec:
   """One matrix of KuaiRec 2.0, one day per UTC+8 calendar day that has rows.
@@ -97,7 +90,7 @@ class KuaiRec:
   keep_duplicates: bool = False
 
   name = "kuairec"
-  log_version = 1
+  log_version = 2
 
   def __post_init__(self) -> None:
     check = Checks("KuaiRec", DataError)
@@ -111,70 +104,106 @@ class KuaiRec:
     files = {name: sha256(path) for name, path in self._files().items()}
     return {"files": files, "keep_duplicates": self.keep_duplicates}
 
-  def parts(self) -> list[str]:
-    """The path of the matrix."""
-    return [str(self._files()[f"{self.matrix}_matrix.csv"])]
+  def log(self, engine: "Engine") -> Log:
+    """The log of complete rows; see the module's docstring for what a row sees."""
+    import ibis  # slow, and only needed here
 
-  def read(self, part: str) -> Iterator[tuple[pd.DataFrame, dict[str, int]]]:
-    """Cleaned rows in the order of the file: see `_clean`."""
     files = self._files()
-    of_log = {}  # told once, with the first piece
-    if DAILY in files:
-      lines = csv_file.whole(csv_file.chunks(files[DAILY], DAILY_KEYS)).dropna()
-      of_log["dropped: daily totals that repeat a video and date"] = int(lines.duplicated().sum())
-    for chunk in csv_file.chunks(Path(part), LOG_NUMBERS):
-      piece, counts = _clean(chunk)
-      yield piece, {**counts, **of_log}
-      of_log = {}
-
-  def tables(self) -> Tables:
-    """The features of users and videos."""
-    files = self._files()
-    return Tables(
-      _read_users(files[USERS]),
-      *_read_tags(files[TAGS]),
-      _read_captions(files[CAPTIONS]) if CAPTIONS in files else None,
-      _read_daily(files[DAILY]) if DAILY in files else None,
+    read = published.read(engine, [files[f"{self.matrix}_matrix.csv"]], LOG_NUMBERS)
+    complete = read.filter([read[name].notnull() for name in LOG_NUMBERS])
+    distinct = complete if self.keep_duplicates else engine.keep(complete.distinct())
+    of_complete, once = (engine.number(table.count()) for table in (complete, distinct))
+    if self.keep_duplicates:
+      once = engine.number(complete.distinct().count())
+    users = _users(engine, files[USERS])
+    tags = engine.arrow(_read_tags(engine, files[TAGS]))
+    whole = {name: distinct[name].cast("int64") for name in LOG_NUMBERS if name != "timestamp"}
+    timed = distinct.select(
+      time=(distinct.timestamp * 1000.0 + 0.5).floor().cast("int64"),
+      play=whole["play_duration"].clip(lower=0),
+      duration=ibis.ifelse(whole["video_duration"] > 0, whole["video_duration"], None),
+      user_id=whole["user_id"],
+      video_id=whole["video_id"],
     )
-
-  def describe(self, rows: pd.DataFrame, tables: Tables) -> Log:
-    """The log of cleaned rows; see the module's docstring for what a row sees."""
-    dates, day = np.unique(rows.day, return_inverse=True)
-    users = tables.users.reindex(rows.user_id)
-    tags = tables.tags.reindex(rows.video_id, fill_value=len(tables.tag_lists) - 1).to_numpy()
-    cleaning = {
-      "kept: rows with duration 0, watch ratio missing": int((rows.duration <= 0).sum()),
-      "kept: watch ratio above 5, clipped": int((_ratio(rows) > LONGEST_RATIO).sum()),
-      "rows whose user has no features": int((~rows.user_id.isin(tables.users.index)).sum()),
-      "rows whose video has no tags": int((tags == len(tables.tag_lists) - 1).sum()),
+    rows = timed.mutate(day=((timed.time + OFFSET) // MS_PER_DAY).cast("int32"))
+    cleaning: dict[str, Any] = {
+      "dropped: rows without a time": read.timestamp.isnull().sum(),
+      "dropped: rows with another missing value": engine.number(read.timestamp.count())
+      - of_complete,
+      f"{'kept' if self.keep_duplicates else 'dropped'}: exact duplicates of an earlier row": (
+        of_complete - once
+      ),
     }
-    ids = [_categorical(rows), users[list(USER_IDS)]]
-    dense = [_dense(rows), users[[f"log_{name}" for name in USER_COUNTS]]]
-    if tables.captions is not None:
-      ids.append(tables.captions.reindex(rows.video_id))
-      cleaning["rows whose video has no caption categories"] = int(ids[-1].isna().all(axis=1).sum())
-    else:
-      cleaning[f"without {CAPTIONS}: rows"] = len(rows)
-    if tables.daily is not None:
-      static, totals = _before(tables.daily, rows.video_id, rows.day.to_numpy(np.int64))
-      cleaning["rows whose video has no totals of the day before"] = int(
-        totals.isna().all(axis=1).sum()
+    sides = [(users, ["user_id"]), (tags, ["video_id"])]
+    if CAPTIONS in files:
+      captions = engine.arrow(_read_captions(files[CAPTIONS]))
+      sides.append((captions, ["video_id"]))
+    if DAILY in files:
+      daily, repeated = _daily(engine, files[DAILY])
+      cleaning["dropped: daily totals that repeat a video and date"] = repeated
+      before = _before(engine, daily, rows)
+      sides.append((before, ["video_id", "day"]))
+      authors = before.select(of_video="video_id", of_day="day", author_id="author_id")
+      seen = rows.left_join(
+        authors, [rows.video_id == authors.of_video, rows.day == authors.of_day]
       )
-      ids.append(static)
-      dense.append(totals)
+      rows = seen.drop("of_video", "of_day")
+    rows = engine.keep(rows)
+    ratio = rows.play / rows.duration
+    cleaning |= {
+      "kept: rows with duration 0, watch ratio missing": rows.duration.isnull().sum(),
+      "kept: watch ratio above 5, clipped": (ratio > LONGEST_RATIO).sum(),
+      "rows whose user has no features": rows.anti_join(users, "user_id").count(),
+      "rows whose video has no tags": rows.anti_join(tags, "video_id").count(),
+    }
+    categorical = {
+      "user_id": rows.user_id,
+      "video_id": rows.video_id,
+      "hour": (rows.time + OFFSET) // MS_PER_HOUR % 24,
+      "day_of_week": (rows.day + 3) % 7,  # 1970 began on a Thursday
+      "duration_bucket": _length(rows.duration),
+      **{name: users[name] for name in USER_IDS},
+    }
+    dense = {"log_duration": Number(rows.duration, np.log1p)}
+    dense |= {f"log_{name}": Number(users[name], np.log1p) for name in USER_COUNTS}
+    if CAPTIONS in files:
+      categorical |= {level: captions[level] for level in LEVELS}
+      cleaning["rows whose video has no caption categories"] = rows.anti_join(
+        captions.filter(ibis.or_(*(captions[level].notnull() for level in LEVELS))), "video_id"
+      ).count()
     else:
-      cleaning[f"without {DAILY}: rows"] = len(rows)
+      cleaning[f"without {CAPTIONS}: rows"] = rows.count()
+    if DAILY in files:
+      categorical["author_id"] = rows.author_id
+      categorical |= {name: before[name] for name in VIDEO_IDS if name != "author_id"}
+      dense |= {f"log_{name}": Number(before[name], np.log1p) for name in SIZES}
+      for name in (*PLAYS, *REACTIONS):
+        rate = f"{name.removesuffix('_cnt')}_rate"
+        dense[rate] = Number(before[rate])
+      cleaning["rows whose video has no totals of the day before"] = rows.anti_join(
+        before.filter(before.play_cnt.notnull()), ["video_id", "day"]
+      ).count()
+    else:
+      cleaning[f"without {DAILY}: rows"] = rows.count()
     return Log(
-      time=rows.time.to_numpy(),
-      day=day.astype(np.int32),
-      day_names=[str(date) for date in dates.astype("datetime64[D]")],
+      rows=rows,
+      time=rows.time,
+      day=rows.day,
       time_zone=TIME_ZONE,
-      categorical=_side_by_side(*ids),
-      bags={"tags": Bag(tables.tag_lists, tags)},
-      dense=_side_by_side(*dense),
-      labels=_labels(rows),
+      sides=[Side(table, {key: rows[key] for key in keys}) for table, keys in sides],
+      categorical=categorical,
+      bags={"tags": tags.tags},
+      dense=dense,
+      labels={
+        "effective_view": Number(ratio >= EFFECTIVE),
+        "complete": Number(ratio >= 1),
+        "rewatch": Number(ratio > REWATCH),
+        "long_play": Number(rows.play >= LONG_PLAY_MS),
+        "log_play_seconds": Number(rows.play / 1000.0, np.log1p),
+        "watch_ratio": Number(ratio.clip(upper=LONGEST_RATIO)),
+      },
       tasks=TASKS,
-      entities=("user_id", "video_id", *(("author_id",) if tables.daily is not None else ())),
+      entities=("user_id", "video_id", *(("author_id",) if DAILY in files else ())),
       rated_tasks=("effective_view", "long_play"),
       cleaning=cleaning,
       report_by="duration_bucket",  # how far people watch is above all a matter of length
@@ -199,114 +228,45 @@ class KuaiRec:
     return {name: folder / name for name in (*needed, *optional)}
 
 
-def _clean(chunk: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-  """The complete rows of any part of a matrix, and how many are not.
+def _length(duration: "ir.Value") -> "ir.Value":
+  """The name of the bucket of a duration in ms."""
+  import ibis
 
-  Columns: time, int64, ms since epoch UTC; day, int32, days since 1970 in UTC+8; user_id, video_id,
-  int32; play, duration, int32, ms. Those that are not read (time, date, watch_ratio) follow from
-  them: rows that are the same here are the same in the file.
-  """
-  timeless = chunk.timestamp.isna()
-  incomplete = chunk[list(LOG_NUMBERS)].isna().any(axis=1) & ~timeless
-  counts = {
-    "dropped: rows without a time": int(timeless.sum()),
-    "dropped: rows with another missing value": int(incomplete.sum()),
-  }
-  chunk = chunk[~timeless & ~incomplete]
-  time = (chunk.timestamp * 1000).round().astype(np.int64)
-  piece = {
-    "time": time,
-    "day": (time + OFFSET) // MS_PER_DAY,
-    "user_id": chunk.user_id,
-    "video_id": chunk.video_id,
-    "play": chunk.play_duration,
-    "duration": chunk.video_duration,
-  }
-  return pd.DataFrame(piece).astype({name: np.int32 for name in piece if name != "time"}), counts
-
-
-def _ratio(frame: pd.DataFrame) -> "pd.Series[float]":
-  """Play time over duration, NaN for a video without one."""
-  return frame.play.clip(lower=0) / frame.duration.where(frame.duration > 0)
-
-
-def _labels(frame: pd.DataFrame) -> pd.DataFrame:
-  """float32 [n, 6] in the order of TASKS."""
-  ratio = _ratio(frame)
-  known = ratio.notna()
-  return pd.DataFrame(
-    {
-      "effective_view": (ratio >= EFFECTIVE).astype(np.float32).where(known),
-      "complete": (ratio >= 1).astype(np.float32).where(known),
-      "rewatch": (ratio > REWATCH).astype(np.float32).where(known),
-      "long_play": (frame.play >= LONG_PLAY_MS).astype(np.float32),
-      "log_play_seconds": np.log1p(frame.play.clip(lower=0) / 1000.0).astype(np.float32),
-      "watch_ratio": ratio.clip(upper=LONGEST_RATIO).astype(np.float32),
-    }
-  )
-
-
-def _categorical(frame: pd.DataFrame) -> pd.DataFrame:
-  """What a row itself says."""
-  local = frame.time + OFFSET
   edges = [0, *SECONDS]
-  lengths = [f"{low} to {high} s" for low, high in zip(edges, SECONDS, strict=False)]
-  return pd.DataFrame(
-    {
-      "user_id": frame.user_id,
-      "video_id": frame.video_id,
-      "hour": (local // MS_PER_HOUR % 24).astype(np.int8),
-      "day_of_week": ((frame.day + 3) % 7).astype(np.int8),  # 1970 began on a Thursday
-      "duration_bucket": pd.cut(
-        frame.duration.where(frame.duration > 0) / 1000.0,
-        [*edges, np.inf],
-        right=False,
-        labels=[*lengths, f"{SECONDS[-1]} s or more"],
-      ),
-    }
+  names = [f"{low} to {high} s" for low, high in zip(edges, SECONDS, strict=False)]
+  cases = [(duration < 1000 * high, name) for high, name in zip(SECONDS, names, strict=True)]
+  last = ibis.literal(f"{SECONDS[-1]} s or more")
+  return ibis.cases((duration.isnull(), ibis.null("string")), *cases, else_=last)
+
+
+def _users(engine: "Engine", path: Path) -> "ir.Table":
+  """USER_IDS as text, and USER_COUNTS; of several lines of a user the smallest."""
+  numbers = {"user_id": ID, **dict.fromkeys(USER_COUNTS, COUNT)}
+  users = published.once(published.read(engine, [path], numbers, USER_IDS), ["user_id"])
+  return engine.keep(
+    users.select(
+      *USER_IDS,
+      **{name: users[name].clip(lower=0) for name in USER_COUNTS},
+      user_id=users.user_id.cast("int64"),
+    )
   )
 
 
-def _dense(frame: pd.DataFrame) -> pd.DataFrame:
-  duration = frame.duration.where(frame.duration > 0)
-  return pd.DataFrame({"log_duration": np.log1p(duration).astype(np.float32)})
+def _read_tags(engine: "Engine", path: Path) -> pa.Table:
+  """The tags of each video."""
+  lines = published.read(engine, [path], {"video_id": ID}, ("feat",))
+  lines = lines.filter(lines.feat.notnull())
+  frame = engine.frame(published.once(lines, ["video_id"]))
+  tags = [_list_of_ids(text) for text in frame.feat]
+  if None in tags:
+    published.say_where(
+      path, "feat", lambda text: _list_of_ids(text) is None, "a list such as [27, 9]"
+    )
+  videos = frame.video_id.astype(np.int64)
+  return pa.table({"video_id": videos, "tags": pa.array(tags, pa.list_(pa.int64()))})
 
 
-def _side_by_side(*frames: pd.DataFrame) -> pd.DataFrame:
-  """Frames of the same rows as one, numbered from 0."""
-  return pd.concat([frame.reset_index(drop=True) for frame in frames], axis=1)
-
-
-def _read_users(path: Path) -> pd.DataFrame:
-  """Reads, by user_id, USER_IDS as text, and log1p of USER_COUNTS as float32."""
-  numbers = {"user_id": ID, **dict.fromkeys(USER_COUNTS, COUNT)}
-  users = csv_file.whole(csv_file.chunks(path, numbers, USER_IDS))
-  # A second line of the same user would be another user.
-  users = users.dropna(subset="user_id").drop_duplicates("user_id")
-  counts = np.log1p(users[list(USER_COUNTS)].clip(lower=0)).astype(np.float32)
-  table = users[list(USER_IDS)].join(counts.add_prefix("log_"))
-  return table.set_index(pd.Index(users.user_id.astype(np.int32)))
-
-
-def _read_tags(path: Path) -> tuple[list[list[Hashable]], "pd.Series[int]"]:
-  """The distinct lists of tags, and which of them a video_id has, int32; the last is for none."""
-  table = csv_file.whole(csv_file.chunks(path, {"video_id": ID}, ("feat",)))
-  table = table.dropna().drop_duplicates("video_id")
-  index, distinct = pd.factorize(table.feat)
-  lists: list[list[Hashable]] = []
-  for k, text in enumerate(distinct):
-    tags = _list_of_ids(text)
-    if tags is None:
-      line = int(table.index[index == k][0]) + 2
-      raise DataError(
-        f"{path} line {line} column feat holds {text!r} where a list such as [27, 9] belongs; "
-        "mend or remove the line"
-      )
-    lists.append(tags)
-  return [*lists, []], pd.Series(index.astype(np.int32), table.video_id.astype(np.int32))
-
-
-def _list_of_ids(text: str) -> list[Hashable] | None:
+def _list_of_ids(text: str) -> list[int] | None:
   """The list that a text holds, or None."""
   try:
     ids = ast.literal_eval(text)
@@ -315,8 +275,8 @@ def _list_of_ids(text: str) -> list[Hashable] | None:
   return ids if isinstance(ids, list) and all(isinstance(number, int) for number in ids) else None
 
 
-def _read_captions(path: Path) -> pd.DataFrame:
-  """Reads, by video_id, the category ids of the three LEVELS, as text.
+def _read_captions(path: Path) -> pa.Table:
+  """Reads, per video_id, the category ids of the three LEVELS, as text.
 
   Captions hold quotes, line ends and carriage returns of their own, which no CSV reader takes in
   the same way: a record is known by its end, three ids with their names.
@@ -346,57 +306,71 @@ def _read_captions(path: Path) -> pd.DataFrame:
     )
   if not categories:
     raise DataError(f"{path} has a header and no rows; unpack it again")
-  table = pd.DataFrame.from_dict(categories, "index", columns=list(LEVELS), dtype=object)
-  return table.astype("category")
+  columns = zip(*categories.values(), strict=True)
+  table = {level: pa.array(ids, pa.string()) for level, ids in zip(LEVELS, columns, strict=True)}
+  return pa.table({"video_id": pa.array(categories, pa.int64()), **table})
 
 
-def _read_daily(path: Path) -> pd.DataFrame:
-  """What is known of a video after each day, by date; of lines that repeat one, the first.
+def _daily(engine: "Engine", path: Path) -> tuple["ir.Table", int]:
+  """What is known of a video after each day; of lines that repeat a video and date the smallest.
 
-  Columns: video_id, int32; date, int64, days since 1970; VIDEO_IDS as text; float32 totals: log1p
-  of SIZES, and PLAYS and REACTIONS per play.
+  Columns: video_id; date, days since 1970; VIDEO_IDS as text; SIZES; PLAYS and REACTIONS per play.
+  Returns also how many lines repeat one.
   """
+
   counts = (*SIZES, *PLAYS, *REACTIONS)
   numbers = {**DAILY_KEYS, **dict.fromkeys(counts, COUNT)}
-  frame = csv_file.whole(csv_file.chunks(path, numbers, VIDEO_IDS))
-  frame = frame.dropna(subset=list(DAILY_KEYS))
-  date = pd.to_datetime(frame.date.astype(np.int64).astype(str), format="%Y%m%d", errors="coerce")
-  if date.isna().any():
-    line = int(date.index[date.isna()][0])
-    raise DataError(
-      f"{path} line {line + 2} column date holds {frame.date[line]:.0f} where a date such as "
-      "20200705 belongs; mend or remove the line"
+  lines = published.read(engine, [path], numbers, VIDEO_IDS)
+  lines = lines.filter(lines.video_id.notnull(), lines.date.notnull())
+  written = lines.date.cast("int64").cast("string")
+  iso = written.substr(0, 4) + "-" + written.substr(4, 2) + "-" + written.substr(6)
+  days = iso.try_cast("date").cast("timestamp").epoch_seconds() // 86_400
+  wrong = engine.frame(lines.filter(days.isnull()).select("date").limit(1))
+  if len(wrong):
+    published.say_where(
+      path, "date", lambda text: float(text or 0) == wrong.date[0], "a date such as 20200705"
     )
-  frame["date"] = date.to_numpy().astype("datetime64[D]").astype(np.int64)
-  frame = frame.drop_duplicates(list(DAILY_KEYS))
-  frame = frame.sort_values("date", kind="stable", ignore_index=True)
-
-  total = frame[list(counts)].clip(lower=0)
-  of_day = total.groupby(frame.date).transform("sum")
-  table = frame[["video_id", "date"]].astype({"video_id": np.int32})
-  table = table.join(frame[list(VIDEO_IDS)])
-  for name in SIZES:
-    table[f"log_{name}"] = np.log1p(total[name]).astype(np.float32)
-  for name in (*PLAYS, *REACTIONS):
-    overall = of_day[name] / of_day.play_cnt.where(of_day.play_cnt > 0)
-    rate = (total[name] + PRIOR_PLAYS * overall) / (total.play_cnt + PRIOR_PLAYS)
-    table[f"{name.removesuffix('_cnt')}_rate"] = rate.astype(np.float32)
-  return table
-
-
-def _before(
-  daily: pd.DataFrame, video_id: "pd.Series[int]", date: Array
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-  """What was known of each row's video before its `date`, int64 [n], never decreasing.
-
-  Returns VIDEO_IDS [n, 5] of its latest earlier day, and the totals [n, 9] of the day before.
-  """
-  known = pd.merge_asof(
-    pd.DataFrame({"video_id": video_id, "date": date}),
-    daily.assign(recorded=daily.date),
-    on="date",
-    by="video_id",
-    allow_exact_matches=False,
+  lines = engine.keep(lines.mutate(date=days, video_id=lines.video_id.cast("int64")))
+  once = published.once(lines, ["video_id", "date"])
+  once = engine.keep(once.mutate({name: once[name].clip(lower=0) for name in counts}))
+  of_day = once.group_by(of_date=once.date).agg(
+    **{f"all_{name}": once[name].cast("int64").sum().cast("int64") for name in counts}
   )
-  totals = known.columns.difference(["video_id", "date", "recorded", *VIDEO_IDS], sort=False)
-  return known[list(VIDEO_IDS)], known[totals].where(known.recorded == known.date - 1)
+  table = once.left_join(of_day, once.date == of_day.of_date)
+  rates = {}
+  for name in (*PLAYS, *REACTIONS):
+    overall = table[f"all_{name}"] / table.all_play_cnt.nullif(0)
+    rate = (table[name] + PRIOR_PLAYS * overall) / (table.play_cnt + PRIOR_PLAYS)
+    rates[f"{name.removesuffix('_cnt')}_rate"] = rate
+  made = engine.keep(table.select("video_id", "date", *VIDEO_IDS, *SIZES, **rates))
+  return made, engine.number(lines.count()) - engine.number(once.count())
+
+
+def _before(engine: "Engine", daily: "ir.Table", rows: "ir.Table") -> "ir.Table":
+  """What was known of each row's video before its day.
+
+  Columns: video_id; day; VIDEO_IDS of its latest earlier day; and the totals of the day before.
+  """
+  import ibis
+
+  shown = engine.keep(rows.select("video_id", "day").distinct())
+  following = ibis.window(group_by="video_id", order_by="date")
+  lines = daily.mutate(until=daily.date.lead().over(following)).rename(of_video="video_id")
+  both = shown.inner_join(
+    lines,
+    [
+      shown.video_id == lines.of_video,
+      lines.date < shown.day,
+      lines.until.isnull() | (lines.until >= shown.day),
+    ],
+  )
+  totals = [name for name in daily.columns if name not in ("video_id", "date", *VIDEO_IDS)]
+  is_fresh = both.date == both.day - 1
+  return engine.keep(
+    both.select(
+      "video_id",
+      "day",
+      *VIDEO_IDS,
+      **{name: ibis.ifelse(is_fresh, both[name], None) for name in totals},
+    )
+  )

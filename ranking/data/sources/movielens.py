@@ -10,15 +10,21 @@ import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ranking.array import Array
 from ranking.checks import Checks
-from ranking.data.schema import Bag, DataError, Log, sha256
+from ranking.data.schema import DataError, Log, Number, Side, sha256
 from ranking.tasks import Task
+
+if TYPE_CHECKING:
+  import ibis.expr.types as ir
+
+  from ranking.data.engine import Engine
 
 MOST_SLICES = 10_000
 TFDS_VERSIONS = ("latest-small", "100k", "1m", "20m", "25m")
@@ -32,10 +38,8 @@ TASKS = (
   Task("log_seconds_to_next", "regression"),
 )
 
-# Columns of the log; those of people are not in every size.
-_IDS = ["user_id", "movie_id", "hour", "day_of_week", "release_year", "release_decade"]
+# Columns of people, which are not in every size.
 _PEOPLE = ["gender", "age", "occupation"]
-_DENSE = ["log_seconds_since_previous", "log_movie_age_years"]
 _TITLE_YEAR = r".*\((\d{4})(?:[-–]\d{0,4})?\)"  # the last such, as in "Lost (2004–2010)"
 _NO_GENRE = {"", "unknown", "Unknown", "(no genres listed)"}
 _FLAGS = (  # the 0/1 columns of u.item, in its order
@@ -130,8 +134,7 @@ class MovieLens:
   slices: int = 14
 
   name = "movielens"
-  log_version = 1
-  keep_duplicates = None  # ratings have to be distinct before they are cut into slices
+  log_version = 2
 
   def __post_init__(self) -> None:
     check = Checks("MovieLens", DataError)
@@ -151,142 +154,148 @@ class MovieLens:
     dataset = f"movielens/{self.version}-ratings"
     return identity | {"tfds": dataset, "tfds_version": str(_tfds_builder(self.version).version)}
 
-  def parts(self) -> list[str]:
-    """One: labels look ahead and slices count all rows, so that the log is read as a whole."""
-    if self.raw is None:
-      return [f"movielens/{self.version}-ratings"]
-    _find_files(Path(self.raw))
-    return [self.raw]
+  def log(self, engine: "Engine") -> Log:
+    """All ratings, each once; those of one second in order of user and film id."""
+    import ibis  # slow, as is the engine, and only needed here
 
-  def read(self, part: str) -> Iterator[tuple[pd.DataFrame, dict[str, int]]]:
-    """All ratings in order of time, those of one second in order of user and film id, as one piece.
+    from ranking.data import calendar
 
-    Columns: time; day, int32, the slice; first_second, int64, of the slice; genres, a category such
-    as "Comedy|Drama"; and the columns of the log under their names.
-    """
     if self.raw is not None:
       tables = _read_folder(Path(self.raw))
     else:
       tables = _gather_examples(_tfds_examples(self.version))
-    ratings = tables["ratings"].drop_duplicates()
-    # TFDS stores its examples in hashed order: only values can break ties the same way everywhere.
-    ratings = ratings.sort_values(["timestamp", "userId", "movieId"], ignore_index=True)
-    time = ratings.timestamp.to_numpy()
-    day = _slice_of_rows(time, self.slices)
-
-    film, rated = pd.factorize(ratings.movieId)  # film: [n], which of `rated` each row has
-    movies = tables["movies"].drop_duplicates("movieId").set_index("movieId").reindex(rated)
-    years = movies.title.astype("str").str.extract(_TITLE_YEAR)[0].astype(np.float64).to_numpy()
-    genre, genres = pd.factorize(movies.genres.fillna("").map(_canonical_genres))
-    cleaning = {
-      "duplicate_rows": len(tables["ratings"]) - len(ratings),
-      "movies_not_listed": int(movies.title.isna().sum()),
-      "movies_without_year": int(np.isnan(years).sum()),
-      "movies_without_genres": int((np.asarray(genres) == "")[genre].sum()),
+    read = tables["ratings"][_RATINGS]
+    ratings = engine.keep(engine.arrow(pa.Table.from_pandas(read, preserve_index=False)).distinct())
+    count = engine.number(ratings.count())
+    ends = calendar.slice_ends(engine, ratings.timestamp, self.slices)
+    if len(ends) < self.slices:
+      raise DataError(
+        f"{count} ratings at {read.timestamp.nunique()} different seconds cannot be cut into "
+        f"{self.slices} slices; set MovieLens.slices lower"
+      )
+    films = engine.arrow(_films(tables["movies"]))
+    rows = calendar.sliced(engine, ratings, "timestamp", ends)
+    rows = engine.keep(_with_neighbours(rows, films))
+    tagged: Any = ibis.null("float64")
+    until_end = int(read.timestamp.max()) - rows.timestamp
+    if "tags" in tables:
+      tags = engine.arrow(
+        pa.Table.from_pandas(
+          tables["tags"][["userId", "movieId", "timestamp"]], preserve_index=False
+        )
+      )
+      rows = engine.keep(_with_tags(rows, tags))
+      until_end = int(read.timestamp.max()) - rows.timestamp
+      # Tags already seen there go too: keeping the positives alone would make the rate 1.
+      tagged = ibis.ifelse(until_end < WEEK, None, rows.tagged)
+    cleaning = {"duplicate_rows": len(read) - count}
+    of_film = rows.select(film="movieId").distinct()
+    of_film = of_film.left_join(films, of_film.film == films.movieId)
+    cleaning |= {
+      "movies_not_listed": of_film.movieId.isnull().sum(),
+      "movies_without_year": of_film.year.isnull().sum(),
+      "movies_without_genres": (of_film.genres.length().fill_null(0) == 0).sum(),
     }
-    categorical = _categorical(ratings, years[film])
+    sides = [Side(films, {"movieId": rows.movieId})]
+    people: dict[str, Any] = {}
     if "users" in tables:
-      users = tables["users"].drop_duplicates("userId").set_index("userId")
-      users["age"] = _AGES[np.searchsorted(_AGES[1:], users.age, side="right")]
-      categorical[_PEOPLE] = users[_PEOPLE].reindex(ratings.userId).to_numpy()
-      cleaning["users_not_listed"] = len(set(ratings.userId) - set(users.index))
-    columns = {
-      "time": time * 1000,
-      "day": day,
-      "first_second": time[np.searchsorted(day, day)],
-      "genres": pd.Categorical.from_codes(genre[film], genres),
-    }
-    piece = [categorical, _dense(ratings, years[film]), _labels(ratings, tables.get("tags"))]
-    yield pd.concat([pd.DataFrame(columns), *piece], axis=1), cleaning
-
-  def tables(self) -> None:
-    """Nothing: all is in the rows."""
-
-  def describe(self, rows: pd.DataFrame, tables: None) -> Log:
-    """The log of some of the rows."""
-    slices, first, day = np.unique(rows.day, return_index=True, return_inverse=True)
-    dates = pd.to_datetime(rows.first_second.to_numpy()[first], unit="s")
-    genre, genres = pd.factorize(rows.genres)
+      users = engine.arrow(_users(tables["users"]))
+      sides.append(Side(users, {"userId": rows.userId}))
+      people = {name: users[name] for name in _PEOPLE}
+      strangers = rows.select("userId").distinct().anti_join(users, "userId")
+      cleaning["users_not_listed"] = strangers.count()
+    first = engine.frame(rows.group_by("slice").agg(second=rows.timestamp.min()))
+    dates = pd.Series(pd.to_datetime(first.second, unit="s").to_numpy(), first["slice"])
+    is_last = rows.to_next.isnull() & (until_end < DAY)
     return Log(
-      time=rows.time.to_numpy(),
-      day=day.astype(np.int32),
-      day_names=[
-        f"slice-{k + 1:02d}_{date:%Y-%m-%d}" for k, date in zip(slices, dates, strict=True)
-      ],
+      rows=rows,
+      time=rows.timestamp * 1000,
+      day=rows["slice"],
+      day_name=lambda number: f"slice-{number + 1:02d}_{dates[number]:%Y-%m-%d}",
       time_zone="UTC",
-      categorical=rows[[name for name in (*_IDS, *_PEOPLE) if name in rows]],
-      bags={"genres": Bag([text.split("|") if text else [] for text in genres], genre)},
-      dense=rows[_DENSE],
-      labels=rows[[task.name for task in TASKS]],
+      sides=sides,
+      categorical={
+        "user_id": rows.userId,
+        "movie_id": rows.movieId,
+        "hour": rows.timestamp // HOUR % 24,
+        "day_of_week": (rows.timestamp // DAY + 3) % 7,  # 1970 began on a Thursday; Monday is 0
+        "release_year": films.year,
+        "release_decade": films.year // 10 * 10,
+        **people,
+      },
+      bags={"genres": films.genres},
+      dense={
+        "log_seconds_since_previous": Number(rows.since_previous, np.log1p),
+        "log_movie_age_years": Number(rows.age, np.log1p),
+      },
+      labels={
+        "liked": Number(rows.rating >= 4),
+        "loved": Number(rows.rating >= 4.5),
+        "disliked": Number(rows.rating <= 2),
+        "tagged": Number(tagged),
+        "rating": Number(rows.rating),
+        "log_seconds_to_next": Number(
+          ibis.ifelse(is_last, None, rows.to_next.fill_null(DAY).clip(upper=DAY)), np.log1p
+        ),
+      },
       tasks=TASKS,
       entities=("user_id", "movie_id"),
       rated_tasks=("liked", "rating"),
-      cleaning={},
+      cleaning=cleaning,
     )
 
 
-def _slice_of_rows(time: Array, slices: int) -> Array:
-  """int32 [n]: equal counts of rows, each cut moved on to the next change of `time` [n]."""
-  cuts = [len(time) * k // slices for k in range(1, slices)]
-  starts = [int(np.searchsorted(time, time[cut - 1], side="right")) for cut in cuts]
-  rows = np.diff([0, *starts, len(time)])
-  if (rows <= 0).any():
-    raise DataError(
-      f"{len(time)} ratings at {len(np.unique(time))} different seconds cannot be cut into "
-      f"{slices} slices; set MovieLens.slices lower"
-    )
-  return np.repeat(np.arange(slices, dtype=np.int32), rows)
-
-
-def _categorical(ratings: pd.DataFrame, year: Array) -> pd.DataFrame:
-  """Ids, the hour and weekday (Monday = 0) in UTC, and the film's `year` [n], NaN if unknown."""
-  when = pd.to_datetime(ratings.timestamp, unit="s").dt
-  return pd.DataFrame(
+def _films(movies: pd.DataFrame) -> pa.Table:
+  """Of each film its release year and its genres, null and none if unknown."""
+  listed = movies.drop_duplicates("movieId")
+  years = listed.title.astype("str").str.extract(_TITLE_YEAR)[0]
+  genres = [
+    text.split("|") if text else [] for text in listed.genres.fillna("").map(_canonical_genres)
+  ]
+  return pa.table(
     {
-      "user_id": ratings.userId,
-      "movie_id": ratings.movieId,
-      "hour": when.hour,
-      "day_of_week": when.dayofweek,
-      "release_year": year,
-      "release_decade": year // 10 * 10,
+      "movieId": pa.array(listed.movieId.to_numpy()),
+      "year": pa.array(pd.to_numeric(years).astype("Int64")),
+      "genres": pa.array(genres, pa.list_(pa.string())),
     }
   )
 
 
-def _dense(ratings: pd.DataFrame, year: Array) -> pd.DataFrame:
-  """log1p of the seconds since the user's last earlier second with a rating, and of film age."""
-  gap = ratings.groupby("userId").timestamp.diff()
+def _users(users: pd.DataFrame) -> pa.Table:
+  """Of each user _PEOPLE, the age as ml-1m has it."""
+  known = users.drop_duplicates("userId")
+  ages = _AGES[np.searchsorted(_AGES[1:], known.age, side="right")]
+  return pa.Table.from_pandas(known[_PERSON].assign(age=ages), preserve_index=False)
+
+
+def _with_neighbours(rows: "ir.Table", films: "ir.Table") -> "ir.Table":
+  """Adds since_previous and to_next, seconds, and age, of the film in years."""
+  import ibis
+
+  of_user = ibis.window(group_by="userId", order_by=["timestamp", "movieId", "rating"])
+  rows = rows.mutate(to_next=rows.timestamp.lead().over(of_user) - rows.timestamp)
   # Ratings of the same second are not earlier: they share the gap of the first among them.
-  since_previous = gap.mask(gap == 0).groupby(ratings.userId).ffill()
+  seconds = rows.select(who="userId", second="timestamp").distinct()
+  before = seconds.second.lag().over(ibis.window(group_by="who", order_by="second"))
+  seconds = seconds.mutate(since_previous=seconds.second - before)
+  years = films.select(film="movieId", year="year")
+  both = rows.left_join(seconds, [rows.userId == seconds.who, rows.timestamp == seconds.second])
+  both = both.left_join(years, both.movieId == years.film)
   # The title says only the year, and some films are rated before it.
-  age = (1970 + ratings.timestamp / (365.25 * DAY) - year).clip(lower=0)
-  return pd.DataFrame(
-    {"log_seconds_since_previous": np.log1p(since_previous), "log_movie_age_years": np.log1p(age)}
-  )
+  age = (both.timestamp / (365.25 * DAY) + 1970.0 - both.year).clip(lower=0)
+  return both.select(*rows.columns, "since_previous", age=age)
 
 
-def _labels(ratings: pd.DataFrame, tags: pd.DataFrame | None) -> pd.DataFrame:
-  """float32 [n, 6] in the order of TASKS; the log is taken to end with its last rating."""
-  rating, remaining = ratings.rating, ratings.timestamp.max() - ratings.timestamp
-  to_next = -ratings.groupby("userId").timestamp.diff(-1)
-  unknown = to_next.isna() & (remaining < DAY)
-  columns = {
-    "liked": rating >= 4,
-    "loved": rating >= 4.5,
-    "disliked": rating <= 2,
-    "tagged": np.nan,
-    "rating": rating,
-    "log_seconds_to_next": np.log1p(to_next.fillna(DAY).clip(upper=DAY)).mask(unknown),
-  }
-  labels = pd.DataFrame(columns, dtype=np.float32)
-  if tags is not None:
-    pairs = ratings.reset_index().merge(tags, on=["userId", "movieId"], suffixes=("", "_tag"))
-    delay = pairs.timestamp_tag - pairs.timestamp
-    labels["tagged"] = np.float32(0)
-    labels.loc[pairs["index"][delay.between(-HOUR, WEEK)], "tagged"] = 1
-    # Tags already seen there go too: keeping the positives alone would make the rate 1.
-    labels.loc[remaining < WEEK, "tagged"] = np.nan
-  return labels
+def _with_tags(rows: "ir.Table", tags: "ir.Table") -> "ir.Table":
+  """Adds tagged, 1 where the user tags the film about when it is rated, else 0."""
+  tags = tags.select(who="userId", film="movieId", at="timestamp")
+  keys = ["userId", "movieId", "timestamp"]
+  pairs = rows.inner_join(tags, [rows.userId == tags.who, rows.movieId == tags.film])
+  delay = pairs["at"] - pairs.timestamp
+  near = pairs.filter(delay.between(-HOUR, WEEK)).select(*keys).distinct()
+  near = near.rename({f"tagged {key}": key for key in keys})
+  both = rows.left_join(near, [rows[key] == near[f"tagged {key}"] for key in keys])
+  return both.select(*rows.columns, tagged=both["tagged userId"].notnull().cast("float64"))
 
 
 def _canonical_genres(text: str) -> str:

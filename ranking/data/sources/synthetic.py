@@ -14,8 +14,8 @@ that they agree with each other and every truth has a closed form:
 Dials make the log harder in one way each; docs/synthetic.md shows what they do. Each draws from a
 random stream of its own: turning one leaves everything as it is that it does not change.
 
-Days are drawn one by one and read in blocks: memory grows with users, videos and the rows of a day
-(by less than these take), never with the number of days.
+Days are drawn one by one and written in blocks: memory grows with users, videos and the rows of a
+day (by less than these take), never with the number of days.
 """
 
 import copy
@@ -24,16 +24,18 @@ import datetime
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
 
 from ranking.array import Array
 from ranking.checks import Checks
-from ranking.data.schema import Bag, DataError, Log
+from ranking.data.schema import DataError, Log, Number, Side
 from ranking.data.sources import synthetic_world as world
 from ranking.tasks import LabelStatistics, Task, evaluate_truth
+
+if TYPE_CHECKING:
+  from ranking.data.engine import Engine
 
 # Ten times the largest log that was ever made of it, which took 92 s of a core to draw.
 MOST_ROWS: Final = 1_000_000_000
@@ -218,8 +220,7 @@ class Synthetic:
   num_extra_tasks: int = 0
 
   name = "synthetic"
-  log_version = 1
-  keep_duplicates = None
+  log_version = 2
 
   def __post_init__(self) -> None:
     check = Checks("Synthetic", DataError)
@@ -253,18 +254,65 @@ class Synthetic:
   def identity(self) -> dict[str, Any]:
     return dataclasses.asdict(self)
 
-  def parts(self) -> list[str]:
-    # One: no day can be drawn before those that precede it.
-    return [f"Synthetic(days={self.days})"]
+  def log(self, engine: "Engine") -> Log:
+    import pyarrow as pa
 
-  def read(self, part: str) -> Iterator[tuple[pd.DataFrame, Mapping[str, int]]]:
-    del part  # there is but one
-    users, videos = self.tables()
+    made = (pa.table(columns) for columns in self.pieces())
+    rows = engine.arrow(made)
+    users, videos = self._people()
+    user = engine.arrow(pa.table(_without_nan({**users.categorical, **users.dense})))
+    of_video = {**videos.categorical, "seconds": videos.seconds, "upload": videos.upload}
+    tags = pa.array(videos.tags, pa.list_(pa.int64()))
+    video = engine.arrow(pa.table(_without_nan(of_video) | {"tags": tags}))
+    seen = rows.join(video[["video_id", "author_id", "upload"]], rows.video == video.video_id)
+    rows = seen.drop("video_id")
+    tasks = self._tasks()
+    noise = self._noise_features()
+    return Log(
+      rows=rows,
+      time=rows.time,
+      day=rows.day,
+      sequence=rows.number,
+      day_name=lambda day: (FIRST_DAY + datetime.timedelta(days=day)).date().isoformat(),
+      time_zone=TIME_ZONE,
+      sides=(Side(user, {"user_id": rows.user}), Side(video, {"video_id": rows.video})),
+      categorical={
+        "user_id": rows.user,
+        **{name: user[name] for name in [*users.categorical][1:]},
+        "video_id": rows.video,
+        "author_id": rows.author_id,
+        **{name: video[name] for name in [*videos.categorical][2:]},
+        **{name: rows[name] for name in ("tab", "hour", "day_of_week")},
+        **{name: rows[name] for name in noise if noise[name] is _draw_ids},
+      },
+      bags={"tags": video.tags},
+      dense={
+        **{name: Number(user[name]) for name in users.dense},
+        "log1p_duration_seconds": Number(video.seconds, np.log1p),
+        "video_age_days": Number((rows.time - _midnight(0)) / float(DAY_MS) - rows.upload),
+        **{name: Number(rows[name]) for name in noise if noise[name] is not _draw_ids},
+      },
+      labels={task.name: Number(rows[f"label_{task.name}"]) for task in tasks},
+      tasks=tasks,
+      entities=("user_id", "video_id", "author_id"),
+      rated_tasks=("click", "complete"),
+      report_by="tab",
+      truth={task.name: rows[f"truth_{task.name}"] for task in tasks},
+    )
+
+  def pieces(self) -> Iterator[Columns]:
+    """The rows in order, some at a time.
+
+    Columns: number, from 0, time, day, hour, day_of_week, tab, user, video, and label_… and truth_…
+    of each task, and the features that tell nothing.
+    """
+    users, videos = self._people()
     latents = _make_latents(users, videos)
     extra_tasks = {f"extra_{k}": self._extra_task(k) for k in range(self.num_extra_tasks)}
     binary = (*BINARY_TASKS, *extra_tasks)
     noise_features = self._noise_features()
     random = _streams(self._bits("labels"), self._count_rows(), LABEL_DRAWS)
+    number = 0
     for day in self._show(users, videos):
       of_day = (day.number, len(day.video))
       changes = [
@@ -273,65 +321,24 @@ class Synthetic:
         self._spoil(*of_day, binary),
       ]
       noise_random = self._streams("noise_features", *of_day, noise_features)
+      weekday = (FIRST_DAY + datetime.timedelta(days=day.number)).weekday()
       for rows in _in_blocks(day, videos.topic):
         truth, labels = _answer(random, rows, latents, self.tail)
         for change in changes:
           change(rows, truth, labels)
         count = len(rows.time)
-        columns = {
+        yield {
+          "number": np.arange(number, number + count),
           "time": rows.time,
           "day": np.full(count, day.number, np.int32),
-          **{column: getattr(rows, column) for column in ("hour", "tab", "user", "video")},
+          "day_of_week": np.full(count, weekday, np.int8),
+          "tab": np.array(TABS)[rows.tab],
+          **{column: getattr(rows, column) for column in ("hour", "user", "video")},
           **{f"label_{task}": label.astype(np.float32) for task, label in labels.items()},
           **{f"truth_{task}": mean for task, mean in truth.items()},
           **{name: draw(noise_random[name], count) for name, draw in noise_features.items()},
         }
-        yield pd.DataFrame(columns, copy=False), {}
-
-  def tables(self) -> tuple[world.Users, world.Videos]:
-    upload = world.uploads(self.num_videos, self.days, self.new_videos_share)
-    users = world.make_users(self._random("users"), self.num_users)
-    return users, world.make_videos(self._random("videos"), upload)
-
-  def describe(self, rows: pd.DataFrame, tables: tuple[world.Users, world.Videos]) -> Log:
-    users, videos = tables
-    time, day, hour, tab, user, video = (
-      rows[column].to_numpy() for column in ("time", "day", "hour", "tab", "user", "video")
-    )
-    days, of_row = np.unique(day, return_inverse=True)
-    dates = [FIRST_DAY + datetime.timedelta(days=int(day)) for day in days]
-    noise = self._noise_features()
-    tasks = self._tasks()
-    categorical = {
-      **_at(user, users.categorical),
-      **_at(video, videos.categorical),
-      "tab": np.array(TABS)[tab],
-      "hour": hour.astype(np.int64),
-      "day_of_week": np.array([date.weekday() for date in dates], np.int64)[of_row],
-      **{name: rows[name].to_numpy(np.int64) for name in noise if noise[name] is _draw_ids},
-    }
-    dense = {
-      **_at(user, users.dense),
-      "log1p_duration_seconds": np.log1p(videos.seconds[video]),
-      "video_age_days": _age(time, videos.upload[video]),
-      **{name: rows[name].to_numpy() for name in noise if noise[name] is not _draw_ids},
-    }
-    return Log(
-      time=time,
-      day=of_row.astype(np.int32),
-      day_names=[date.date().isoformat() for date in dates],
-      time_zone=TIME_ZONE,
-      categorical=pd.DataFrame(categorical),
-      bags={"tags": Bag(videos.tags.lists, videos.tags.index[video])},
-      dense=pd.DataFrame(dense),
-      labels=pd.DataFrame({task.name: rows[f"label_{task.name}"] for task in tasks}),
-      tasks=tasks,
-      entities=("user_id", "video_id", "author_id"),
-      rated_tasks=("click", "complete"),
-      cleaning={},
-      report_by="tab",
-      truth=pd.DataFrame({task.name: rows[f"truth_{task.name}"] for task in tasks}),
-    )
+        number += count
 
   def oracle_by_day(self) -> Iterator[dict[str, Any]]:
     """What the truth scores on each day, and what it would score had taste stood still.
@@ -342,16 +349,18 @@ class Synthetic:
     # Taste has a random stream of its own, so that these rows are the same.
     frozen = dataclasses.replace(self, daily_drift=0.0, shift_on_day=None, shift_size=None)
     tasks = self._tasks()
-    (part,) = self.parts()
-    label_columns = [f"label_{task.name}" for task in tasks]
-    truth_columns = [f"truth_{task.name}" for task in tasks]
-    pieces = zip(self.read(part), frozen.read(part), strict=True)
-    for day, of_day in itertools.groupby(pieces, lambda pair: int(pair[0][0]["day"].iloc[0])):
-      labels, now, then = [], [], []
-      for (piece, _), (frozen_piece, _) in of_day:
-        labels.append(piece[label_columns].to_numpy())
-        now.append(piece[truth_columns].to_numpy())
-        then.append(frozen_piece[truth_columns].to_numpy())
+    pieces = zip(self.pieces(), frozen.pieces(), strict=True)
+    for day, of_day in itertools.groupby(pieces, lambda pair: int(pair[0]["day"][0])):
+      labels: list[Array] = []
+      now: list[Array] = []
+      then: list[Array] = []
+      for piece, frozen_piece in of_day:
+        for found, columns, what in (
+          (labels, piece, "label"),
+          (now, piece, "truth"),
+          (then, frozen_piece, "truth"),
+        ):
+          found.append(np.stack([columns[f"{what}_{task.name}"] for task in tasks], axis=1))
       label = np.concatenate(labels)
       known = [LabelStatistics.of(column) for column in label.T]
       yield {
@@ -359,6 +368,11 @@ class Synthetic:
         "oracle": evaluate_truth(tasks, known, label, np.concatenate(now)),
         "frozen": evaluate_truth(tasks, known, label, np.concatenate(then)),
       }
+
+  def _people(self) -> tuple[world.Users, world.Videos]:
+    upload = world.uploads(self.num_videos, self.days, self.new_videos_share)
+    users = world.make_users(self._random("users"), self.num_users)
+    return users, world.make_videos(self._random("videos"), upload)
 
   def _tasks(self) -> list[Task]:
     return [
@@ -674,8 +688,16 @@ def _midnight(day: int) -> int:
   return int(FIRST_DAY.timestamp()) * 1000 + day * DAY_MS
 
 
-def _at(index: Array, columns: Mapping[str, Array]) -> Columns:
-  return {name: column[index] for name, column in columns.items()}
+def _without_nan(columns: Mapping[str, Array]) -> dict[str, Any]:
+  """Columns for an engine: numbers that are whole or missing as whole ones, with null for NaN."""
+  import pyarrow as pa
+
+  made = {}
+  for name, column in columns.items():
+    made[name] = pa.array(column, from_pandas=True)
+    if column.dtype == np.float64 and (np.isnan(column) | (column == np.floor(column))).all():
+      made[name] = made[name].cast(pa.int64())
+  return made
 
 
 def _logit(probability: Array | float) -> Array:

@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 
 from ranking.array import Array
-from ranking.data.schema import Bag
 
 # Quantiles of the duration in seconds.
 DURATION_LEVELS: Final = (0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
@@ -52,7 +51,8 @@ class Users:
 class Videos:
   """Columns of V videos in the order of upload, in days after the first midnight.
 
-  quality has a standard normal column per effect; topic is [V, TASTE_DIMENSIONS], of length 1.
+  quality has a standard normal column per effect; topic is [V, TASTE_DIMENSIONS], of length 1; tags
+  are lists of numbers.
   """
 
   upload: Array
@@ -61,7 +61,7 @@ class Videos:
   topic: Array
   quality: Columns
   categorical: Columns
-  tags: Bag
+  tags: Sequence[Sequence[int]]
 
 
 def make_users(random: np.random.Generator, count: int) -> Users:
@@ -115,9 +115,6 @@ def make_videos(random: np.random.Generator, upload: Array) -> Videos:
   has_tag = _draw_tags(random, count)
   topic = has_tag @ random.standard_normal((NUM_TAGS, TASTE_DIMENSIONS))
   topic = topic / has_tag.sum(axis=1, keepdims=True) + 0.5 * random.standard_normal(topic.shape)
-  # A set of tags as one number, in which the first tag counts most: rows sort as np.unique's do.
-  tag_bits = 1 << np.arange(NUM_TAGS)[::-1]
-  distinct, tags_index = np.unique(has_tag @ tag_bits, return_inverse=True)
   categorical = {
     "video_id": np.arange(count),
     "author_id": author,
@@ -133,7 +130,7 @@ def make_videos(random: np.random.Generator, upload: Array) -> Videos:
     topic=topic / np.linalg.norm(topic, axis=1, keepdims=True),
     quality=quality,
     categorical=categorical,
-    tags=Bag([np.flatnonzero(tags & tag_bits).tolist() for tags in distinct], tags_index),
+    tags=[np.flatnonzero(tags).tolist() for tags in has_tag],
   )
 
 

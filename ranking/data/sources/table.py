@@ -1,73 +1,122 @@
-"""A log of your own: CSV or Parquet files, and a description of their columns."""
+"""A log of your own, as it lies on disk, and a description of its columns."""
 
 import dataclasses
-import itertools
+import datetime
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from ranking.checks import Checks
-from ranking.data.schema import Bag, DataError, Log, sha256
-from ranking.data.sources import csv_file
+from ranking.data import raw_files
+from ranking.data.dialect import Dialect
+from ranking.data.expression import Expression, Type
+from ranking.data.lookback import Lookback
+from ranking.data.raw_files import RawFile
+from ranking.data.reading import Column, Options, Reading, column_names
+from ranking.data.schema import DataError, Feature, Log, Number, date_of
+from ranking.data.times import MS_PER, Time
+from ranking.data.values import STYLES, Bag, Flag, Id, Kind, Weight
+from ranking.data.values import Number as NumberKind
 from ranking.tasks import Task
 
-MS_PER = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
-LATEST = 2**63 // 10**6  # ms since 1970; pandas counts ns
-SEPARATOR = ","  # of a bag's ids where they are text
+if TYPE_CHECKING:  # slow to import, and only needed where a store is made
+  import ibis.expr.types as ir
+
+  from ranking.data.engine import Engine
+
+MOST_SLICES = 1000
+Labels = Sequence[str] | Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """A log in files that all have the same columns, one row per event.
+  """A log in files, one row per event. What is not asked for is not done.
 
-  Rows without a time are dropped, and so are exact duplicates; both are counted. Columns that are
-  not named here are not read, and may differ from file to file. Ids are text, and a whole number is
-  the same id as 5, 5.0 or "5"; one that the training days do not have is a missing one on day N.
+  No row is dropped and no value replaced unless a setting says so; what is not as described is an
+  error that names its file, line and column. Columns that are not named are not read. Ids are text,
+  and a whole number is the same id as 5, 5.0 or "5".
 
   Attributes:
-    raw: a .csv or .parquet file, or a folder of them, read in the order of their names.
+    raw: a file, a folder that is searched to the bottom, or an address such as s3://bucket/folder.
     name: of the log; its stores are below a folder of this name.
-    time: column of event times.
-    time_unit: of numbers since 1970 (UTC): "s", "ms", "us" or "ns"; None if they are dates, as text
-      or as Parquet has them, which are UTC where they do not say otherwise.
+    time: column of event times; or columns that are one together, such as ["date", "clock"].
+    time_unit: of numbers since 1970 (UTC): "s", "ms", "us" or "ns"; None if they are dates.
+    time_format: of dates, such as "%y%m%d%H"; None = ISO 8601, or as Parquet has them.
+    time_is_local: dates that do not say their zone are of time_zone; else they are UTC.
     time_zone: where a day begins at midnight.
+    days: "calendar", or into how many slices of equally many rows the log is cut.
+    since, until: the first and the last day, such as "2026-03-01"; rows outside are dropped.
+    separator: between the fields of text files; None = told from the file.
+    quote: around fields that hold separators, doubled inside; "" where quotes are plain text.
+    escape: what stands before a quote inside a field instead, such as "\\\\"; "" = nothing.
+    decimal: what stands before a fraction in text, "." or ",".
+    header: whether text files begin with names; None = unless `names` is given.
+    names: of the fields of the log's text files, which have no header then; or a dict of files
+      without a header and such names, such as {"ratings.dat": ["user", "film"]}.
+    encoding: of text files, such as "latin-1"; None = UTF-8, or what the file's first bytes say.
+    missing: texts that mean a missing value, such as ["NA"]; no text at all always does.
+    on_bad_row: "error" to stop at a row that is not as described, "drop" to leave out and count it.
+    unique_by: columns by which a row that repeats an earlier one is dropped; none is by default.
     categorical: columns of ids, numbers or text.
-    bags: columns of lists of ids: lists in Parquet, text such as "9,27" in CSV.
+    bags: columns of lists of ids: of Parquet or JSON lists, or of text cut at commas; or a dict of
+      column and separator, such as {"tags": "|"}.
     dense: columns of numbers.
     log_dense: columns of numbers of 0 or more whose tail is long; log1p of them is used.
-    binary: columns of labels 0 and 1, each a task; empty where a row has no label.
-    regression: columns of labels that are numbers, each a task.
+    binary: columns of labels of yes and no, each a task, empty where a row has no label; or a dict
+      of task and expression, such as {"buy": "event == 'buy'"}.
+    regression: columns of labels that are numbers, each a task; or such a dict.
     tasks: columns of labels of any kind, with the kind of each, such as {"bought": "binary"}.
+    weight: a column of numbers of 0 or more, how much each row counts in the training losses.
+    tables: files of users or items, by their path below the folder of `raw`, and the column that
+      they are looked up by, such as {"users.csv": "user"}; or that and the column of the time from
+      which a line holds, such as {"prices.csv": ["item", "since"]}. Their columns are named as
+      those of the log, or "prices.amount" where several have one.
     entities: categorical columns (user, item) that get counts and rates of their past.
     rated_tasks: labels whose past mean each entity gets; the first of 0 and 1 if None.
     report_by: a categorical column whose values get figures of their own on day N.
-    keep_duplicates: keep rows that repeat an earlier row in every named column.
 
   Raises DataError for a description that is wrong or contradicts itself.
   """
 
-  log_version = 1
+  log_version = 2
 
   raw: str | None = None
   name: str = "table"
-  time: str = "time"
+  time: str | Sequence[str] = "time"
   time_unit: Literal["s", "ms", "us", "ns"] | None = None
+  time_format: str | None = None
+  time_is_local: bool = False
   time_zone: str = "UTC"
+  days: Literal["calendar"] | int = "calendar"
+  since: str | None = None
+  until: str | None = None
+  separator: str | None = None
+  quote: str = '"'
+  escape: str = ""
+  decimal: Literal[".", ","] = "."
+  header: bool | None = None
+  names: Sequence[str] | Mapping[str, Sequence[str]] | None = None
+  encoding: str | None = None
+  missing: Sequence[str] = ()
+  on_bad_row: Literal["error", "drop"] = "error"
+  unique_by: Sequence[str] = ()
   categorical: Sequence[str] = ()
-  bags: Sequence[str] = ()
+  bags: Labels = ()
   dense: Sequence[str] = ()
   log_dense: Sequence[str] = ()
-  binary: Sequence[str] = ()
-  regression: Sequence[str] = ()
+  binary: Labels = ()
+  regression: Labels = ()
   tasks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  weight: str | None = None
+  tables: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
   entities: Sequence[str] = ()
   rated_tasks: Sequence[str] | None = None
   report_by: str | None = None
-  keep_duplicates: bool = False
 
   def __post_init__(self) -> None:
     check = Checks("Table", DataError)
@@ -75,26 +124,32 @@ class Table:
       check.text("raw", self.raw, "the path of a file or of a folder")
     if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w-]*", self.name):
       check.refuse("name", self.name, "make it a name of letters, digits, _ and -")
-    check.text("time", self.time, "the name of the column of event times")
-    check.choice("time_unit", self.time_unit, (*MS_PER, None))
-    check.text("time_zone", self.time_zone, "a name such as Europe/Berlin")
-    try:
-      pd.Timestamp(0, tz="UTC").tz_convert(self.time_zone)
-    except (KeyError, ValueError, TypeError):
-      check.refuse("time_zone", self.time_zone, "make it a name such as Europe/Berlin")
-    for role in ("categorical", "bags", "dense", "log_dense", "binary", "regression", "entities"):
+    if isinstance(self.time, str):
+      check.text("time", self.time, "the name of the column of event times")
+    elif not check.names("time", self.time, "columns"):
+      check.refuse("time", self.time, "name the column of event times")
+    self._check_times(check)
+    self._check_files(check)
+    for role in ("categorical", "dense", "log_dense", "entities", "unique_by"):
       check.names(role, getattr(self, role), "columns")
+    for role in ("bags", "binary", "regression"):
+      _check_labels(check, role, getattr(self, role))
+    check.choice("on_bad_row", self.on_bad_row, ("error", "drop"))
+    for path, by in _items(check, "tables", self.tables, '{"users.csv": "user"}'):
+      _key_and_time(check, path, by)
     if self.rated_tasks is not None:
       check.names("rated_tasks", self.rated_tasks, "columns")
+    if self.weight is not None:
+      check.text("weight", self.weight, "the name of a column of numbers")
     if self.report_by is not None:
       check.text("report_by", self.report_by, "the name of a categorical column")
-    check.flag("keep_duplicates", self.keep_duplicates)
+    self._labels()  # refuses what is no expression
     labels = [task.name for task in self._tasks()]
     if not self.categorical or not labels:
       raise DataError(
         "Table needs at least one column in categorical and one in binary, regression or tasks"
       )
-    used = [self.time, *self.categorical, *self.bags, *self.dense, *self.log_dense]
+    used = [*self._times(), *self.categorical, *self.bags, *self.dense, *self.log_dense]
     used += labels
     if twice := sorted({column for column in used if used.count(column) > 1}):
       raise DataError(f"Table names column {twice[0]} twice; give it one role")
@@ -111,65 +166,164 @@ class Table:
         "it could tell; name one, or leave rated_tasks out"
       )
 
+  def _check_times(self, check: Checks) -> None:
+    check.choice("time_unit", self.time_unit, (*MS_PER, None))
+    if self.time_format is not None:
+      check.text("time_format", self.time_format, 'a format such as "%y%m%d%H"')
+      if self.time_unit is not None:
+        raise DataError("Table has a time_unit, of numbers, and a time_format, of dates; give one")
+    if check.flag("time_is_local", self.time_is_local) and self.time_unit is not None:
+      raise DataError("Table.time_is_local is of dates; numbers since 1970 are UTC: leave it out")
+    check.text("time_zone", self.time_zone, "a name such as Europe/Berlin")
+    try:
+      pd.Timestamp(0, tz="UTC").tz_convert(self.time_zone)
+    except (KeyError, ValueError, TypeError):
+      check.refuse("time_zone", self.time_zone, "make it a name such as Europe/Berlin")
+    if self.days != "calendar" and type(self.days) is not int:
+      check.refuse("days", self.days, 'make it "calendar", or a number of slices')
+    if type(self.days) is int:
+      check.whole("days", self.days, 2, MOST_SLICES)
+    first, last = (_day(check, name, getattr(self, name)) for name in ("since", "until"))
+    if first is not None and last is not None and first > last:
+      check.refuse("until", self.until, f"make it {self.since} or later, as since is")
+
+  def _check_files(self, check: Checks) -> None:
+    if self.separator is not None and (
+      not isinstance(self.separator, str)
+      or not self.separator.isascii()
+      or not self.separator
+      or set(self.separator) & set('\r\n\0"')
+    ):
+      check.refuse("separator", self.separator, 'make it a character such as ";" or "\\t", or "::"')
+    if self.quote != "" and (
+      not isinstance(self.quote, str) or len(self.quote) != 1 or not self.quote.isascii()
+    ):
+      check.refuse("quote", self.quote, 'make it one character, or "" for none')
+    check.choice("decimal", self.decimal, (".", ","))
+    if not isinstance(self.escape, str) or len(self.escape) > 1 or not self.escape.isascii():
+      check.refuse("escape", self.escape, 'make it one character such as "\\\\", or "" for none')
+    if self.quote and self.quote == self.separator:
+      check.refuse("quote", self.quote, "make it another character than the separator")
+    if self.header is not None:
+      check.flag("header", self.header)
+    if isinstance(self.names, Mapping):
+      for file, names in self.names.items():
+        check.names(f"names of {file}", names, "columns")
+    elif self.names is not None:
+      check.names("names", self.names, "columns")
+    if self.encoding is not None:
+      try:
+        "".encode(check.text("encoding", self.encoding, 'a name such as "latin-1"'))
+      except LookupError:
+        check.refuse("encoding", self.encoding, 'make it a name such as "latin-1"')
+    check.names("missing", self.missing, "texts")
+
   def identity(self) -> dict[str, Any]:
     """The raw files with their sha256, and the description."""
     description = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("raw", "name")}
-    return {"files": {path.name: sha256(path) for path in self._files()}, **description}
+    files, tables, _ = self._files()
+    everything = [*files, *(file for found in tables.values() for file in found)]
+    return {"files": {file.name: file.digest() for file in everything}, **description}
 
-  def parts(self) -> list[str]:
-    """The paths of the files, in order of their names."""
-    return [str(path) for path in self._files()]
+  def features(self, lookback: Lookback) -> list[Feature]:
+    """The features that its store will have, of sizes that are not known yet."""
+    tasks = self._rated()
+    past = [
+      f"{entity}_{what}"
+      for entity in self.entities
+      for what in ("count", *(f"{task}_rate" for task in tasks))
+    ]
+    bags = [*self.bags, *(["history"] if lookback.history else [])]
+    return [
+      *(Feature(name, "categorical") for name in self.categorical),
+      *(Feature(name, "bag") for name in bags),
+      *(Feature(name, "dense") for name in (*self.dense, *self.log_dense, *past)),
+    ]
 
-  def read(self, part: str) -> Iterator[tuple[pd.DataFrame, dict[str, int]]]:
-    """Rows with a time, in the order of the file.
+  def log(self, engine: "Engine") -> Log:
+    """Reads the files into the engine, and declares what they hold."""
+    files, tables, unread = self._files()
+    wanted = self._columns()
+    homes = self._homes(files, tables, wanted)
+    kept = _Kept(engine, self._options())
+    if unread:
+      kept.notes.append(f"not read: {raw_files.listed(unread)}")
+    keys = [Column(_parts(by)[0], Id()) for by in self.tables.values()]
+    keys += [Column(name, Id()) for name in self.unique_by]
+    own = [column for column in wanted if homes[column.name] is None]
+    first, *also = self._times()
+    when = Column(first, self._time(), tuple(also))
+    rows = kept.read(files, [*own, *keys], when)
+    rows = self._unique(kept, rows)
+    for path, by in self.tables.items():
+      inner = [column for column in wanted if homes[column.name] == path]
+      rows = self._joined(kept, rows, path, by, tables[path], inner)
+    return self._declared(kept, rows)
 
-    Columns: time; day, int32, days since 1970 in time_zone; and what is named, as `_own` calls it:
-    ids as text or None, bags as tuples of text, numbers as float64, binary labels as float32.
-    """
-    path = Path(part)
-    ids = [*self.categorical, *self.bags]
-    numbers = [*self.dense, *self.log_dense, *self.regression, *self.tasks]
-    for frame in _frames(path, [self.time, *ids, *numbers, *self.binary], ids):
-      time = self._milliseconds(path, frame[self.time])
-      columns = {
-        **{name: _ids(path, frame[name]) for name in self.categorical},
-        **{name: _lists(path, frame[name]) for name in self.bags},
-        **{name: _numbers(path, frame[name]) for name in numbers},
-        **{name: _numbers(path, frame[name]).astype(np.float32) for name in self.binary},
-      }
-      piece = pd.DataFrame({_own(name): column for name, column in columns.items()})
-      piece = piece.assign(time=time)[time.notna()].astype({"time": np.int64})
-      local = pd.to_datetime(piece.time, unit="ms", utc=True).dt.tz_convert(self.time_zone)
-      day = (local.dt.tz_localize(None) - pd.Timestamp(0)).dt.days
-      piece["day"] = day.astype(np.int32)
-      yield piece, {"dropped: rows without a time": len(frame) - len(piece)}
+  def _files(self) -> tuple[list[RawFile], dict[str, list[RawFile]], list[str]]:
+    """The files of the log, those of each table, and the names of what is not read."""
+    if self.raw is None:
+      raise DataError("Table has no files; give RAW=path, of a file or of a folder")
+    folder = raw_files.folder_of(self.raw) if self.tables else ""
+    tables = {path: raw_files.find(os.path.join(folder, path))[0] for path in self.tables}
+    of_tables = {file.path for found in tables.values() for file in found}
+    files, unread = raw_files.find(self.raw)
+    files = [file for file in files if file.path not in of_tables]
+    if not files:
+      raise DataError(f"RAW {self.raw} holds the files of Table.tables and no other; add the log")
+    return files, tables, unread
 
-  def tables(self) -> None:
-    """Nothing: all is in the rows."""
+  def _times(self) -> Sequence[str]:
+    """The columns of event times."""
+    return [self.time] if isinstance(self.time, str) else self.time
 
-  def describe(self, rows: pd.DataFrame, tables: None) -> Log:
-    """The log of some rows."""
-    dates, day = np.unique(rows.day, return_inverse=True)
-    dense = _named(rows, (*self.dense, *self.log_dense))
-    for name in self.log_dense:
-      dense[name] = np.log1p(dense[name].clip(lower=0))
-    tasks = self._tasks()
-    rated = [task.name for task in tasks if task.rules.counts_positives][:1]
-    return Log(
-      time=rows.time.to_numpy(),
-      day=day.astype(np.int32),
-      day_names=[str(date) for date in dates.astype("datetime64[D]")],
-      time_zone=self.time_zone,
-      categorical=_named(rows, self.categorical),
-      bags={name: _bag(rows[_own(name)]) for name in self.bags},
-      dense=dense,
-      labels=_named(rows, [task.name for task in tasks]).astype(np.float32),
-      tasks=tasks,
-      entities=tuple(self.entities),
-      rated_tasks=tuple(rated if self.rated_tasks is None else self.rated_tasks),
-      cleaning={},
-      report_by=self.report_by,
+  def _time(self) -> Time:
+    zone = self.time_zone if self.time_is_local else "UTC"
+    return Time(self.time_unit, self.time_format, zone)
+
+  def _options(self) -> Options:
+    check = Checks("Table", DataError)
+    return Options(
+      dialect=Dialect(
+        self.separator,
+        self.quote,
+        self.escape,
+        self.names if not isinstance(self.names, Mapping) else None,
+        self.header,
+        self.encoding,
+      ),
+      names=self.names if isinstance(self.names, Mapping) else {},
+      missing=tuple(self.missing),
+      drop=self.on_bad_row == "drop",
+      zone=self.time_zone,
+      since=_day(check, "since", self.since),
+      until=_day(check, "until", self.until),
     )
+
+  def _columns(self) -> list[Column]:
+    """What is read, each column as each of the things that it is used as."""
+    columns = [Column(name, Id()) for name in self.categorical]
+    columns += [Column(name, kind) for name, kind in self._bags().items()]
+    columns += [Column(name, self._number()) for name in self.dense]
+    columns += [Column(name, self._number(logarithm=True)) for name in self.log_dense]
+    columns += [Column(self.weight, Weight(self.decimal))] if self.weight else []
+    for expression in self._labels().values():
+      columns += [Column(name, self._kind(kind)) for name, kind in expression.columns()]
+    return list(dict.fromkeys(columns))
+
+  def _number(self, logarithm: bool = False) -> NumberKind:
+    return NumberKind(logarithm, self.decimal)
+
+  def _kind(self, kind: Type) -> Kind:
+    """What a column of an expression is read as."""
+    if kind == "number":
+      return self._number()
+    return Id() if kind == "id" else Flag()
+
+  def _bags(self) -> dict[str, Bag]:
+    if isinstance(self.bags, Mapping):
+      return {name: Bag(separator) for name, separator in self.bags.items()}
+    return {name: Bag() for name in self.bags}
 
   def _tasks(self) -> tuple[Task, ...]:
     """The labels, in the order binary, regression, tasks."""
@@ -185,111 +339,274 @@ class Table:
     except ValueError as error:
       raise DataError(f"Table.tasks: {error}") from None
 
-  def _files(self) -> list[Path]:
-    if self.raw is None:
-      raise DataError("Table has no files; give RAW=path, of a .csv or .parquet file or a folder")
-    path = Path(self.raw)
-    if not path.exists():
-      raise DataError(f"RAW {path} is not there; give the path of a file or of a folder of files")
-    found = [path] if path.is_file() else sorted(path.iterdir())
-    files = [file for file in found if file.suffix in (".csv", ".parquet")]
-    if not files:
-      raise DataError(f"RAW {path} holds no .csv or .parquet file")
-    return files
+  def _rated(self) -> Sequence[str]:
+    """The tasks whose past each entity gets."""
+    if self.rated_tasks is not None:
+      return self.rated_tasks
+    return [task.name for task in self._tasks() if task.rules.counts_positives][:1]
 
-  def _milliseconds(self, path: Path, column: "pd.Series[Any]") -> "pd.Series[float]":
-    """Event times as float64 ms since epoch UTC; NaN where there is none."""
-    if self.time_unit is not None:
-      time = (_numbers(path, column) * MS_PER[self.time_unit]).round()
-      wrong = time.abs() > LATEST
-      if wrong.any():
-        raise DataError(f"{_place(path, column, wrong)}, a time too far off; mend Table.time_unit")
-      return time
-    when = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
-    wrong = column.notna() & when.isna()
-    if wrong.any():
-      raise DataError(
-        f"{_place(path, column, wrong)} where a date belongs; for numbers give Table.time_unit"
+  def _labels(self) -> dict[str, Expression]:
+    """What each task's label is made of: a column of its name, unless a dict says it."""
+    given = {
+      **(self.binary if isinstance(self.binary, Mapping) else {}),
+      **(self.regression if isinstance(self.regression, Mapping) else {}),
+    }
+    labels = {}
+    for task in self._tasks():
+      truth = task.kind == "binary"
+      text = given.get(task.name)
+      labels[task.name] = (
+        Expression(text, truth) if text else Expression.of_column(task.name, truth)
       )
-    return (when - pd.Timestamp(0, tz="UTC")).dt.total_seconds().mul(1000).round()
+    return labels
+
+  def _homes(
+    self,
+    files: Sequence[RawFile],
+    tables: Mapping[str, Sequence[RawFile]],
+    wanted: Iterable[Column],
+  ) -> dict[str, str | None]:
+    """The table that each column is of; None for the log, which comes first."""
+    if not tables:
+      return {column.name: None for column in wanted}
+    of_log = column_names(files[0], self._options(), self._times())
+    of_table = {
+      path: column_names(found[0], self._options().of_tables(), [_theirs(self.tables[path])])
+      for path, found in tables.items()
+    }
+    homes: dict[str, str | None] = {}
+    for column in wanted:
+      name = column.name
+      having = [path for path, has in of_table.items() if has(_inner(path, name))]
+      if of_log(name) or not having:
+        homes[name] = None
+      elif len(having) > 1:
+        raise DataError(
+          f"column {name} is in {' and in '.join(having)}; name it {_stem(having[0])}.{name} or "
+          f"{_stem(having[1])}.{name}"
+        )
+      else:
+        homes[name] = having[0]
+    return homes
+
+  def _unique(self, kept: "_Kept", rows: "ir.Table") -> "ir.Table":
+    """Leaves out rows that repeat an earlier one in the columns of `unique_by`."""
+    import ibis
+
+    if not self.unique_by:
+      return rows
+    keys = [kept.column(rows, Column(name, Id())) for name in self.unique_by]
+    window = ibis.window(group_by=keys, order_by=[rows.time, rows.sequence])
+    known = keys[0].notnull()
+    for key in keys[1:]:
+      known = known | key.notnull()
+    marked = rows.mutate(repeats=known & (ibis.row_number().over(window) > 0))
+    marked = kept.engine.keep(marked)
+    what = f"dropped: rows that repeat an earlier one in {', '.join(self.unique_by)}"
+    kept.cleaning[what] = kept.engine.number(marked.repeats.sum())
+    return marked.filter(~marked.repeats).drop("repeats")
+
+  def _joined(
+    self,
+    kept: "_Kept",
+    rows: "ir.Table",
+    path: str,
+    by: str | Sequence[str],
+    files: Sequence[RawFile],
+    wanted: Sequence[Column],
+  ) -> "ir.Table":
+    """Adds columns of a table: of the line with the row's key, the latest one that held by then."""
+    import ibis
+
+    ours, theirs, since = _parts(by)
+    table_name = f"table{list(self.tables).index(path)}"
+    key = Column(theirs, Id())
+    inner = {column: Column(_inner(path, column.name), column.kind) for column in wanted}
+    when = Column(since, self._time()) if since else None
+    table = kept.read(files, [key, *inner.values()], when, of=path)
+    lookup = kept.column(table, key, of=path)
+    table = table.filter(lookup.notnull())
+    lookup = kept.column(table, key, of=path)
+    moment = table.time if since else ibis.literal(0, "int64")
+    twice = table.group_by(theirs=lookup, moment=moment).agg(lines=table.count())
+    twice = twice.filter(twice.lines > 1).order_by("theirs").limit(1)
+    if len(found := kept.engine.frame(twice)):
+      cure = f"and {since} " if since else ""
+      raise DataError(
+        f"{path} has {found.lines[0]} lines with {theirs} {found.theirs[0]!r} {cure}"
+        "of which one could be meant; keep one, or say from when each holds: "
+        f'Table.tables = {{"{path}": ["{ours}", "time column"]}}'
+      )
+    columns = {f"{table_name} key": lookup, f"{table_name} since": moment}
+    if since:
+      window = ibis.window(group_by=lookup, order_by=table.time)
+      columns[f"{table_name} until"] = table.time.lead().over(window)
+    for column, of_table in inner.items():
+      name = kept.name(column)
+      columns[name] = kept.column(table, of_table, of=path)
+      kept.styles[name] = kept.styles.get(kept.name(of_table, path), 0)
+    table = table.select(**columns)
+    own = kept.column(rows, Column(ours, Id()))
+    holds = [own == table[f"{table_name} key"]]
+    if since:
+      until = table[f"{table_name} until"]
+      holds += [table[f"{table_name} since"] <= rows.time, until.isnull() | (until > rows.time)]
+    joined = rows.left_join(table, holds)
+    what = f"rows whose {ours} is not in {path}" + (" by then" if since else "")
+    lost = joined[kept.name(Column(ours, Id()))].notnull() & joined[f"{table_name} key"].isnull()
+    kept.cleaning[what] = kept.engine.number(lost.sum())
+    return joined.drop(*(name for name in columns if name.startswith(f"{table_name} ")))
+
+  def _declared(self, kept: "_Kept", rows: "ir.Table") -> Log:
+    rows, day, day_name = self._days(kept, rows)
+
+    def of(name: str, kind: Kind) -> "ir.Value":
+      return kept.column(rows, Column(name, kind))
+
+    def resolve(name: str, kind: Type) -> "ir.Value":
+      return of(name, self._kind(kind))
+
+    labels = {task: expression.value(resolve) for task, expression in self._labels().items()}
+    numbers = {name: Number(of(name, self._number())) for name in self.dense}
+    logarithms = {
+      name: Number(of(name, self._number(logarithm=True)), np.log1p) for name in self.log_dense
+    }
+    return Log(
+      rows=rows,
+      time=rows.time,
+      day=day,
+      time_zone=self.time_zone,
+      tasks=self._tasks(),
+      labels={task: Number(value.cast("float64")) for task, value in labels.items()},
+      categorical={name: of(name, Id()) for name in self.categorical},
+      bags={name: of(name, kind) for name, kind in self._bags().items()},
+      dense={**numbers, **logarithms},
+      entities=tuple(self.entities),
+      rated_tasks=tuple(self._rated()),
+      report_by=self.report_by,
+      cleaning=kept.cleaning,
+      sequence=rows.sequence,
+      notes=tuple(kept.notes),
+      weight=of(self.weight, Weight(self.decimal)) if self.weight else None,
+      day_name=day_name,
+    )
+
+  def _days(
+    self, kept: "_Kept", rows: "ir.Table"
+  ) -> "tuple[ir.Table, ir.Value, Callable[[int], str]]":
+    """The rows, the day of each, and what it is called: of the calendar, or a slice of the log."""
+    if self.days == "calendar":
+      return rows, rows.day, date_of
+    from ranking.data import calendar  # slow to import, and only needed where a store is made
+
+    ends = calendar.slice_ends(kept.engine, rows.time, self.days)
+    rows = calendar.sliced(kept.engine, rows, "time", ends)
+    first = kept.engine.frame(rows.group_by("slice").agg(day=rows.day.min()))
+    dates = dict(zip(first["slice"].tolist(), first["day"].tolist(), strict=True))
+    digits = len(str(self.days))
+    return rows, rows.slice, lambda day: f"slice-{day + 1:0{digits}d}_{date_of(dates[day])}"
 
 
-def _own(name: str) -> str:
-  """What pieces call a named column: it may be named `day` itself."""
-  return f"column {name}"
+class _Kept:
+  """What was read into an engine: the name of each column there, and what was done.
+
+  Attributes:
+    cleaning: what was dropped or changed, and how many.
+    notes: what was told from the files, or should be looked at.
+    styles: how yes and no are written in a column of them, by its name.
+  """
+
+  def __init__(self, engine: "Engine", options: Options):
+    self.engine, self._options = engine, options
+    self._names: dict[tuple[str, Column], str] = {}
+    self.cleaning, self.notes, self.styles = Counter[str](), list[str](), dict[str, int]()
+
+  def name(self, column: Column, of: str = "") -> str:
+    """What the engine calls a column, of the log and what is joined to it or of a table."""
+    return self._names.setdefault((of, column), f"c{len(self._names)}")
+
+  def column(self, rows: "ir.Table", column: Column, of: str = "") -> "ir.Value":
+    """A column; a yes or no is a truth."""
+    name = self.name(column, of)
+    if isinstance(column.kind, Flag) and not of:
+      return rows[name] == 2 * self.styles.get(name, 0) + 1
+    return rows[name]
+
+  def read(
+    self, files: Sequence[RawFile], columns: Sequence[Column], when: Column | None, of: str = ""
+  ) -> "ir.Table":
+    """The rows of some files, of the log or of a table; `when` is their time."""
+    named = {} if when is None else {"time": when}
+    named |= {self.name(column, of): column for column in columns}
+    options = (
+      self._options if not of else dataclasses.replace(self._options, since=None, until=None)
+    )
+    reading = Reading(files, named, options, timed="time" if when else None)
+    rows = self.engine.arrow(reading.pieces())
+    for what, count in reading.cleaning.items():
+      self.cleaning[f"{what} ({of})" if of else what] += count
+    self.notes += [*reading.notes, *(f"warning: {line}" for line in reading.warnings())]
+    for name, column in named.items():
+      if isinstance(column.kind, Flag):
+        self.styles[name], others = reading.style(name)
+        if others:
+          codes = [2 * self.styles[name], 2 * self.styles[name] + 1]
+          rows = rows.filter(rows[name].isnull() | rows[name].isin(codes))
+          words = " or ".join(STYLES[self.styles[name]])
+          self.cleaning[f"dropped: rows whose {column.name} is not {words}"] += others
+    return rows
 
 
-def _named(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-  """Columns of pieces under the names they were given."""
-  return pd.DataFrame({name: rows[_own(name)] for name in names}, index=rows.index)
+def _parts(by: str | Sequence[str]) -> tuple[str, str, str | None]:
+  """The log's column, the table's column that it is looked up in, and the table's time."""
+  key, since = (by, None) if isinstance(by, str) else (by[0], by[1])
+  ours, equals, theirs = key.partition("=")
+  return ours.strip(), theirs.strip() if equals else ours.strip(), since
 
 
-def _frames(path: Path, columns: list[str], ids: list[str]) -> Iterator[pd.DataFrame]:
-  """Columns of a file in pieces, numbered through from 0; `ids` of a CSV as they stand."""
+def _theirs(by: str | Sequence[str]) -> str:
+  return _parts(by)[1]
+
+
+def _stem(path: str) -> str:
+  """What a table is called in the names of its columns."""
+  return os.path.basename(path).partition(".")[0]
+
+
+def _inner(path: str, column: str) -> str:
+  """The name of a column within its table."""
+  return column.removeprefix(f"{_stem(path)}.")
+
+
+def _day(check: Checks, name: str, value: Any) -> int | None:
+  """Days since 1970 of a date such as "2026-03-01"; None for None."""
+  if value is None:
+    return None
   try:
-    if path.suffix == ".csv":
-      yield from csv_file.raw_chunks(path, columns, ids)
-      return
-    import pyarrow.parquet  # slow to import, and only needed here
-
-    with pyarrow.parquet.ParquetFile(path) as file:
-      csv_file.require(path, columns, file.schema_arrow.names)
-      rows = 0
-      for batch in file.iter_batches(csv_file.CHUNK_ROWS, columns=columns):
-        # Whole numbers stay so beside missing ones; pandas' own index is a column as any other.
-        frame = batch.to_pandas(integer_object_nulls=True, ignore_metadata=True)[columns]
-        yield frame.set_axis(pd.RangeIndex(rows, rows + len(frame)))
-        rows += len(frame)
-  except DataError:
-    raise
-  except (ValueError, OSError) as error:  # pandas' and pyarrow's own are of these
-    reason = str(error).strip().splitlines()[0]
-    raise DataError(f"{path} cannot be read as {path.suffix[1:]} ({reason})") from error
+    return (datetime.date.fromisoformat(value) - datetime.date(1970, 1, 1)).days
+  except (TypeError, ValueError):
+    check.refuse(name, value, 'make it a date such as "2026-03-01"')
 
 
-def _ids(path: Path, column: "pd.Series[Any]") -> "pd.Series[Any]":
-  """Text, None where there is nothing. Raises DataError for what is no single value."""
-  try:
-    return csv_file.text(column)
-  except TypeError as error:
-    raise DataError(
-      f"{path} column {column.name} holds lists where single ids belong; name it in Table.bags"
-    ) from error
+def _items(check: Checks, name: str, value: Any, example: str) -> list[tuple[str, Any]]:
+  """What a dict says."""
+  if not isinstance(value, Mapping) or not all(isinstance(key, str) and key for key in value):
+    check.refuse(name, value, f"make it a dict such as {example}")
+  return list(value.items())
 
 
-def _lists(path: Path, column: "pd.Series[Any]") -> "pd.Series[Any]":
-  """Tuples of text: lists as they are, text as its parts; nothing as an empty one."""
-  lists = (list, tuple, np.ndarray)
-  if any(isinstance(value, lists) for value in column):
-    entries = [value if isinstance(value, lists) else () for value in column]
-    index = np.arange(len(column))
-  else:
-    index, distinct = pd.factorize(csv_file.text(column))
-    entries = [
-      [part.strip() for part in value.split(SEPARATOR) if part.strip()] for value in distinct
-    ]
-    entries.append([])  # of a missing value, whose index is −1
-  parts = pd.Series([*itertools.chain.from_iterable(entries)], dtype=object, name=column.name)
-  ids = iter(_ids(path, parts))
-  tuples = pd.Series([tuple(itertools.islice(ids, len(entry))) for entry in entries], dtype=object)
-  return pd.Series(tuples.to_numpy()[index], column.index)
+def _key_and_time(check: Checks, path: str, by: Any) -> None:
+  several = isinstance(by, (list, tuple)) and len(by) == 2
+  if not all(isinstance(each, str) and each for each in (by if several else [by])):
+    check.refuse("tables", {path: by}, "give each file a key, or a list of a key and a time")
 
 
-def _numbers(path: Path, column: "pd.Series[Any]") -> "pd.Series[float]":
-  """float64; NaN where there is nothing. Raises DataError for text and infinity."""
-  values = pd.to_numeric(column, errors="coerce").astype(np.float64)
-  wrong = column.notna() & ~np.isfinite(values)
-  if wrong.any():
-    raise DataError(f"{_place(path, column, wrong)} where a number belongs; mend or remove the row")
-  return values
-
-
-def _place(path: Path, column: "pd.Series[Any]", wrong: "pd.Series[bool]") -> str:
-  """The first wrong value and where it is; rows are counted from 1."""
-  row = int(np.flatnonzero(wrong)[0])
-  return f"{path} row {column.index[row] + 1} column {column.name} holds {str(column.iloc[row])!r}"
-
-
-def _bag(column: "pd.Series[Any]") -> Bag:
-  index, lists = pd.factorize(column.to_numpy())
-  return Bag([list(entry) for entry in lists], index)
+def _check_labels(check: Checks, name: str, value: Any) -> None:
+  """A list of columns, or a dict of texts."""
+  if not isinstance(value, Mapping):
+    check.names(name, value, "columns")
+    return
+  example = '{"tags": "|"}' if name == "bags" else '{"buy": "event == \'buy\'"}'
+  for key, text in _items(check, name, value, example):
+    if not isinstance(text, str) or not text:
+      check.refuse(name, {key: text}, f"make it a dict such as {example}")

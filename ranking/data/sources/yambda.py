@@ -1,165 +1,183 @@
-"""Yambda: listens of a music service as a log of five tasks, from its flat Parquet files.
+"""Yambda-5B: listens of a music service in 300 days, from its flat Parquet files.
 
 Ploshkin et al., "Yambda-5B", arXiv 2505.22238; huggingface.co/datasets/yandex/yambda, Apache 2.0.
+Three sizes, of 50 million, 500 million and 4.8 billion events:
+
+    flat/50m/multi_event.parquet                listens, likes and the other events in one file
+    flat/50m/listens.parquet, likes.parquet …   the same, a file per kind of event
+
 The official files were not at hand: names and types of the columns are those that the page of the
 data set and its users' programs show.
 """
 
 import dataclasses
-from collections.abc import Iterator
+import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
 
 from ranking.checks import Checks
-from ranking.data.schema import DataError, Log, sha256
-from ranking.data.sources import csv_file
+from ranking.data.schema import DataError, Log, Number, sha256
+from ranking.data.sources import parquet_file, sample
 from ranking.tasks import Task
 
-HOUR, DAY = 3600, 86400  # seconds
+if TYPE_CHECKING:
+  import ibis.expr.types as ir
+
+  from ranking.data.engine import Engine
+
+HOUR, DAY = 3600, 86_400  # seconds
 LISTENED, FINISHED, SKIPPED = 50, 95, 10  # percent of a track
-MOST_OF_A_TRACK = 2.0  # a track heard again and again is cut off here
+MOST_OF_A_TRACK: Final = 2.0  # a track heard again and again is cut off here
 TASKS = (
   Task("listened", "binary"),
   Task("finished", "binary"),
   Task("skipped", "binary"),
+  Task("liked", "binary"),
   Task("log_seconds", "regression"),
   Task("played_ratio", "regression"),
 )
-
-_COLUMNS: dict[str, tuple[type[np.unsignedinteger[Any]], int]] = {  # what holds it, and the most
-  "uid": (np.uint32, 2**32 - 1),
-  "timestamp": (np.uint32, 2**32 - 1),
-  "item_id": (np.uint32, 2**32 - 1),
-  "is_organic": (np.uint8, 1),
-  "played_ratio_pct": (np.uint16, 2**16 - 1),
-  "track_length_seconds": (np.uint32, 2**32 - 1),
+EVENTS, LISTENS, LIKES = "multi_event.parquet", "listens.parquet", "likes.parquet"
+# Columns that are read, and what their values stay below.
+LIKE = dict.fromkeys(("uid", "item_id", "timestamp"), 2**32)
+LISTEN = {
+  **LIKE,
+  "is_organic": 2,
+  "played_ratio_pct": 2**16,
+  "track_length_seconds": 2**32,
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Yambda:
-  """Yambda's listens as a source.
+  """Yambda as a source: a row is a listen.
 
   Times count from a moment that the data set does not name, rounded to 5 s. So there is no
-  calendar: a day is 24 h from the log's first listen, `hour` is the hour of such a day, and the
-  last day, which is day N, may be short.
+  calendar: a day is 24 h from the log's first listen, and `hour` is the hour of such a day.
 
-  Tasks: listened (50 % of the track or more), finished (95 %), skipped (less than 10 %),
-  log_seconds (log1p of the seconds played) and played_ratio, at most 2.
+  Tasks: listened (50 % of the track or more, as the data set's authors have it), finished (95 %),
+  skipped (less than 10 %), liked (the user likes the track within an hour of the listen),
+  log_seconds (log1p of the seconds played) and played_ratio, at most 2. Dislikes are rarer than one
+  listen in 400, and likes taken back rarer still.
 
   Attributes:
-    raw: listens.parquet, or a folder with it; all its files called listens*.parquet are read.
+    raw: a folder with multi_event.parquet, or with listens.parquet and likes.parquet.
   """
 
   raw: str | None = None
 
-  name = "yambda"
-  log_version = 1
-  keep_duplicates = True  # within 5 s, a track can be skipped twice
+  log_version = 2
+
+  @functools.cached_property
+  def name(self) -> str:
+    """yambda; or yambda_sample of files that scripts/make_yambda_sample.py made up."""
+    try:
+      return sample.name_of("yambda", self._files())
+    except DataError:  # said when the log is read
+      return "yambda"
 
   def __post_init__(self) -> None:
     if self.raw is not None:
-      Checks("Yambda", DataError).text("raw", self.raw, "the path of listens.parquet")
+      Checks("Yambda", DataError).text("raw", self.raw, "the path of a folder such as flat/50m")
 
   def identity(self) -> dict[str, Any]:
     """The files with their sha256."""
     return {"files": {path.name: sha256(path) for path in self._files()}}
 
-  def parts(self) -> list[str]:
-    """The paths of the files, in order of their names."""
-    return [str(path) for path in self._files()]
+  def log(self, engine: "Engine") -> Log:
+    """Declares the log. Raises DataError for a file or a value that is none of Yambda's."""
+    import ibis
 
-  def read(self, part: str) -> Iterator[tuple[pd.DataFrame, dict[str, int]]]:
-    """Listens in the order of the file, with the columns of the file but timestamp, time and day.
-
-    `time` counts from the log's first listen, and `day` too.
-    """
-    stamps = (frame.timestamp for path in self._files() for frame in _frames(path, ["timestamp"]))
-    first = int(min(column.min() for column in stamps))
-    for frame in _frames(Path(part), list(_COLUMNS)):
-      seconds = frame.pop("timestamp").astype(np.int64) - first
-      yield frame.assign(time=seconds * 1000, day=(seconds // DAY).astype(np.int32)), {}
-
-  def tables(self) -> None:
-    """Nothing: all is in the rows."""
-
-  def describe(self, rows: pd.DataFrame, tables: None) -> Log:
-    """The log of some rows."""
-    days, day = np.unique(rows.day, return_inverse=True)
-    percent = rows.played_ratio_pct.astype(np.float64)
-    labels = {
-      "listened": percent >= LISTENED,
-      "finished": percent >= FINISHED,
-      "skipped": percent < SKIPPED,
-      "log_seconds": np.log1p(percent / 100 * rows.track_length_seconds),
-      "played_ratio": (percent / 100).clip(upper=MOST_OF_A_TRACK),
-    }
+    listens, likes = self._events(engine)
+    first = engine.number(listens.timestamp.min())
+    tracks_liked = likes.select(by="uid", track="item_id", at="timestamp")
+    within_an_hour = [
+      listens.uid == tracks_liked.by,
+      listens.item_id == tracks_liked.track,
+      listens.timestamp <= tracks_liked["at"],
+      tracks_liked["at"] < listens.timestamp + HOUR,
+    ]
+    told = ibis.union(
+      listens.semi_join(tracks_liked, within_an_hour).mutate(liked=ibis.literal(1, "int8")),
+      listens.anti_join(tracks_liked, within_an_hour).mutate(liked=ibis.literal(0, "int8")),
+    )
+    second = told.timestamp - first
+    percent, length = told.played_ratio_pct, told.track_length_seconds
+    rows = engine.keep(
+      told.select(
+        *("uid", "item_id", "is_organic", "liked", "played_ratio_pct", "track_length_seconds"),
+        time=second * 1000,
+        day=(second // DAY).cast("int32"),
+        hour=(second // HOUR % 24).cast("int32"),
+        listened=(percent >= LISTENED).cast("int8"),
+        finished=(percent >= FINISHED).cast("int8"),
+        skipped=(percent < SKIPPED).cast("int8"),
+        seconds=percent * length / 100,
+        ratio=percent / 100,
+      )
+    )
     return Log(
-      time=rows.time.to_numpy(),
-      day=day.astype(np.int32),
-      day_names=[f"day-{number + 1:03d}" for number in days],
+      rows=rows,
+      time=rows.time,
+      day=rows.day,
+      day_name=lambda day: f"day-{day + 1:03d}",
       time_zone="UTC",
-      categorical=pd.DataFrame(
-        {
-          "user_id": rows.uid,
-          "item_id": rows.item_id,
-          "is_organic": rows.is_organic,
-          "hour": rows.time // (1000 * HOUR) % 24,
-        }
-      ),
-      bags={},
-      dense=pd.DataFrame({"log_track_seconds": np.log1p(rows.track_length_seconds)}, dtype=float),
-      labels=pd.DataFrame(labels, dtype=np.float32),
+      categorical={
+        "user_id": rows.uid,
+        "item_id": rows.item_id,
+        "is_organic": rows.is_organic,
+        "hour": rows.hour,
+      },
+      dense={"log_track_seconds": Number(rows.track_length_seconds, np.log1p)},
+      labels={
+        **{task: Number(rows[task]) for task in ("listened", "finished", "skipped", "liked")},
+        "log_seconds": Number(rows.seconds, np.log1p),
+        "played_ratio": Number(rows.ratio.clip(upper=MOST_OF_A_TRACK)),
+      },
       tasks=TASKS,
       entities=("user_id", "item_id"),
       rated_tasks=("listened",),
-      cleaning={},
+      report_by="is_organic",
+      cleaning={"kept: played ratio above 2, clipped": (rows.ratio > MOST_OF_A_TRACK).sum()},
+    )
+
+  def _events(self, engine: "Engine") -> "tuple[ir.Table, ir.Table]":
+    """Listens and likes."""
+    files = self._files()
+    if len(files) == 1:
+      (path,) = files
+      parquet_file.rows_of(path, {**LISTEN, "event_type": 0})
+      events = engine.read_parquet(path)
+      kind = events.event_type.cast("string")
+      listens, likes = events.filter(kind == "listen"), events.filter(kind == "like")
+      if not engine.number(listens.count()):
+        raise DataError(f"{path} has no event of type listen; download it again")
+      of_listens = of_likes = path
+    else:
+      of_listens, of_likes = files
+      parquet_file.rows_of(of_listens, LISTEN)
+      parquet_file.rows_of(of_likes, LIKE)
+      listens, likes = (engine.read_parquet(path) for path in files)
+    return (
+      parquet_file.checked(engine, listens.select(*LISTEN), of_listens, LISTEN),
+      parquet_file.checked(engine, likes.select(*LIKE), of_likes, LIKE),
     )
 
   def _files(self) -> list[Path]:
+    """The file of all events, or those of listens and of likes."""
     if self.raw is None:
-      raise DataError("Yambda has no files; give RAW=path of listens.parquet or of its folder")
-    path = Path(self.raw)
-    files = [path] if path.is_file() else sorted(path.glob("listens*.parquet"))
-    if not files:
-      raise DataError(f"RAW {path} has no listens.parquet; it is in flat/50m of the data set")
-    return files
-
-
-def _frames(path: Path, columns: list[str]) -> Iterator[pd.DataFrame]:
-  """Columns of a file in pieces, as narrow as they can be.
-
-  Raises DataError for a file without rows, and for a value that does not belong in its column.
-  """
-  import pyarrow.parquet  # slow to import, and only needed here
-
-  rows = 0
-  try:
-    with pyarrow.parquet.ParquetFile(path) as file:
-      csv_file.require(path, columns, file.schema_arrow.names)
-      for batch in file.iter_batches(csv_file.CHUNK_ROWS, columns=columns):
-        frame = batch.to_pandas()
-        yield pd.DataFrame({name: _checked(path, rows, frame[name]) for name in columns})
-        rows += len(frame)
-  except pyarrow.ArrowInvalid as error:
-    reason = str(error).strip().splitlines()[0]
-    raise DataError(f"{path} cannot be read as parquet ({reason}); download it again") from error
-  if not rows:
-    raise DataError(f"{path} has no rows; download it again")
-
-
-def _checked(path: Path, before: int, column: "pd.Series[Any]") -> "pd.Series[Any]":
-  """Whole numbers in the column's type; `before` is how many rows of the file came before."""
-  dtype, most = _COLUMNS[str(column.name)]
-  values = pd.to_numeric(column, errors="coerce")
-  wrong = ~values.between(0, most) | (values % 1 != 0)
-  if wrong.any():
-    row = int(wrong.to_numpy().argmax())
-    raise DataError(
-      f"{path} row {before + row + 1} column {column.name} holds {column.tolist()[row]!r}, not a "
-      f"whole number from 0 to {most:,}; download it again"
-    )
-  return values.astype(dtype)
+      raise DataError("Yambda has no files; give RAW=path of a folder such as flat/50m")
+    folder = Path(self.raw)
+    if folder.name == EVENTS and folder.is_file():
+      return [folder]
+    if folder.is_file():  # listens.parquet, as it may be given
+      folder = folder.parent
+    if (folder / EVENTS).is_file():
+      return [folder / EVENTS]
+    for name in (LISTENS, LIKES):
+      if not (folder / name).is_file():
+        raise DataError(
+          f"RAW {folder} has neither {EVENTS} nor {name}; both are in flat/50m of the data set"
+        )
+    return [folder / LISTENS, folder / LIKES]

@@ -108,7 +108,7 @@ def methods(sweep: Sweep, table: pd.DataFrame) -> list[Place]:
   found = []
   for place in places(sweep.trials(), table, over_days=True):
     method, parts = place.at("method"), []
-    if len(sweep.learning_rates or ()) > 1:
+    if any(len(sweep.rates_of(model)) > 1 for model in sweep.models):
       parts.append(f"rate {place.at('learning_rate'):g}")
     if len(sweep.learning_rate_multipliers) > 1:
       parts.append(f"{place.at('learning_rate_multiplier'):g}x")

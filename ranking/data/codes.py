@@ -1,0 +1,85 @@
+"""Vocabularies: the id of each value of a categorical feature or bag, from the training days.
+
+0 is for what is missing or unseen in the training days, 1 for what is rare in them; from FIRST_ID
+on the frequent values have one each, the most frequent first and of equals the one that appeared
+first, in an earlier row or at an earlier place of its list, then the smaller one.
+"""
+
+import dataclasses
+
+import ibis
+import ibis.expr.types as ir
+
+from ranking.data.engine import Engine
+from ranking.data.features import FIRST_ID, MIN_COUNT
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+  """The ids of a feature.
+
+  Attributes:
+    table: what is coded, `value`: single values, or lists of them; and `id`, one or a list of them.
+    size: how many ids there are, those for missing and rare values included.
+    length: of the longest list; 1 for single values.
+  """
+
+  table: ir.Table
+  size: int
+  length: int = 1
+
+
+def of_values(engine: Engine, met: ir.Table) -> Vocabulary:
+  """Numbers single values.
+
+  Args:
+    engine: what works it out.
+    met: columns `value`; `weight`, rows of the training days that have it; `first`, when the first
+      of them was; and for values of lists `place` in the list. A value may be there several times.
+  """
+  table = engine.keep(_numbered(met))
+  return Vocabulary(table, engine.number(table.id.max().fill_null(1).cast("int64")) + 1)
+
+
+def of_lists(engine: Engine, met: ir.Table) -> Vocabulary:
+  """Numbers the values of lists: `met` as for single values, but that each value is a list."""
+  lists = met.filter(met.value.notnull())
+  lists = engine.keep(
+    lists.group_by("value").agg(weight=lists.weight.sum(), first=lists["first"].min())
+  )
+  parts = lists.mutate(part=lists.value).unnest("part", offset="place")
+  ids = of_values(engine, parts.select("weight", "first", "place", value="part"))
+  coded = parts.left_join(ids.table, parts.part == ids.table.value)
+  coded = coded.select(
+    list=coded[parts.columns[0]], place=coded.place, id=coded.id.fill_null(0).cast("int32")
+  )
+  # Spark cannot sort what it collects, but within a window.
+  up_to_place = ibis.window(group_by="list", order_by="place", preceding=None, following=0)
+  last = coded.place.max().over(ibis.window(group_by="list"))
+  grown = coded.mutate(ids=coded.id.collect().over(up_to_place), last=last)
+  table = engine.keep(grown.filter(grown.place == grown["last"]).select(value="list", id="ids"))
+  longest = engine.number(lists.value.length().max().fill_null(0).cast("int64"))
+  return Vocabulary(table, ids.size, max(longest, 1))
+
+
+def names(engine: Engine, vocabulary: Vocabulary) -> tuple[str, ...]:
+  """What each id stands for."""
+  frequent = vocabulary.table.filter(vocabulary.table.id >= FIRST_ID)
+  frame = engine.frame(frequent.order_by("id"))
+  return ("missing or unseen", "rare", *map(str, frame["value"]))
+
+
+def _numbered(met: ir.Table) -> ir.Table:
+  met = met.filter(met.value.notnull())
+  if "place" not in met.columns:
+    met = met.mutate(place=ibis.literal(0))
+  counted = met.group_by("value").agg(
+    weight=met.weight.sum(), first=met["first"].min(), place=met.place.min()
+  )
+  counted = counted.filter(counted.weight > 0)
+  order = [counted.weight.desc(), counted["first"], counted.place, counted.value]
+  place = ibis.row_number().over(ibis.window(order_by=order)) + FIRST_ID
+  rare = ibis.literal(FIRST_ID - 1, "int64")
+  return counted.select(
+    value=counted.value, id=ibis.ifelse(counted.weight >= MIN_COUNT, place, rare).cast("int32")
+  )

@@ -1,0 +1,90 @@
+"""The stages in which a day store is made.
+
+read     the source has its files read, cleaned and joined        kept/
+days     the rows of each day are counted, and day N is found
+code     values become ids, and rows know their past              kept/
+pack     the arrays of the store, in order of time                store/<day name>/
+"""
+
+import functools
+from typing import Any, Final
+
+from ranking.data import calendar, card, coded, codes, features, pack, store
+from ranking.data.engine import Engine
+from ranking.data.facts import Facts
+from ranking.data.lookback import Lookback
+from ranking.data.prepare import Console
+from ranking.data.raw_files import listed
+from ranking.data.remark import Remark
+from ranking.data.remarks import remarks
+from ranking.data.schema import Schema, Source
+
+WARNING: Final = "warning: "  # such a note of a source is about what a person should look at
+
+
+def make(
+  source: Source,
+  lookback: Lookback,
+  without_last_days: int,
+  fair_share: float,
+  identity: dict[str, Any],
+  engine: Engine,
+  console: Console,
+) -> None:
+  """Leaves the finished store in the folder `store` of the engine's; see `prepare`."""
+  name, folder = source.name, engine.work / "store"
+  with console.track(f"reading {name}", "steps", 2) as advance:
+    log = source.log(engine)
+    facts = Facts(log)
+    lookback.check(log)
+    advance(1)
+    days = calendar.read(engine, facts, name, without_last_days, fair_share)
+    cleaning = {
+      what: count if isinstance(count, int) else engine.number(count)
+      for what, count in log.cleaning.items()
+    }
+    advance(1)
+  if days.thin:
+    days_after = "1 day" if len(days.thin) == 1 else f"{len(days.thin)} days"
+    cleaning[f"dropped: rows of {days_after} after day N, {calendar.RULE}"] = sum(days.thin)
+  rows = sum(days.rows)
+  for line in log.notes:
+    if not line.startswith(WARNING):  # else it is among those that are said in the end
+      console.say(line)
+  for what, count in cleaning.items():
+    if count:
+      console.say(f"{what}: {count:,}")
+  console.say(f"preparing {name}: {rows:,} rows of {len(days.rows)} days")
+  with console.track("coding", "steps", coded.steps(log)) as advance:
+    made = coded.code(engine, facts, days, lookback, advance)
+  with console.track("packing", "rows", 2 * rows) as advance:
+    packed = pack.pack(made, days, lookback, folder, advance)
+  for what, counts in (
+    ("filled with the mean of the training days", packed.filled),
+    (f"clipped at {features.DENSE_LIMIT:g} standard deviations", packed.clipped),
+  ):
+    changed = [
+      f"{column} {count:,}" for column, count in zip(log.dense, counts, strict=False) if count
+    ]
+    if changed:
+      console.say(f"{what}: values of {listed(changed)}")
+  train = packed.labels[:-1]
+  schema = Schema(
+    dataset=name,
+    features=pack.features_of(made),
+    tasks=tuple(log.tasks),
+    day_names=days.names,
+    label_statistics=features.label_statistics(
+      log.tasks,
+      functools.reduce(features.Moments.__add__, train),
+      features.joined_levels(packed.levels[:-1]),
+    ),
+    entities=tuple(log.entities),
+    report_by=log.report_by,
+    weighted=log.weight is not None,
+    report_values=codes.names(engine, made.vocabularies[log.report_by]) if log.report_by else (),
+  )
+  told = [Remark(line.removeprefix(WARNING)) for line in log.notes if line.startswith(WARNING)]
+  found = remarks(log, schema, days, packed, [store.mapped(folder / name) for name in days.names])
+  described = card.describe(schema, log, days, packed, cleaning, [*found, *told], identity)
+  store.write_schema(folder, described, card.to_markdown(described))

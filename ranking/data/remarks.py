@@ -1,0 +1,211 @@
+"""What a person would be warned of before training on a log: few lines, most serious first.
+
+They are about what makes a figure of day N meaningless, or a column useless, without a word. That
+counts of the past grow from day to day is no news, nor is a weekday that is another one each day;
+the data report has all drift there is. What is read of large days is a sample of fixed rows.
+"""
+
+import statistics
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from ranking.array import Array
+from ranking.data import leaks, report
+from ranking.data.calendar import Calendar
+from ranking.data.features import Moments, is_constant
+from ranking.data.pack import Packed
+from ranking.data.remark import Remark
+from ranking.data.schema import Log, Schema
+from ranking.data.store import Day
+from ranking.tasks import Task
+
+FAR_DAYS: Final = 365  # without a row, on both sides of which the rows can hardly be of one log
+SMALL_DAY_N: Final = 1 / 3  # of the median training day: weekends have more
+FEW: Final = 10  # positives or negatives on day N, whose AUC then says little
+MOST: Final = 0.5  # of day N's rows with a value that no training day has
+HARDLY_ANY: Final = 0.1  # of training rows without a value
+RECENT_DAYS: Final = 8  # day N and those before it, between which a feature is seen to jump
+RECENT_ROWS: Final = 1 << 14  # sampled of each
+JUMP: Final = 3.0  # times the largest change between two of the training days before
+NAMED: Final = 4  # features in a line; the others are counted
+RARE_ID: Final = 1
+
+
+def remarks(
+  log: Log, schema: Schema, calendar: Calendar, packed: Packed, days: Sequence[Day]
+) -> list[Remark]:
+  """The warnings about a log that is packed, a line each.
+
+  Args:
+    log: that it was made of.
+    schema: of its store.
+    calendar: its days.
+    packed: what they hold.
+    days: 1..N, of the store.
+  """
+  names = [feature.name for feature in schema.features]
+  of_the_log = {*log.categorical, *log.bags, *log.dense}
+  past = {name for name in names if name not in of_the_log}
+  labelled = np.array([labels.rows for labels in packed.labels])
+  return [
+    *_leaks(leaks.find(schema, days, {*past, *log.entities})),
+    *_tasks(log.tasks, labelled, np.array(packed.positives)),
+    *_days(calendar),
+    *_of_no_use(schema, days, packed.dense, [*log.dense]),
+    *_strange(schema, days, packed.unseen, past),
+  ]
+
+
+def _leaks(found: Sequence[leaks.Leak]) -> Iterator[Remark]:
+  for leak in found[:NAMED]:
+    yield Remark(
+      f"feature {leak.feature} alone predicts {leak.task} on {leak.day} almost perfectly "
+      f"({leak.measure} {leak.figure:.3f}): if it is known only after the event, it is a leak; "
+      "leave it out (Inputs.without_features)",
+      [leak.feature],
+      [leak.task],
+    )
+  if others := [leak.feature for leak in found[NAMED:]]:
+    yield Remark(f"{_listed(others)} predict a task almost perfectly too", others)
+
+
+def _tasks(tasks: Sequence[Task], labelled: Array, positives: Array) -> Iterator[Remark]:
+  """Arguments are [days, T], rows with the label and those above 0."""
+  for task, of_day, above in zip(tasks, labelled.T, positives.T, strict=True):
+    counts = task.rules.counts_positives
+    rows, ones = int(of_day[-1]), int(above[-1])
+    trained, taught = int(of_day[:-1].sum()), int(above[:-1].sum())
+    about = f"task {task.name} "
+    if not trained:
+      then = f", {rows:,} on day N" if rows else ""
+      about += f"has no label in the training days{then}: {_NOT_LEARNT}"
+    elif counts and taught in (0, trained):
+      about += f"is {_never(taught)} positive in the training days: {_NOT_LEARNT}"
+    elif not rows:
+      about += "has no label on day N: its figures are n/a"
+    elif counts and ones in (0, rows):
+      about += f"is {_never(ones)} positive on day N: it has no AUC"
+    elif counts and min(ones, rows - ones) < FEW:
+      which, few = ("positive", ones) if ones < FEW else ("negative", rows - ones)
+      about += f"has {few} {which} rows on day N: its AUC says little"
+    else:
+      continue
+    yield Remark(about, tasks=[task.name])
+
+
+_NOT_LEARNT = "nothing can be learnt of it and its figures are n/a; leave it out (without_tasks)"
+
+
+def _never(positives: int) -> str:
+  """Of labels that are all alike."""
+  return "always" if positives else "never"
+
+
+def _days(calendar: Calendar) -> Iterator[Remark]:
+  rows = calendar.rows
+  median = statistics.median(rows[:-1])
+  if rows[-1] < SMALL_DAY_N * median:
+    yield Remark(
+      f"day N, {calendar.names[-1]}, has {rows[-1]:,} rows, the median training day {median:,.0f}: "
+      "if it is not whole, leave it out (without_last_days=1)"
+    )
+  for place in range(1, len(rows)):
+    gap = calendar.days[place] - calendar.days[place - 1]  # 1 between slices
+    before = sum(rows[:place])
+    if gap > FAR_DAYS and before < 0.1 * sum(rows):
+      yield Remark(
+        f"{before:,} of {sum(rows):,} rows are of {calendar.names[place - 1]} or before, "
+        f"{gap / 365.25:.1f} years before all others; they are kept: if a clock was wrong, leave "
+        "them out (Table.since)"
+      )
+
+
+def _of_no_use(
+  schema: Schema, days: Sequence[Day], dense: Moments, names: Sequence[str]
+) -> Iterator[Remark]:
+  """Columns that are missing, the same or rare in every row of the training days."""
+  missing = [name for name, rows in zip(names, dense.rows, strict=False) if not rows]
+  same = [
+    name
+    for name, constant, rows in zip(names, is_constant(dense), dense.rows, strict=False)
+    if constant and rows
+  ]
+  rare = []
+  for kind, array in (("categorical", "ids"), ("bag", "bags")):
+    start = 0
+    for feature in schema.of_kind(kind):
+      columns = slice(start, start + feature.length)
+      start = columns.stop
+      if (value := _only_value(days[:-1], array, columns)) is None:
+        continue
+      if not value.any():
+        missing.append(feature.name)
+      elif kind == "categorical" and value[0] == RARE_ID:
+        rare.append(feature.name)
+      else:
+        same.append(feature.name)
+  for what, found in (
+    ("without a value in all training rows", missing),
+    ("the same in all training rows", same),
+    ("rare in all training rows, no value being there three times", rare),
+  ):
+    if found:
+      yield Remark(f"{_listed(found)}: {what}, so nothing can be learnt of it", found)
+
+
+def _only_value(days: Sequence[Day], array: str, columns: slice) -> Array | None:
+  """What all rows have in some columns, or None."""
+  first: Array | None = None
+  for day in days:
+    for start in range(0, len(day), report.BLOCK):
+      block = getattr(day, array)[start : start + report.BLOCK, columns]
+      first = block[0] if first is None else first
+      # A glance at a few rows is enough for nearly every column.
+      if (block[:64] != first).any() or (block != first).any():
+        return None
+  return first
+
+
+def _strange(
+  schema: Schema, days: Sequence[Day], unseen: Array, past: Collection[str]
+) -> Iterator[Remark]:
+  """Features that are something else on day N than just before it."""
+  recent = [leaks.sample(day, RECENT_ROWS) for day in days[-RECENT_DAYS:]]
+  figures = report.measure(schema, recent).features
+  day_n = days[-1].name
+  # A column with one value a day, such as the day of the week, is another one each day.
+  of_feature = {
+    str(name): rows
+    for name, rows in figures.groupby(level="feature")
+    if not rows.only_value.notna().all()
+  }
+  for place, feature in enumerate(schema.of_kind("categorical")):
+    share = unseen[place] / max(len(days[-1]), 1)
+    if feature.name not in of_feature or share <= MOST:
+      continue
+    if of_feature[feature.name].missing.iloc[:-1].mean() < HARDLY_ANY:
+      yield Remark(
+        f"on {day_n} {share:.0%} of rows have a {feature.name} that no training day has",
+        [feature.name],
+      )
+  if len(recent) < 4:  # too few days to say how much a feature changes anyway
+    return
+  # An id that is new has a number on a training day and none on day N, which is no change of it.
+  for feature in schema.of_kind("dense"):
+    if feature.name in past or feature.name not in of_feature:
+      continue
+    changes = of_feature[feature.name].psi_day_before.iloc[1:]
+    before, last = changes.iloc[:-1].max(), changes.iloc[-1]
+    if last > report.NOTABLE_PSI and last > JUMP * before:
+      yield Remark(
+        f"feature {feature.name} jumps on {day_n}: it differs from the day before by a PSI of "
+        f"{last:.2f}, the days before by {before:.2f} at most",
+        [feature.name],
+      )
+
+
+def _listed(names: Sequence[str]) -> str:
+  more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+  return f"{'feature' if len(names) == 1 else 'features'} {', '.join(names[:NAMED])}{more}"

@@ -1,0 +1,214 @@
+"""Times of a raw column: dates in any format, or numbers since 1970 in the unit that is said.
+
+What cannot be meant is an error that says what could: seconds that are read as ms are of 1970.
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ranking.array import Array
+from ranking.data.values import Read, as_float, as_mask, as_text, is_nested, is_text, plain
+
+MS_PER = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+LATEST = 2**63 // 10**6  # ms since 1970; pandas counts ns
+PLAUSIBLE = (631_152_000_000, 4_102_444_800_000)  # ms: the years 1990 to 2099
+FORMATS = (  # of times, that are tried for a hint where none is given
+  *("%Y-%m-%d", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d", "%Y.%m.%d %H:%M:%S"),
+  *("%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%m/%d/%Y"),
+  *("%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M"),
+  *("%d.%m.%Y", "%d/%b/%Y:%H:%M:%S %z", "%d-%b-%Y %H:%M:%S", "%a %b %d %H:%M:%S %Y"),
+  *("%a %b %d %H:%M:%S %z %Y", "%y%m%d%H", "%Y%m%d%H", "%Y%m%d", "%y%m%d", "%Y%m%d%H%M%S"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Time:
+  """int64, ms since 1970 in UTC.
+
+  Attributes:
+    unit: of numbers since 1970; None for dates.
+    format: of dates as text, as strptime has it; None for ISO 8601.
+    zone: of dates that do not say theirs.
+  """
+
+  unit: str | None = None
+  format: str | None = None
+  zone: str = "UTC"
+  type = pa.int64()
+
+  def read(self, column: pa.Array, missing: Collection[str]) -> Read:
+    """Nothing at all is something else too: each row needs a time."""
+    column = plain(column)
+    if is_nested(column.type):
+      return Read(pa.nulls(len(column), self.type), as_mask(column.is_valid()), "a time")
+    return self._numbers(column, missing) if self.unit else self._dates(column, missing)
+
+  def _numbers(self, column: pa.Array, missing: Collection[str]) -> Read:
+    assert self.unit is not None
+    counts: Mapping[str, int] = {}
+    if pa.types.is_temporal(column.type):
+      wrong = np.ones(len(column), bool)
+      cure = "leave out Table.time_unit, which is of numbers"
+      return Read(pa.nulls(len(column), self.type), wrong, "a number", cure)
+    if is_text(column.type):
+      column, counts = as_text(column, missing)
+    known = as_mask(column.is_valid())
+    try:
+      whole = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+      numbers = whole.astype(np.float64)
+      per_ms = {"us": 1000, "ns": 1_000_000}.get(self.unit)
+      times = whole // per_ms if per_ms else numbers * MS_PER[self.unit]
+    except pa.ArrowInvalid:
+      numbers = as_float(column)
+      times = np.floor(numbers * MS_PER[self.unit])
+    wrong = ~known | ~np.isfinite(numbers)
+    belongs, cure = "a number since 1970", ""
+    far = ~wrong & (np.abs(numbers * MS_PER[self.unit]) > LATEST)
+    seen = numbers[~wrong]
+    plausible = _plausible(seen * MS_PER[self.unit])
+    if len(seen) and plausible.mean() < 0.5 and (unit := unit_that_fits(seen)):
+      # Not some clocks that were wrong, but the unit.
+      odd = np.flatnonzero(~wrong)[~plausible]
+      wrong = np.isin(np.arange(len(column)), odd)
+      belongs = f"a time in {self.unit} since 1970"
+      cure = f'it would be {_year(numbers[odd[0]], self.unit)}; Table.time_unit = "{unit}" makes '
+      cure += f"it {_date(numbers[odd[0]], unit)}"
+    elif far.any():
+      wrong |= far
+      belongs, cure = "a time that a calendar has", "mend Table.time_unit, or the row"
+    values = pa.array(np.where(wrong, 0, times).astype(np.int64), mask=wrong)
+    return Read(values, wrong, belongs, cure, counts)
+
+  def _dates(self, column: pa.Array, missing: Collection[str]) -> Read:
+    counts: dict[str, int] = {}
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+      when = pd.Series(column.to_pandas())
+      if pa.types.is_date(column.type) or column.type.tz is None:
+        when = self._local(pd.Series(pd.to_datetime(when, errors="coerce")), counts)
+    elif not is_text(column.type) and self.format is None:
+      return self._numbers_without_unit(column)
+    else:
+      column, changed = as_text(column, missing)
+      counts.update(changed)
+      if self.format is None and (times := _iso(column, self.zone)) is not None:
+        return Read(times, as_mask(times.is_null()), "a date", "", counts)
+      text = column.to_pandas()
+      numbers = _epochs(text) & (self.format is None)
+      if numbers.sum() > 0.5 * text.notna().sum():
+        return self._numbers_without_unit(column)
+      when = self._parsed(text.where(~numbers), counts)
+    wrong = when.isna().to_numpy()
+    times = when.to_numpy("datetime64[ns]").astype(np.int64) // 1_000_000
+    cure = ""
+    known = wrong & as_mask(column.is_valid())
+    if known.any() and is_text(column.type):
+      cure = _hint(column.filter(pa.array(known)), column)
+    belongs = "a date" if self.format is None else f"a date like {self.format}"
+    values = pa.array(np.where(wrong, 0, times), mask=wrong)
+    return Read(values, wrong, belongs, cure, counts)
+
+  def _parsed(self, text: "pd.Series[str]", counts: dict[str, int]) -> "pd.Series[Any]":
+    """Timestamps in UTC; NaT where the text is no date."""
+    form = self.format or "ISO8601"
+    if self.zone == "UTC" or "%z" in form:
+      return pd.to_datetime(text, utc=True, errors="coerce", format=form)
+    if self.format is not None:
+      return self._local(pd.to_datetime(text, errors="coerce", format=form), counts)
+    own = text.str.contains(r"(?:Z|[+-]\d\d(?::?\d\d)?)$", regex=True, na=False) & (
+      text.str.contains(":", regex=False, na=False)
+    )
+    when = pd.to_datetime(text.where(own), utc=True, errors="coerce", format=form)
+    others = pd.to_datetime(text.where(~own), errors="coerce", format=form)
+    return when.where(own, self._local(others, counts))
+
+  def _local(self, when: "pd.Series[Any]", counts: dict[str, int]) -> "pd.Series[Any]":
+    """Timestamps in UTC of such that are the time on the wall of the zone."""
+    if self.zone == "UTC":
+      return when.dt.tz_localize("UTC")
+    known = when.notna()
+    first = when.dt.tz_localize(self.zone, ambiguous=np.ones(len(when), bool), nonexistent="NaT")
+    second = when.dt.tz_localize(self.zone, ambiguous=np.zeros(len(when), bool), nonexistent="NaT")
+    if twice := int((first != second)[known & first.notna()].sum()):
+      counts["kept: times in an hour that the clocks repeat, taken as the earlier"] = twice
+    if skipped := int((known & first.isna()).sum()):
+      counts["kept: times in an hour that the clocks skip, taken an hour later"] = skipped
+      shifted = when.dt.tz_localize(
+        self.zone, ambiguous=np.ones(len(when), bool), nonexistent=pd.Timedelta(hours=1)
+      )
+      first = first.where(first.notna(), shifted)
+    return first.dt.tz_convert("UTC")
+
+  def _numbers_without_unit(self, column: pa.Array) -> Read:
+    """All are wrong: what a number means has to be said."""
+    numbers = as_float(column)
+    seen = numbers[np.isfinite(numbers)]
+    unit = unit_that_fits(seen)
+    if unit:
+      cure = f'Table.time_unit = "{unit}" makes it {_date(seen[0], unit)}'
+    else:
+      texts = pc.cast(column, pa.string())
+      cure = _hint(texts, texts) or "give Table.time_unit or Table.time_format"
+    return Read(pa.nulls(len(column), self.type), np.ones(len(column), bool), "a date", cure)
+
+
+def _iso(texts: pa.Array, zone: str) -> pa.Array | None:
+  """Times in ms of dates that are all written alike, which Arrow reads fast; else None."""
+  for kind in (pa.timestamp("ns", "UTC"), pa.timestamp("ns")):
+    if kind.tz is None and zone != "UTC":
+      return None
+    try:
+      times = texts.cast(kind)
+    except pa.ArrowInvalid:
+      continue
+    nanoseconds = times.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    return pa.array(nanoseconds // 1_000_000, mask=as_mask(times.is_null()))
+  return None
+
+
+def unit_that_fits(numbers: Array) -> str | None:
+  """The unit in which most of some numbers since 1970 lie between 1990 and 2099."""
+  for unit, ms in MS_PER.items():
+    if len(numbers) and _plausible(numbers * ms).mean() > 0.5:
+      return unit
+  return None
+
+
+def _plausible(times: Array) -> Array:
+  return (times >= PLAUSIBLE[0]) & (times < PLAUSIBLE[1])
+
+
+def _date(number: float, unit: str) -> str:
+  return str(pd.Timestamp(int(number * MS_PER[unit]), unit="ms").date())
+
+
+def _year(number: float, unit: str) -> str:
+  return f"in the year {1970 + int(number * MS_PER[unit] / 31_556_952_000):,}".replace(",", "")
+
+
+def _epochs(text: "pd.Series[str]") -> "pd.Series[bool]":
+  """Which texts are numbers and no dates: 8 digits may be a day."""
+  return text.str.fullmatch(r"[+-]?(?:\d{9,}|\d{1,7})(?:\.\d*)?", na=False)
+
+
+def _hint(wrong: pa.Array, column: pa.Array) -> str:
+  """The format that all of some wrong dates have, if it is one of the common ones."""
+  some = pc.drop_null(pc.unique(wrong))[:1000].to_pandas()
+  fitting = [
+    form
+    for form in FORMATS
+    if pd.to_datetime(some, errors="coerce", format=form, utc=True)
+    .between(pd.Timestamp("1990-01-01", tz="UTC"), pd.Timestamp("2099-12-31", tz="UTC"))
+    .all()
+  ]
+  if not len(some) or not fitting or len(wrong) < 0.5 * len(column):
+    return ""
+  if len(fitting) > 1 and len(some) == 1:
+    return "give Table.time_format"
+  shown = " or ".join(f'"{form}"' for form in fitting[:2])
+  return f"give Table.time_format = {shown}"
