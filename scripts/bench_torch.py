@@ -12,11 +12,11 @@ import torch
 
 from ranking.optimizers import torch as ours
 
-LARGE = [
+LARGE: list[tuple[int, ...]] = [
   *((1650, 4096), *[(4096, 4096)] * 3, *[(4096,)] * 4),
   *[shape for _ in range(6) for shape in ((1, 4096), (1,))],
 ]
-SMALL = [shape for _ in range(101) for shape in ((64, 64), (64,))]
+SMALL: list[tuple[int, ...]] = [shape for _ in range(101) for shape in ((64, 64), (64,))]
 RULES = {
   "naive": ours.NoClip(),
   "gc": ours.GradientClipping(),

@@ -20,7 +20,7 @@ DIRECTIONS: tuple[Direction, ...] = (
   optimizers.Sgd(),
   optimizers.Sgd(momentum=0.9),
   optimizers.Adagrad(),
-  optimizers.Adagrad(accumulate_when="after"),
+  optimizers.Adagrad(accumulate_when="after", keep=0.9),
   optimizers.Adam(),
   optimizers.Adam(weight_decay=0.1),
 )

@@ -63,11 +63,11 @@ def test_fifty_steps_are_those_of_tensorflow(case: stacks.Case) -> None:
       np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12, err_msg=f"step {step}")
 
 
-PARAMS = {
+PARAMS: Any = {
   "Embed_0": {"embedding": np.ones((5, 3))},
   "Dense_0": {"kernel": np.full((3, 2), 0.5), "bias": np.zeros(2)},
 }
-GRADIENTS = jax.tree.map(lambda w: np.cos(np.arange(w.size)).reshape(w.shape), PARAMS)
+GRADIENTS: Any = jax.tree.map(lambda w: np.cos(np.arange(w.size)).reshape(w.shape), PARAMS)
 
 
 def stepped(transformation: Any, steps: int = 3, **extra: Any) -> tuple[Any, Any]:

@@ -8,13 +8,14 @@ import tensorflow as tf
 
 from ranking.array import Array
 from ranking.optimizers import Adam, ClippedOptimizer, NoClip
+from ranking.optimizers.directions import Direction
 from ranking.optimizers.settings import ThresholdError
 from ranking.optimizers.spam import Spam
 
 RATE = 0.25
 
 
-def steps_of(direction: Adam, gradients: Array) -> Array:
+def steps_of(direction: Direction, gradients: Array) -> Array:
   """The weights after every step, from zeros, in float64."""
   weight = tf.Variable(np.zeros(gradients.shape[1]), dtype=tf.float64)
   optimizer = ClippedOptimizer(direction, NoClip(), RATE, exclude="")

@@ -103,11 +103,13 @@ class Adagrad(Direction):
 
   With accumulate_when="after", G is without this step's g², as in the release of Clippy's authors;
   then g² can enter it clipped, by `accumulate`. r is 0 where G + epsilon is.
+  With a share `keep` below 1 it forgets: G ← keep · G + g².
   """
 
   initial_accumulator_value: float = 0.1
   epsilon: float = 1e-7
   accumulate_when: Literal["before", "after"] = "before"
+  keep: float = 1.0
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -115,6 +117,8 @@ class Adagrad(Direction):
       raise ValueError(
         f'Adagrad.accumulate_when is {self.accumulate_when!r}; make it "before" or "after"'
       )
+    if self.keep > 1:
+      raise ValueError(f"Adagrad.keep is {self.keep!r}; make it a share, from 0 to 1")
     if self.accumulates_after and not self.initial_accumulator_value + self.epsilon > 0:
       raise ValueError(
         'Adagrad(accumulate_when="after") divides by sqrt(0) in its first step; make '
@@ -136,7 +140,7 @@ class Adagrad(Direction):
     """See `Direction`."""
     # At the largest number there is, rather than infinite, a weight would still move.
     largest = jnp.finfo(gradient.dtype).max
-    accumulator = jnp.minimum(slots["accumulator"] + jnp.square(gradient), largest)
+    accumulator = jnp.minimum(self.keep * slots["accumulator"] + jnp.square(gradient), largest)
     new_slots = {"accumulator": accumulator}
     return gradient * self.preconditioner(slots, new_slots), new_slots
 

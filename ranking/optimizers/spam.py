@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from ranking.optimizers.directions import Adam, Slots
+from ranking.optimizers.directions import Adam, Direction, Slots
 from ranking.optimizers.settings import ThresholdError
 
 
 @dataclasses.dataclass(frozen=True)
-class Spam(Adam):
+class Spam(Direction):
   """SPAM (Huang et al. 2025, arXiv 2501.06842), with every weight's moments kept.
 
   A gradient with g² > spike_threshold · v is brought to sign(g) · sqrt(spike_threshold · v), before
@@ -24,6 +24,8 @@ class Spam(Adam):
   Its defaults are those of the paper. The rate is one of Adam.
   """
 
+  beta_1: float = 0.9
+  beta_2: float = 0.999
   epsilon: float = 1e-6
   spike_threshold: float = 5000.0
   reset_every: int = 500
@@ -36,6 +38,15 @@ class Spam(Adam):
     if self.reset_every < 1:
       raise ThresholdError(f"Spam.reset_every is {self.reset_every}; make it 1 or more")
 
+  @property
+  def is_row_wise(self) -> bool:
+    """A row without gradient goes on moving by its first moment."""
+    return False
+
+  def initial_slots(self) -> dict[str, float]:
+    """The two moments."""
+    return self._adam.initial_slots()
+
   def __call__(
     self, gradient: tf.Tensor, slots: Slots, weights: tf.Tensor, step: tf.Tensor
   ) -> tuple[tf.Tensor, Slots]:
@@ -47,8 +58,12 @@ class Spam(Adam):
     looks = (step >= self.settling_steps) & (since >= self.settling_steps)
     is_spike = looks & (second > 0) & (tf.square(gradient) > self.spike_threshold * second)
     near = tf.sign(gradient) * tf.sqrt(self.spike_threshold * second)
-    direction, slots = super().__call__(tf.where(is_spike, near, gradient), slots, weights, step)
+    direction, slots = self._adam(tf.where(is_spike, near, gradient), slots, weights, step)
     return self._share(step, since) * direction, slots
+
+  @property
+  def _adam(self) -> Adam:
+    return Adam(self.beta_1, self.beta_2, self.epsilon)
 
   def _share(self, step: tf.Tensor, since: tf.Tensor) -> tf.Tensor:
     """Of the step, in its dtype; 1 before the first reset."""

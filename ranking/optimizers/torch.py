@@ -125,11 +125,13 @@ class Adagrad(Direction):
 
   With accumulate_when="after", G is without this step's g², as in the release of Clippy's authors;
   then g² can enter it clipped, by the optimizer's `accumulate`. r is 0 where G + epsilon is.
+  With a share `keep` below 1 it forgets: G ← keep · G + g².
   """
 
   initial_accumulator_value: float = 0.1
   epsilon: float = 1e-7
   accumulate_when: Literal["before", "after"] = "before"
+  keep: float = 1.0
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -137,6 +139,8 @@ class Adagrad(Direction):
       raise ValueError(
         f'Adagrad.accumulate_when is {self.accumulate_when!r}; make it "before" or "after"'
       )
+    if self.keep > 1:
+      raise ValueError(f"Adagrad.keep is {self.keep!r}; make it a share, from 0 to 1")
     if self.accumulates_after and not self.initial_accumulator_value + self.epsilon > 0:
       raise ValueError(
         'Adagrad(accumulate_when="after") divides by sqrt(0) in its first step; make '
@@ -156,7 +160,10 @@ class Adagrad(Direction):
     self, gradients: Tensors, slots: Slots, weights: Tensors, step: int
   ) -> tuple[Tensors, Slots]:
     """See `Direction`."""
-    accumulator = torch._foreach_addcmul(slots["accumulator"], gradients, gradients)
+    kept = slots["accumulator"]
+    if self.keep != 1:
+      kept = torch._foreach_mul(kept, self.keep)
+    accumulator = torch._foreach_addcmul(kept, gradients, gradients)
     # At the largest number there is, rather than infinite, a weight would still move.
     torch._foreach_clamp_max_(accumulator, torch.finfo(accumulator[0].dtype).max)
     new_slots = {"accumulator": accumulator}
