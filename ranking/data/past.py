@@ -53,9 +53,9 @@ def past(facts: Facts, rows: ir.Table, entity: str, lookback: Lookback) -> ir.Ta
     made[name] = total.fill_null(0).cast("int64")
   known = moments.select("key", "time", "chunk", **made)
   for name in [name for name in sums if name.startswith("both")]:
-    place = name.removeprefix("both_")
+    task_place = name.removeprefix("both_")
     both = known[name]
-    apart = {f"known_{place}": both >> HALF, f"sum_{place}": both & ((1 << HALF) - 1)}
+    apart = {f"known_{task_place}": both >> HALF, f"sum_{task_place}": both & ((1 << HALF) - 1)}
     known = known.mutate(apart).drop(name)
   return known
 
