@@ -29,7 +29,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(strip $(1)))'
 export TFDS_DATA_DIR ?= data/raw/tensorflow_datasets
 
-.PHONY: help setup train prepare data-report sweep table2 table3 compare figures findings report test test-stacks lint doctor bench lock clean
+.PHONY: help setup train prepare data-report sweep table2 table3 compare figures findings report test test-stacks test-spark lint doctor bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -103,6 +103,10 @@ test-stacks: setup ## the twins of the optimizers for PyTorch and JAX: STACKS
 	  echo "$(CURDIR)/$$(echo .venv/lib/python3*/site-packages)" > $$(echo .venv-stacks/lib/python3*/site-packages)/shared.pth; }
 	.venv-stacks/bin/pip install --quiet --disable-pip-version-check $(STACKS)
 	.venv-stacks/bin/python -m pytest tests/test_torch_twin.py tests/test_optax_twin.py
+
+test-spark: setup ## the same stores from Spark as from DuckDB; needs Java 17
+	$(BIN)/pip install --quiet --disable-pip-version-check "pyspark>=4.0"
+	$(BIN)/python -m pytest tests/test_engine.py -k spark
 
 lint: setup ## style and types
 	$(BIN)/ruff check .

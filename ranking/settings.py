@@ -69,6 +69,9 @@ class LogSettings:
     CHECK.names("without_tasks", self.without_tasks, "tasks")
     CHECK.share("fair_share", self.fair_share)
     CHECK.text("store_directory", self.store_directory, "the path of a folder")
+    if "://" in self.store_directory:
+      cure = "make it a folder of this machine, as training maps its arrays into memory"
+      CHECK.refuse("store_directory", self.store_directory, cure)
     check_engine(self.engine)
 
 
