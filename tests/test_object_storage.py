@@ -59,7 +59,7 @@ def test_a_log_on_s3_makes_the_store_that_it_makes_on_a_disk(
     path = tmp_path / "shop" / name
     path.parent.mkdir(parents=True)
     path.write_text(text)
-  stores = []
+  stores: list[list[dict[str, bytes]]] = []
   for raw in (bucket, str(tmp_path / "shop")):
     root = tmp_path / f"store{len(stores)}"
     given = [f"--data={description}", f"--raw={raw}"]
