@@ -13,6 +13,7 @@ from ranking.training.interrupt import EXIT_CODE, signals
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_is_a_wish_to_stop_and_the_old_handler_comes_back(number: signal.Signals) -> None:
+  of_the_test = signal.signal(number, signal.SIG_DFL)  # which may run under nohup
   before = signal.getsignal(number)
   with signals() as asked:
     assert not asked()
@@ -20,6 +21,7 @@ def test_a_signal_is_a_wish_to_stop_and_the_old_handler_comes_back(number: signa
     time.sleep(0.01)
     assert asked()
   assert signal.getsignal(number) is before
+  signal.signal(number, of_the_test)
 
 
 def test_a_second_signal_ends_the_process_at_once() -> None:

@@ -285,7 +285,7 @@ def test_a_diverged_run_stops_with_exit_code_3_and_still_says_what_day_n_looks_l
   tmp_path: Path, settings: str
 ) -> None:
   run = tmp_path / "run"
-  hot = "train_and_evaluate.learning_rate=1e30"
+  hot = "train_and_evaluate.learning_rate=1e15"  # its steps are finite, what comes of them is not
   assert command(f"--run={run}", f"--set={settings} {hot}", config="small_naive") == 3
   result = json.loads((run / "result.json").read_text())
   assert result["status"] == "diverged"
@@ -454,7 +454,7 @@ def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
       ["--set=train_and_evaluate.without_last_days=-1"],
       "without_last_days is -1; make it a whole number, 0",
     ),
-    (["--set=train_and_evaluate.without_last_days=3"], "rows of 1 day without the last 3 in"),
+    (["--set=train_and_evaluate.without_last_days=3"], "rows of 1 day without the last 3;"),
     (
       ["--set=train_and_evaluate.without_tasks=['clik']"],
       "train_and_evaluate.without_tasks: no task 'clik'; the nearest is 'click'",

@@ -82,15 +82,18 @@ class Engine:
   def read_parquet(
     self, paths: Path | str | Sequence[str], row_number: str | None = None
   ) -> ir.Table:
-    """A table of Parquet files; the column `row_number` counts the rows of each file from 0."""
+    """A table of Parquet files; the column `row_number` counts the rows of each file from 0.
+
+    A `*` for a whole name, or before an ending, stands for all such names.
+    """
     with self._errors():
       if self._spark is not None:
-        frame = self._spark.read.parquet(*_listed(paths))
+        frame = self._spark.read.parquet(*self._listed(paths))
         if row_number:
           frame = frame.select("*", frame["_metadata.row_index"].alias(row_number))
         return self._of_spark(frame)
       counted: dict[str, Any] = {"file_row_number": True} if row_number else {}
-      table = self.connection.read_parquet(_listed(paths), hive_partitioning=False, **counted)
+      table = self.connection.read_parquet(self._listed(paths), hive_partitioning=False, **counted)
       return table.rename({row_number: "file_row_number"}) if row_number else table
 
   def read_csv(
@@ -115,7 +118,7 @@ class Engine:
     with self._errors():
       if self._spark is not None:
         frame = self._spark.read.csv(
-          _listed(paths),
+          self._listed(paths),
           schema=", ".join(f"`{name.replace('`', '``')}` STRING" for name in names),
           header=header,
           enforceSchema=True,
@@ -128,7 +131,7 @@ class Engine:
         )
         return self._of_spark(frame)
       return self.connection.read_csv(
-        _listed(paths),
+        self._listed(paths),
         columns=dict.fromkeys(names, "VARCHAR"),
         header=header,
         delim=separator,
@@ -210,6 +213,14 @@ class Engine:
     folder.mkdir(parents=True)
     return folder
 
+  def _listed(self, paths: Path | str | Sequence[str]) -> list[str]:
+    """Paths as the engine reads them: brackets and the like in a name mean themselves."""
+    listed = [paths] if isinstance(paths, (Path, str)) else paths
+    special, stands = (
+      (r"[\[\]{}?\\]", r"\\\g<0>") if self._spark is not None else (r"[\[?]", r"[\g<0>]")
+    )
+    return [re.sub(special, stands, str(path)) for path in listed]
+
   def _of_spark(self, frame: Any) -> ir.Table:
     self._kept += 1
     name = f"kept_{self._kept}"
@@ -260,7 +271,3 @@ def _spark_session(master: str, memory: str, work: Path) -> Any:
   session = builder.getOrCreate()
   session.sparkContext.setLogLevel("ERROR")
   return session
-
-
-def _listed(paths: Path | str | Sequence[str]) -> list[str]:
-  return [str(paths)] if isinstance(paths, (Path, str)) else [str(path) for path in paths]
