@@ -312,3 +312,23 @@ def test_slots_are_reset_to_what_they_began_with_and_nothing_else_is() -> None:
   assert float(optimizer.state_of(hidden)["mean_norm"]) == memory > 0
   assert int(optimizer.iterations) == 3
   np.testing.assert_array_equal(hidden, weights)
+
+
+def test_a_rule_is_for_every_replica_of_a_variable() -> None:
+  strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+  with strategy.scope():
+    kernel = tf.Variable(tf.ones([3, 2]), name="layer/kernel")
+    table = tf.Variable(tf.ones([3, 2]), name="layer/embeddings")
+    rules = [Rule("kernel:0", direction=Adam(weight_decay=0.5))]
+    optimizer = ClippedOptimizer(Adam(), NoClip(), 0.1, rules=rules)
+
+  @tf.function
+  def step() -> None:
+    pairs = [(tf.ones([3, 2]), kernel), (tf.ones([3, 2]), table)]
+    strategy.run(lambda: optimizer.apply_gradients(pairs, skip_gradients_aggregation=True))
+
+  step()
+  for variable in (kernel, table):
+    first, second = (copy.numpy() for copy in variable.values)
+    np.testing.assert_array_equal(first, second)
+  assert abs(float(kernel.values[0][0, 0]) - float(table.values[0][0, 0])) > 0.01

@@ -664,3 +664,38 @@ def test_the_documented_steps_train_on_the_ten_lines(
   assert (result["status"], result["dataset"], result["eval_day"]) == ("ok", "shop", "2026-03-03")
   assert result["metrics"]["bought"]["rows"] == 3
   assert result["metrics"]["stars"]["rows"] == 2
+
+
+def test_tables_with_files_of_one_name_have_a_digest_each_and_the_order_of_labels_counts(
+  tmp_path: Path,
+) -> None:
+  log = tmp_path / "log.csv"
+  log.write_text("t,u,i,a,b\n2026-03-01,x,y,1,0\n2026-03-02,x,y,0,1\n")
+  for name in ("users", "items"):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "part-0.csv").write_text(f"id,{name}_kind\nx,1\n")
+  source = Table(
+    raw=str(log),
+    time="t",
+    categorical=["u", "i", "users_kind"],
+    binary={"a": "a == 1", "b": "b == 1"},
+    entities=["u"],
+    tables={"users": "u=id", "items": "i=id"},
+  )
+  before = source.identity()
+  (tmp_path / "users" / "part-0.csv").write_text("id,users_kind\nx,2\n")
+  assert source.identity() != before
+  turned = dataclasses.replace(source, binary={"b": "b == 1", "a": "a == 1"})
+  assert json.dumps(turned.identity(), sort_keys=True) != json.dumps(
+    source.identity(), sort_keys=True
+  )
+
+
+def test_a_text_in_an_expression_is_an_id_as_those_of_its_column_are(tmp_path: Path) -> None:
+  log = tmp_path / "log.csv"
+  lines = [f"2026-03-0{1 + k % 3},x,{1 + k % 2}.0" for k in range(12)]
+  log.write_text("t,u,event\n" + "\n".join(lines) + "\n")
+  for label in ("event == '1.0'", "event in [' 1', '7']"):
+    source = Table(raw=str(log), time="t", categorical=["u"], binary={"bought": label})
+    rows, _ = worked_out(source)
+    assert rows.bought.tolist().count(1.0) == 6

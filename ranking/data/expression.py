@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from ranking.data.schema import DataError
+from ranking.data.values import id_of
 
 Type = Literal["id", "number", "flag"]
 Resolve = Callable[[str, Type], Any]  # column and what it is read as → Ibis value
@@ -136,7 +137,9 @@ class _Reader:
         return OPERATORS[type(op)](self.value(left, "number"), self.value(right, "number"))
       case ast.Compare(left=left, ops=ops, comparators=others):
         return self._comparison([left, *others], ops)
-      case ast.Constant(value=bool() | int() | float() | str() as constant):
+      case ast.Constant(value=str() as text):
+        return id_of(text.strip())
+      case ast.Constant(value=bool() | int() | float() as constant):
         return constant
     raise self._refused(node)
 
@@ -151,6 +154,8 @@ class _Reader:
           raise self._refused(right)
         choices = [each.value for each in right.elts if isinstance(each, ast.Constant)]
         texts = all(isinstance(choice, str) for choice in choices)
+        if texts:  # as ids are: blanks around them do not count, and 1.0 is 1
+          choices = [id_of(str(choice).strip()) for choice in choices]
         found = self.value(left, "id" if texts else "number").isin(choices)
         found = ~found if isinstance(op, ast.NotIn) else found
       elif type(op) in OPERATORS:

@@ -68,9 +68,10 @@ class Facts:
   def known(self, table: ir.Table, task: str) -> tuple[ir.Value, ir.Value]:
     """Whether a rated label is known, 0 or 1, and the label in its units, 0 if it is not."""
     label = table[self.number(self.log.labels[task].value)]
-    fixed = in_units(label, self.unit(task))
     # What is too large for a sum is refused when it is packed.
-    return label.notnull().cast("int64"), fixed.try_cast("int64").fill_null(0)
+    fits = label.abs() < 2.0**62 * self.unit(task)
+    fixed = in_units(ibis.ifelse(fits, label, 0.0), self.unit(task))
+    return label.notnull().cast("int64"), fixed.cast("int64").fill_null(0)
 
   def is_binary(self, task: str) -> bool:
     """Whether the labels of a task are 0 and 1."""

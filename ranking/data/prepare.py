@@ -105,6 +105,10 @@ def prepare(
 
         with Engine(work, engine) as running:
           make(source, look, without_last_days, fair_share, identity, running, console)
+        if identity_of(source, look, without_last_days, fair_share) != identity:
+          raise DataError(
+            f"the files of {source.name} changed while they were read; prepare it again"
+          )
         (work / "store").rename(directory)
       except (DataError, OSError):
         shutil.rmtree(work, ignore_errors=True)

@@ -118,7 +118,7 @@ class Bag:
     """The ids of a value; None if it is no list."""
     if self.separator is not None or not (text.startswith("[") and text.endswith("]")):
       parts = text.split(self.separator or ",")
-      return [_id(part.strip()) for part in parts if part.strip()]
+      return [id_of(part.strip()) for part in parts if part.strip()]
     try:
       found = json.loads(text)
     except ValueError:
@@ -128,7 +128,7 @@ class Bag:
         return None
     if any(isinstance(each, (list, tuple, dict, set)) for each in found):
       return None
-    return [_id(str(each).strip()) for each in found if each is not None and str(each).strip()]
+    return [id_of(str(each).strip()) for each in found if each is not None and str(each).strip()]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -319,7 +319,8 @@ def _whole_as_such(texts: pa.Array) -> pa.Array:
   return pc.if_else(whole, pc.replace_substring_regex(texts, r"\.0*$", ""), texts)
 
 
-def _id(text: str) -> str:
+def id_of(text: str) -> str:
+  """An id as it is kept: a whole number without its point, such as 5 for 5.0."""
   return text.partition(".")[0] if WHOLE.fullmatch(text) else text
 
 

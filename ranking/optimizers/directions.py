@@ -12,9 +12,8 @@ import tensorflow as tf
 from ranking.optimizers.settings import LATER, ThresholdError, check
 
 Slots = dict[str, tf.Tensor]
-SURELY_POSITIVE = (
-  1e-30  # an epsilon from which on nothing is divided by 0, in any dtype but float16
-)
+# An epsilon from which on nothing is divided by 0, in any dtype: what is less is 0 in float16.
+SURELY_POSITIVE = 6e-8
 
 
 @dataclasses.dataclass(frozen=True)

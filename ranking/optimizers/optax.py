@@ -754,9 +754,12 @@ def clipped(
 
 
 def no_tables(params: Any) -> Any:
-  """A mask: False for embedding tables, leaves under a key that has "embedding" in it."""
+  """A mask: False for embedding tables, leaves whose own key has "embedding" in it.
+
+  The keys above do not count: the layers of a user_embedding_tower are no tables.
+  """
   return jax.tree_util.tree_map_with_path(
-    lambda path, _: "embedding" not in jax.tree_util.keystr(path).lower(), params
+    lambda path, _: "embedding" not in jax.tree_util.keystr(path[-1:]).lower(), params
   )
 
 

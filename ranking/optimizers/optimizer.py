@@ -631,17 +631,25 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     for variable, parts in writes:
       update(variable, self._write_part, args=parts, group=False)
     for (gradient, variable), decision in zip(pairs, decisions, strict=True):
-      update(variable, self._write_variable, args=(gradient, decision, finite), group=False)
+      # By the variable itself: its copy on a replica has another name.
+      here = distribution.experimental_local_results(gradient)[0]
+      write = functools.partial(self._write_variable, self.treatment(variable, here))
+      update(variable, write, args=(gradient, decision, finite), group=False)
     if self._distribution_strategy is distribution:
       update(self._iterations, self._write_counts, args=(finite,), group=False)
     else:  # made outside of its scope, the counts are ordinary variables
       self._write_counts(self._iterations, distribution.experimental_local_results(finite)[0])
 
   def _write_variable(
-    self, variable: tf.Variable, gradient: Gradient, decision: Decision, finite: tf.Tensor
+    self,
+    treated: Treatment,
+    variable: tf.Variable,
+    gradient: Gradient,
+    decision: Decision,
+    finite: tf.Tensor,
   ) -> None:
     """Moves one variable and its slots, unless the step is not finite."""
-    index, treated = self._index(variable), self.treatment(variable, gradient)
+    index = self._index(variable)
     of_rows = isinstance(gradient, tf.IndexedSlices) and treated.direction.is_row_wise
 
     def move(

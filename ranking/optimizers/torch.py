@@ -33,7 +33,8 @@ SHARES = ("decay", "momentum", "beta_1", "beta_2")  # of the past in an average
 PIECE = 1 << 17  # elements; with what is made of it on the way, a piece stays in a CPU's cache
 KEPT = 8  # bundles; what the measuring of so few has made is kept for writing
 POWER_STEPS = 4
-SURELY_POSITIVE = 1e-30  # an epsilon from which on nothing is divided by 0, in any type but float16
+# An epsilon from which on nothing is divided by 0, in any type: what is less is 0 in float16.
+SURELY_POSITIVE = 6e-8
 SCALARS: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
 LARGEST_RATE = 1e19  # whose square is finite in float32
 JOINS = {"sum": (0.0, "sum"), "largest": (-math.inf, "amax"), "smallest": (math.inf, "amin")}

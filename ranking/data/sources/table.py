@@ -222,8 +222,17 @@ class Table:
     """The raw files with their sha256, and the description."""
     description = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("raw", "name")}
     files, tables, _ = self._files()
-    everything = [*files, *(file for found in tables.values() for file in found)]
-    return {"files": {file.name: file.digest() for file in everything}, **description}
+    of_tables = {
+      path: {file.name: file.digest() for file in found} for path, found in tables.items()
+    }
+    return {
+      "files": {file.name: file.digest() for file in files},
+      **({"files of tables": of_tables} if of_tables else {}),
+      # Of dicts the order is lost where identities are compared, and the first may be the headline.
+      "order": [task.name for task in self._tasks()],
+      "rated": list(self._rated()),
+      **description,
+    }
 
   def features(self, lookback: Lookback) -> list[Feature]:
     """The features that its store will have, of sizes that are not known yet."""
@@ -266,9 +275,9 @@ class Table:
       raise DataError("Table has no files; give RAW=path, of a file or of a folder")
     folder = raw_files.folder_of(self.raw) if self.tables else ""
     tables = {path: raw_files.find(os.path.join(folder, path))[0] for path in self.tables}
-    of_tables = {file.path for found in tables.values() for file in found}
+    of_tables = {os.path.normpath(file.path) for found in tables.values() for file in found}
     files, unread = raw_files.find(self.raw)
-    files = [file for file in files if file.path not in of_tables]
+    files = [file for file in files if os.path.normpath(file.path) not in of_tables]
     if not files:
       raise DataError(f"RAW {self.raw} holds the files of Table.tables and no other; add the log")
     return files, tables, unread
@@ -538,9 +547,7 @@ class _Kept:
     """The rows of some files, of the log or of a table; `when` is their time."""
     named = {} if when is None else {"time": when}
     named |= {self.name(column, of): column for column in columns}
-    options = (
-      self._options if not of else dataclasses.replace(self._options, since=None, until=None)
-    )
+    options = self._options.of_tables() if of else self._options
     reading = Reading(files, named, options, timed="time" if when else None)
     rows = self.engine.arrow(reading.pieces())
     for what, count in reading.cleaning.items():
