@@ -18,9 +18,9 @@ import matplotlib.pyplot as plt
 
 from ranking.array import Array
 from ranking.data.schema import DataError
-from ranking.data.sources.frames import FrameLog
 from ranking.data.sources.synthetic import Synthetic
 from ranking.measures.concordance import auc
+from tests.frames import FrameLog
 from tests.whole_log import read_whole
 
 COLOURS: Final = ("#0072B2", "#E69F00", "#D55E00")  # colour-blind safe, and told apart by markers

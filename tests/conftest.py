@@ -13,8 +13,8 @@ import pytest
 from ranking.data import prepare, store
 from ranking.data.engine import Engine
 from ranking.data.schema import Log
-from ranking.data.sources.frames import Bag, FrameLog, declare
 from ranking.tasks import Task
+from tests.frames import Bag, FrameLog, declare
 
 DAY_NAMES = ("2024-03-01", "2024-03-02", "2024-03-03", "2024-03-04")
 ROWS_PER_DAY = (70, 50, 60, 40)

@@ -18,10 +18,10 @@ from ranking.data.lookback import Lookback, Running
 from ranking.data.pack import as_of as packed_as_of
 from ranking.data.prepare import prepare
 from ranking.data.schema import Schema
-from ranking.data.sources.frames import Bag, FrameLog, declare
 from ranking.data.store import ARRAYS, Day, DayStore
 from ranking.tasks import Task
 from tests.conftest import TinySource
+from tests.frames import Bag, FrameLog, declare
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,10 +15,10 @@ from sklearn.metrics import mean_squared_error, roc_auc_score
 from ranking.data import card
 from ranking.data.prepare import prepare
 from ranking.data.schema import Schema
-from ranking.data.sources.frames import FrameLog
 from ranking.data.store import DayStore
 from tests import whole_pack
 from tests.conftest import DAY_NAMES, MS_PER_DAY, ROWS_PER_DAY, START, TinySource
+from tests.frames import FrameLog
 
 
 @pytest.fixture

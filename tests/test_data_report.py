@@ -19,10 +19,10 @@ from ranking.data import report
 from ranking.data.prepare import prepare
 from ranking.data.remark import unanswered
 from ranking.data.report import TOP_IDS, by_day, measure, psi, to_look_at, to_markdown
-from ranking.data.sources.frames import Bag, FrameLog
 from ranking.data.store import Day, DayStore
 from ranking.tasks import Task
 from tests.conftest import DAY_NAMES, MS_PER_DAY, ROWS_PER_DAY, START, TinySource, make_log
+from tests.frames import Bag, FrameLog
 from tests.packing import with_changes
 
 ROOT = Path(__file__).parent.parent

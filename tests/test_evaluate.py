@@ -9,12 +9,12 @@ import tensorflow as tf
 
 from ranking import tasks
 from ranking.data import prepare, store
-from ranking.data.sources.frames import FrameLog
 from ranking.evaluation.evaluate import Evaluator
 from ranking.models.inputs import Inputs
 from ranking.models.model import Model
 from ranking.models.network import Network
 from tests.conftest import ROWS_PER_DAY, TinySource
+from tests.frames import FrameLog
 from tests.toy_model import dense
 
 

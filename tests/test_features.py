@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from ranking.array import Array
 from ranking.data.lookback import PRIOR_ROWS, Lookback
 from ranking.data.schema import DataError, Feature
-from ranking.data.sources.frames import Bag, FrameLog
 from ranking.tasks import LabelStatistics, Task
 from tests.conftest import make_log
+from tests.frames import Bag, FrameLog
 from tests.packing import Packed, as_of, encode, encode_bag, pack, standardise
 
 NAN = math.nan

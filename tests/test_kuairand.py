@@ -16,8 +16,8 @@ import tensorflow_datasets as tfds
 from ranking.data.prepare import prepare
 from ranking.data.schema import DataError, sha256
 from ranking.data.sources import kuairand
-from ranking.data.sources.frames import FrameLog
 from ranking.data.sources.kuairand import KuaiRand
+from tests.frames import FrameLog
 from tests.packing import pack
 from tests.whole_log import read_whole
 

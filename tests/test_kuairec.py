@@ -14,8 +14,8 @@ from ranking.data.engine import Engine
 from ranking.data.prepare import prepare
 from ranking.data.schema import DataError, sha256
 from ranking.data.sources import kuairec
-from ranking.data.sources.frames import FrameLog
 from ranking.data.sources.kuairec import KuaiRec
+from tests.frames import FrameLog
 from tests.packing import pack
 from tests.whole_log import read_whole
 

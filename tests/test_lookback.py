@@ -15,9 +15,9 @@ from ranking.array import Array
 from ranking.data.lookback import MS_PER_HOUR, PRIOR_ROWS, Lookback
 from ranking.data.prepare import prepare
 from ranking.data.schema import DataError
-from ranking.data.sources.frames import FrameLog
 from ranking.data.store import DayStore
 from tests.conftest import TinySource, make_log
+from tests.frames import FrameLog
 from tests.packing import as_of, pack
 
 LOOKBACKS = st.builds(

@@ -12,8 +12,8 @@ import pytest
 from ranking.array import Array
 from ranking.data.schema import DataError, Source, sha256
 from ranking.data.sources import movielens
-from ranking.data.sources.frames import FrameLog
 from ranking.data.sources.movielens import DAY, HOUR, WEEK, MovieLens
+from tests.frames import FrameLog
 from tests.whole_log import read_whole
 
 START = 978_307_200  # Monday 2001-01-01 00:00:00 UTC

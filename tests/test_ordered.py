@@ -13,11 +13,11 @@ from ranking.array import Array
 from ranking.data import pack
 from ranking.data.prepare import prepare
 from ranking.data.schema import DataError
-from ranking.data.sources.frames import FrameLog
 from ranking.tasks import LabelStatistics, Task
 from ranking.tasks.binary import Binary
 from ranking.tasks.ordered import Ordered
 from tests.conftest import TinySource
+from tests.frames import FrameLog
 
 RANDOM = np.random.default_rng(0)
 LEVELS = np.array([0.5, 1, 3, 3.5, 5])

@@ -11,12 +11,12 @@ import pytest
 from ranking.array import Array
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import prepare
-from ranking.data.sources.frames import FrameLog
 from ranking.data.store import DayStore
 from ranking.evaluation.predictions import Predictions
 from ranking.measures.differences import Difference, auc_difference, rmse_difference
 from ranking.sweeps.paired import over_seeds, users
 from tests.conftest import ROWS_PER_DAY, TinySource
+from tests.frames import FrameLog
 
 LAST = slice(sum(ROWS_PER_DAY[:-1]), None)
 

@@ -9,10 +9,10 @@ import pytest
 from ranking.array import Array
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import prepare
-from ranking.data.sources.frames import FrameLog
 from ranking.data.store import DayStore
 from ranking.evaluation.predictions import Predictions, load
 from tests.conftest import DAY_NAMES, ROWS_PER_DAY, TinySource
+from tests.frames import FrameLog
 
 
 def outputs(store: DayStore) -> Array:

@@ -25,13 +25,13 @@ from ranking.data.engine import Engine
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import Silence, _alone, prepare
 from ranking.data.schema import DataError, Source
-from ranking.data.sources.frames import Bag, FrameLog
 from ranking.data.sources.kuairand import KuaiRand
 from ranking.data.sources.movielens import MovieLens
 from ranking.data.sources.synthetic import Synthetic
 from ranking.data.store import ARRAYS, ArrayWriter, DayStore
 from tests import whole_pack
 from tests.conftest import DAY_NAMES, ROWS_PER_DAY, TinySource
+from tests.frames import Bag, FrameLog
 from tests.packing import read_back
 from tests.whole_log import read_whole
 

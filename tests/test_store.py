@@ -21,10 +21,10 @@ from ranking.data.engine import Engine
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import Silence, prepare
 from ranking.data.schema import DataError, Schema
-from ranking.data.sources.frames import FrameLog
 from ranking.data.store import ARRAYS, ArrayWriter, DayStore
 from tests import whole_pack
 from tests.conftest import DAY_NAMES, ROWS_PER_DAY, TinySource
+from tests.frames import FrameLog
 
 
 def files_below(folder: Path) -> list[Path]:

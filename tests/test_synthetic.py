@@ -21,8 +21,8 @@ from ranking.array import Array
 from ranking.data.prepare import prepare
 from ranking.data.schema import DataError
 from ranking.data.sources import synthetic
-from ranking.data.sources.frames import FrameLog
 from ranking.data.sources.synthetic import Synthetic
+from tests.frames import FrameLog
 from tests.whole_log import read_whole
 
 SMALL = Synthetic(days=3, rows_per_day=2_000, num_users=300, num_videos=500)

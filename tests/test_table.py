@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from ranking.cli import main
-from ranking.data import reading
+from ranking.data import making, reading
 from ranking.data.prepare import prepare
 from ranking.data.schema import DataError, Log
 from ranking.data.sources.table import Table
@@ -699,3 +699,33 @@ def test_a_text_in_an_expression_is_an_id_as_those_of_its_column_are(tmp_path: P
     source = Table(raw=str(log), time="t", categorical=["u"], binary={"bought": label})
     rows, _ = worked_out(source)
     assert rows.bought.tolist().count(1.0) == 6
+
+
+def small_log(folder: Path) -> Table:
+  """A log of three days in a folder that is made."""
+  folder.mkdir()
+  lines = [f"2026-03-0{day}T0{hour}:00:00,x,{hour % 2}" for day in (1, 2, 3) for hour in range(9)]
+  (folder / "log.csv").write_text("t,u,y\n" + "\n".join(lines) + "\n")
+  return Table(raw=str(folder), time="t", categorical=["u"], binary=["y"], entities=["u"])
+
+
+def test_files_that_change_while_they_are_read_make_no_store(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  source, make = small_log(tmp_path / "log"), making.make
+
+  def make_and_change(*given: Any) -> None:
+    make(*given)
+    with open(tmp_path / "log" / "log.csv", "a") as file:
+      file.write("2026-03-03T10:00:00,x,1\n")
+
+  monkeypatch.setattr(making, "make", make_and_change)
+  message = "^the files of table changed while they were read; prepare it again$"
+  with pytest.raises(DataError, match=message):
+    prepare(source, tmp_path / "stores")
+  assert not list((tmp_path / "stores" / "table").iterdir())
+
+
+def test_brackets_in_the_name_of_a_folder_are_no_pattern(tmp_path: Path) -> None:
+  store = prepare(small_log(tmp_path / "log [2]?"), tmp_path / "stores [ab]?")
+  assert [len(day) for day in (*store.train_days, store.eval_day)] == [9, 9, 9]

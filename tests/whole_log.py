@@ -11,7 +11,7 @@ from ranking.data.coded import coded_features, looked_up
 from ranking.data.engine import Engine
 from ranking.data.facts import Facts, as_number
 from ranking.data.schema import Number, Source
-from ranking.data.sources.frames import Bag, FrameLog
+from tests.frames import Bag, FrameLog
 
 
 def read_whole(source: Source, engine: str = "duckdb") -> FrameLog:

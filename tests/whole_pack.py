@@ -11,8 +11,8 @@ from ranking.array import Array
 from ranking.data.features import DENSE_LIMIT, FIRST_ID, MIN_COUNT
 from ranking.data.lookback import PRIOR_ROWS, Lookback
 from ranking.data.schema import Feature, Schema
-from ranking.data.sources.frames import Bag, FrameLog
 from ranking.tasks import LabelStatistics
+from tests.frames import Bag, FrameLog
 
 
 @dataclasses.dataclass(frozen=True)
