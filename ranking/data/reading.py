@@ -7,9 +7,10 @@ and counted where that is asked for. What is done to values is counted.
 import collections
 import concurrent.futures
 import dataclasses
+import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -220,7 +221,8 @@ class Reading:
       elif other is not None:
         found.append(
           f"bag {name}: its values hold {other!r} and no {kind.separator or ','!r}, such as "
-          f'{example!r}, so each is one id; if they are lists, Table.bags = {{"{name}": "{other}"}}'
+          f"{example!r}, so each is one id; if they are lists, Table.bags = "
+          f'{{"{name}": {json.dumps(other)}}}'
         )
     return found
 
@@ -234,7 +236,7 @@ class Reading:
         continue
       if not opened.has(name) and name not in opened.file.partition:
         raise lacks(opened.file, name, opened.names, ELSEWHERE)
-    if opened.file.format == "json":
+    if opened.file.format == "json" and opened.names:  # else its first line tells what is wrong
       for name in self._wanted:
         others = [other for other in self._files if other.file.format == "json"]
         if name not in opened.file.partition and not any(other.has(name) for other in others):
@@ -354,7 +356,7 @@ class Reading:
         if isinstance(column.kind, Flag)
       },
       texts={
-        key: Counter(text for text in raw[key][:SAMPLED].to_pylist() if text and text[0] != "[")
+        key: Counter(text.strip() for text in raw[key][:SAMPLED].to_pylist() if text)
         for key, column in self._columns.items()
         if isinstance(column.kind, Bag) and pa.types.is_string(raw[key].type) and places[0] < 1e6
       }
@@ -379,19 +381,27 @@ class Reading:
     return pa.schema({**kinds, "sequence": pa.int64(), **day})
 
 
-def column_names(file: RawFile, options: Options, wanted: Sequence[str]) -> Callable[[str], bool]:
-  """Tells whether a file, which has the wanted columns, has one of a name."""
-  opened = _open(file, options, wanted)
-  return lambda name: opened.has(name) or name in file.partition
+def held(
+  files: Sequence[RawFile], options: Options, wanted: Sequence[str], asked: Collection[str]
+) -> set[str]:
+  """Which columns are in files that have the wanted ones: in the first, or in any of JSON."""
+  found = set()
+  for file in [files[0], *(file for file in files[1:] if file.format == "json")]:
+    opened = _open(file, options, wanted, asked)
+    found |= {name for name in asked if opened.has(name) or name in file.partition}
+  return found
 
 
-def _open(file: RawFile, options: Options, wanted: Sequence[str]) -> _Opened:
+def _open(
+  file: RawFile, options: Options, wanted: Sequence[str], asked: Collection[str] = ()
+) -> _Opened:
+  """Finds out how a file is written and what columns it has; of JSON, those that are asked for."""
   if file.format == "text":
     others = [name for name in wanted if name not in file.partition]
     layout = settle(file, options.dialect_of(file), others)
     return _Opened(file, () if layout is None else layout.names, layout, layout is None)
   if file.format == "json":
-    return _Opened(file, list(json_lines.keys(file, wanted)))
+    return _Opened(file, list(json_lines.keys(file, [*wanted, *asked])))
   return _Opened(file, list(_paths_of(_parquet_schema(file), file)))
 
 
@@ -488,7 +498,8 @@ def _parquet_batches(file: RawFile, names: Sequence[str]) -> Iterator[tuple[int,
   """Named columns of a file in pieces, and the number of the first row of each, from 1."""
   with file.open() as raw:
     try:
-      parquet = pyarrow.parquet.ParquetFile(raw)
+      # Whose oldest kind of times else wraps around beyond the year 2262.
+      parquet = pyarrow.parquet.ParquetFile(raw, coerce_int96_timestamp_unit="us")
       top = [_top(name, parquet.schema_arrow) for name in names]
       first = 1
       for batch in parquet.iter_batches(BATCH_ROWS, columns=list(dict.fromkeys(top))):

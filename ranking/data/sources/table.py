@@ -17,7 +17,7 @@ from ranking.data.dialect import Dialect
 from ranking.data.expression import Expression, Type
 from ranking.data.lookback import Lookback
 from ranking.data.raw_files import RawFile
-from ranking.data.reading import Column, Options, Reading, column_names
+from ranking.data.reading import Column, Options, Reading, held
 from ranking.data.schema import DataError, Feature, Log, Number, date_of
 from ranking.data.times import MS_PER, Time
 from ranking.data.values import STYLES, Bag, Flag, Id, Kind, Weight
@@ -70,7 +70,8 @@ class Table:
     binary: columns of labels of yes and no, each a task, empty where a row has no label; or a dict
       of task and expression, such as {"buy": "event == 'buy'"}.
     regression: columns of labels that are numbers, each a task; or such a dict.
-    tasks: columns of labels of any kind, with the kind of each, such as {"bought": "binary"}.
+    tasks: columns of labels of any kind, with the kind of each, such as {"bought": "binary"}; or
+      tasks of the kind and the expression, such as {"stars": ["ordered", "points / 20"]}.
     weight: a column of numbers of 0 or more, how much each row counts in the training losses.
     tables: files of users or items, by their path below the folder of `raw`, and the column that
       they are looked up by, such as {"users.csv": "user"}; or that and the column of the time from
@@ -111,7 +112,7 @@ class Table:
   log_dense: Sequence[str] = ()
   binary: Labels = ()
   regression: Labels = ()
-  tasks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  tasks: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
   weight: str | None = None
   tables: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
   entities: Sequence[str] = ()
@@ -136,7 +137,11 @@ class Table:
       _check_labels(check, role, getattr(self, role))
     check.choice("on_bad_row", self.on_bad_row, ("error", "drop"))
     for path, by in _items(check, "tables", self.tables, '{"users.csv": "user"}'):
-      _key_and_time(check, path, by)
+      if not _is_one_or_two(by):
+        check.refuse("tables", {path: by}, "give each file a key, or a list of a key and a time")
+    for task, by in _items(check, "tasks", self.tasks, '{"bought": "binary"}'):
+      if not _is_one_or_two(by):
+        check.refuse("tasks", {task: by}, "give each task a kind, or a list of kind and expression")
     if self.rated_tasks is not None:
       check.names("rated_tasks", self.rated_tasks, "columns")
     if self.weight is not None:
@@ -172,6 +177,8 @@ class Table:
       check.text("time_format", self.time_format, 'a format such as "%y%m%d%H"')
       if self.time_unit is not None:
         raise DataError("Table has a time_unit, of numbers, and a time_format, of dates; give one")
+      if not re.search("%[YyGcxs]", self.time_format):
+        check.refuse("time_format", self.time_format, "say where its year is, by %Y or %y")
     if check.flag("time_is_local", self.time_is_local) and self.time_unit is not None:
       raise DataError("Table.time_is_local is of dates; numbers since 1970 are UTC: leave it out")
     check.text("time_zone", self.time_zone, "a name such as Europe/Berlin")
@@ -202,6 +209,8 @@ class Table:
     check.choice("decimal", self.decimal, (".", ","))
     if not isinstance(self.escape, str) or len(self.escape) > 1 or not self.escape.isascii():
       check.refuse("escape", self.escape, 'make it one character such as "\\\\", or "" for none')
+    if self.escape and self.escape in (self.quote, self.separator):
+      check.refuse("escape", self.escape, 'make it "": a doubled quote needs none')
     if self.quote and self.quote == self.separator:
       check.refuse("quote", self.quote, "make it another character than the separator")
     if self.header is not None:
@@ -255,6 +264,10 @@ class Table:
     wanted = self._columns()
     homes = self._homes(files, tables, wanted)
     kept = _Kept(engine, self._options())
+    if self.weight:
+      kept.notes.append(
+        f"{self.weight} weighs rows in the losses; what is measured on day N counts each row once"
+      )
     if unread:
       kept.notes.append(f"not read: {raw_files.listed(unread)}")
     keys = [Column(_parts(by)[0], Id()) for by in self.tables.values()]
@@ -267,6 +280,13 @@ class Table:
     for path, by in self.tables.items():
       inner = [column for column in wanted if homes[column.name] == path]
       rows = self._joined(kept, rows, path, by, tables[path], inner)
+    if self.weight and (home := homes[self.weight]):
+      weight = kept.column(rows, Column(self.weight, Weight(self.decimal)))
+      if lost := kept.engine.number(weight.isnull().sum()):
+        raise DataError(
+          f"{lost:,} rows have no {self.weight}, as {home} has no line for them; each row needs a "
+          "weight"
+        )
     return self._declared(kept, rows)
 
   def _files(self) -> tuple[list[RawFile], dict[str, list[RawFile]], list[str]]:
@@ -334,17 +354,21 @@ class Table:
       return {name: Bag(separator) for name, separator in self.bags.items()}
     return {name: Bag() for name in self.bags}
 
+  def _described(self) -> list[tuple[str, str, str | None]]:
+    """Name, kind and expression of each label; None for the column of its name."""
+    found: list[tuple[str, str, str | None]] = []
+    for kind, given in (("binary", self.binary), ("regression", self.regression)):
+      texts = given if isinstance(given, Mapping) else {}
+      found += [(name, kind, texts.get(name)) for name in given]
+    for name, by in self.tasks.items():
+      kind, text = (by, None) if isinstance(by, str) else by
+      found.append((name, kind, text))
+    return found
+
   def _tasks(self) -> tuple[Task, ...]:
     """The labels, in the order binary, regression, tasks."""
-    if not isinstance(self.tasks, Mapping):
-      raise DataError(
-        f"Table.tasks is {self.tasks!r}; make it a dict such as {{'bought': 'binary'}}"
-      )
-    labels = [(name, "binary") for name in self.binary]
-    labels += [(name, "regression") for name in self.regression]
-    labels += self.tasks.items()
     try:
-      return tuple(Task(str(name), str(kind)) for name, kind in labels)
+      return tuple(Task(name, kind) for name, kind, _ in self._described())
     except ValueError as error:
       raise DataError(f"Table.tasks: {error}") from None
 
@@ -355,19 +379,13 @@ class Table:
     return [task.name for task in self._tasks() if task.rules.counts_positives][:1]
 
   def _labels(self) -> dict[str, Expression]:
-    """What each task's label is made of: a column of its name, unless a dict says it."""
-    given = {
-      **(self.binary if isinstance(self.binary, Mapping) else {}),
-      **(self.regression if isinstance(self.regression, Mapping) else {}),
+    """What each task's label is made of: a column of its name, unless an expression is given."""
+    return {
+      name: Expression(text, kind == "binary")
+      if text
+      else Expression.of_column(name, kind == "binary")
+      for name, kind, text in self._described()
     }
-    labels = {}
-    for task in self._tasks():
-      truth = task.kind == "binary"
-      text = given.get(task.name)
-      labels[task.name] = (
-        Expression(text, truth) if text else Expression.of_column(task.name, truth)
-      )
-    return labels
 
   def _homes(
     self,
@@ -378,16 +396,21 @@ class Table:
     """The table that each column is of; None for the log, which comes first."""
     if not tables:
       return {column.name: None for column in wanted}
-    of_log = column_names(files[0], self._options(), self._times())
+    names = [column.name for column in wanted]
+    of_log = held(files, self._options(), self._times(), names)
     of_table = {
-      path: column_names(found[0], self._options().of_tables(), [_theirs(self.tables[path])])
+      path: held(
+        found,
+        self._options().of_tables(),
+        [_theirs(self.tables[path])],
+        [_inner(path, name) for name in names],
+      )
       for path, found in tables.items()
     }
     homes: dict[str, str | None] = {}
-    for column in wanted:
-      name = column.name
-      having = [path for path, has in of_table.items() if has(_inner(path, name))]
-      if of_log(name) or not having:
+    for name in names:
+      having = [path for path, has in of_table.items() if _inner(path, name) in has]
+      if name in of_log or not having:
         homes[name] = None
       elif len(having) > 1:
         raise DataError(
@@ -406,14 +429,16 @@ class Table:
       return rows
     keys = [kept.column(rows, Column(name, Id())) for name in self.unique_by]
     window = ibis.window(group_by=keys, order_by=[rows.time, rows.sequence])
-    known = keys[0].notnull()
-    for key in keys[1:]:
-      known = known | key.notnull()
-    marked = rows.mutate(repeats=known & (ibis.row_number().over(window) > 0))
-    marked = kept.engine.keep(marked)
-    what = f"dropped: rows that repeat an earlier one in {', '.join(self.unique_by)}"
-    kept.cleaning[what] = kept.engine.number(marked.repeats.sum())
-    return marked.filter(~marked.repeats).drop("repeats")
+    known = ibis.and_(*(key.notnull() for key in keys))
+    marked = kept.engine.keep(rows.mutate(known=known, repeats=ibis.row_number().over(window) > 0))
+    names = ", ".join(self.unique_by)
+    for what, of_them in (
+      (f"dropped: rows that repeat an earlier one in {names}", marked.known),
+      (f"kept: rows that repeat an earlier one in {names}, but lack a value there", ~marked.known),
+    ):
+      if rows_of_them := kept.engine.number((marked.repeats & of_them).sum()):
+        kept.cleaning[what] = rows_of_them
+    return marked.filter(~(marked.repeats & marked.known)).drop("repeats", "known")
 
   def _joined(
     self,
@@ -558,9 +583,13 @@ class _Kept:
         self.styles[name], others = reading.style(name)
         if others:
           codes = [2 * self.styles[name], 2 * self.styles[name] + 1]
-          rows = rows.filter(rows[name].isnull() | rows[name].isin(codes))
+          fits = rows[name].isnull() | rows[name].isin(codes)
           words = " or ".join(STYLES[self.styles[name]])
-          self.cleaning[f"dropped: rows whose {column.name} is not {words}"] += others
+          # Not `others`: some of these rows are left out for another column already.
+          dropped = self.engine.number((~fits).sum())
+          if dropped:
+            self.cleaning[f"dropped: rows whose {column.name} is not {words}"] += dropped
+          rows = rows.filter(fits)
     return rows
 
 
@@ -602,10 +631,10 @@ def _items(check: Checks, name: str, value: Any, example: str) -> list[tuple[str
   return list(value.items())
 
 
-def _key_and_time(check: Checks, path: str, by: Any) -> None:
-  several = isinstance(by, (list, tuple)) and len(by) == 2
-  if not all(isinstance(each, str) and each for each in (by if several else [by])):
-    check.refuse("tables", {path: by}, "give each file a key, or a list of a key and a time")
+def _is_one_or_two(value: Any) -> bool:
+  """Whether it is a text, or a list of two of them."""
+  several = isinstance(value, (list, tuple)) and len(value) == 2
+  return all(isinstance(each, str) and each for each in (value if several else [value]))
 
 
 def _check_labels(check: Checks, name: str, value: Any) -> None:
