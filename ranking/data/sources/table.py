@@ -17,7 +17,7 @@ from ranking.data.dialect import Dialect
 from ranking.data.expression import Expression, Type
 from ranking.data.lookback import Lookback
 from ranking.data.raw_files import RawFile
-from ranking.data.reading import Column, Options, Reading, held
+from ranking.data.reading import CURE, Column, Options, Reading, held
 from ranking.data.schema import DataError, Feature, Log, Number, date_of
 from ranking.data.times import MS_PER, Time
 from ranking.data.values import STYLES, Bag, Flag, Id, Kind, Weight
@@ -580,17 +580,28 @@ class _Kept:
     self.notes += [*reading.notes, *(f"warning: {line}" for line in reading.warnings())]
     for name, column in named.items():
       if isinstance(column.kind, Flag):
-        self.styles[name], others = reading.style(name)
-        if others:
-          codes = [2 * self.styles[name], 2 * self.styles[name] + 1]
-          fits = rows[name].isnull() | rows[name].isin(codes)
-          words = " or ".join(STYLES[self.styles[name]])
-          # Not `others`: some of these rows are left out for another column already.
-          dropped = self.engine.number((~fits).sum())
-          if dropped:
-            self.cleaning[f"dropped: rows whose {column.name} is not {words}"] += dropped
-          rows = rows.filter(fits)
+        rows = self._of_one_style(rows, name, column.name, reading)
     return rows
+
+  def _of_one_style(self, rows: "ir.Table", name: str, called: str, reading: Reading) -> "ir.Table":
+    """Leaves out rows whose yes or no is written in another way than most, or raises DataError."""
+    by_code = rows.group_by(code=rows[name]).agg(rows=rows.count(), first=rows.sequence.min())
+    found = self.engine.frame(by_code).dropna().astype(int)
+    by_style = Counter(dict(found.groupby(found.code // 2)["rows"].sum()))
+    most = self.styles[name] = by_style.most_common(1)[0][0] if by_style else 0
+    odd = found[found.code // 2 != most]
+    if not len(odd):
+      return rows
+    if not self._options.drop:
+      first = odd.loc[odd["first"].idxmin()]
+      raise DataError(
+        f"{reading.where(int(first['first']))} column {called} holds "
+        f"{STYLES[first.code // 2][first.code % 2]!r} where the other rows have "
+        f"{' and '.join(STYLES[most])}; {CURE}"
+      )
+    what = f"dropped: rows whose {called} is not {' or '.join(STYLES[most])}"
+    self.cleaning[what] += int(odd["rows"].sum())
+    return rows.filter(rows[name].isnull() | rows[name].isin([2 * most, 2 * most + 1]))
 
 
 def _parts(by: str | Sequence[str]) -> tuple[str, str, str | None]:
