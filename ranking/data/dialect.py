@@ -120,8 +120,8 @@ def settle(file: RawFile, dialect: Dialect, wanted: Collection[str]) -> Layout |
       raise DataError(f"{file.path} may have several separators; give Table.separator")
     if "\0" in text:
       raise DataError(
-        f"{file.path} is no text in {encoding}, as it has NUL characters; give Table.encoding, such "
-        'as "utf-16-le", or save it as CSV or Parquet'
+        f"{file.path} is no text in {encoding}, as it has NUL characters; give Table.encoding, "
+        'such as "utf-16-le", or save it as CSV or Parquet'
       )
     cure = (
       "; if that is no header, give Table.names; if it is no part of the log, take it out of RAW"

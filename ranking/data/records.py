@@ -182,9 +182,8 @@ class _Splitter:
       )
     complete = int(ends[-1]) + 1 if len(ends) else 0
     wrong = np.zeros(len(ends), np.int8)
-    if not self._even(ends, separators):
-      has = np.diff(np.searchsorted(separators, ends), prepend=0) + 1
-      wrong[has != len(self._layout.names)] = FIELDS
+    fields_of = np.diff(np.searchsorted(separators, ends), prepend=0) + 1
+    wrong[fields_of != len(self._layout.names)] = FIELDS
     for kind, places in (
       (RETURN, returns),
       (NUL, np.flatnonzero(bytes_ == 0) if b"\0" in body else ()),
@@ -210,22 +209,6 @@ class _Splitter:
     after_border[13] = True
     after = bytes_[np.minimum(closing + 1, len(bytes_) - 1)]
     return np.concatenate([opening[~border[before] & (opening > 0)], closing[~after_border[after]]])
-
-  def _even(self, ends: Array, separators: Array) -> bool:
-    """Whether each record has as many separators as there must be, by a look at first and last."""
-    between = len(self._layout.names) - 1
-    complete = separators[: len(ends) * between]
-    if not len(ends) or len(complete) < len(ends) * between:
-      return False
-    if not between:
-      return not len(separators) or separators[0] > ends[-1]
-    rows = complete.reshape(-1, between)
-    beyond = separators[len(complete) :]
-    return bool(
-      (rows[:, -1] < ends).all()
-      and (rows[1:, 0] > ends[:-1]).all()
-      and (not len(beyond) or beyond[0] > ends[-1])
-    )
 
   def _report(self, found: "_Found", lines: Array, body: bytes) -> None:
     """Counts what is left out, or raises DataError for the first."""

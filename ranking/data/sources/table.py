@@ -53,7 +53,7 @@ class Table:
     since, until: the first and the last day, such as "2026-03-01"; rows outside are dropped.
     separator: between the fields of text files; None = told from the file.
     quote: around fields that hold separators, doubled inside; "" where quotes are plain text.
-    escape: what stands before a quote inside a field instead, such as "\\\\"; "" = nothing.
+    escape: what stands before a quote, or itself, inside a field instead, such as "\\\\"; "" = none.
     decimal: what stands before a fraction in text, "." or ",".
     header: whether text files begin with names; None = unless `names` is given.
     names: of the fields of the log's text files, which have no header then; or a dict of files
@@ -61,10 +61,11 @@ class Table:
     encoding: of text files, such as "latin-1"; None = UTF-8, or what the file's first bytes say.
     missing: texts that mean a missing value, such as ["NA"]; no text at all always does.
     on_bad_row: "error" to stop at a row that is not as described, "drop" to leave out and count it.
-    unique_by: columns by which a row that repeats an earlier one is dropped; none is by default.
+    unique_by: columns by which a row that repeats an earlier one is dropped; none is by default,
+      and none that lacks a value of them.
     categorical: columns of ids, numbers or text.
-    bags: columns of lists of ids: of Parquet or JSON lists, or of text cut at commas; or a dict of
-      column and separator, such as {"tags": "|"}.
+    bags: columns of lists of ids: of Parquet or JSON lists, or of text cut at commas where it is
+      not written as a list; or a dict of column and separator, such as {"tags": "|"}.
     dense: columns of numbers.
     log_dense: columns of numbers of 0 or more whose tail is long; log1p of them is used.
     binary: columns of labels of yes and no, each a task, empty where a row has no label; or a dict
@@ -329,30 +330,30 @@ class Table:
       until=_day(check, "until", self.until),
     )
 
+  def _roles(self) -> dict[str, list[Column]]:
+    """The columns of each role, as what they are read."""
+    separators = self.bags if isinstance(self.bags, Mapping) else {}
+    logarithm = NumberKind(logarithm=True, decimal=self.decimal)
+    return {
+      "categorical": [Column(name, Id()) for name in self.categorical],
+      "bags": [Column(name, Bag(separators.get(name))) for name in self.bags],
+      "dense": [Column(name, self._kind("number")) for name in self.dense],
+      "log_dense": [Column(name, logarithm) for name in self.log_dense],
+      "weight": [Column(self.weight, Weight(self.decimal))] if self.weight else [],
+    }
+
   def _columns(self) -> list[Column]:
     """What is read, each column as each of the things that it is used as."""
-    columns = [Column(name, Id()) for name in self.categorical]
-    columns += [Column(name, kind) for name, kind in self._bags().items()]
-    columns += [Column(name, self._number()) for name in self.dense]
-    columns += [Column(name, self._number(logarithm=True)) for name in self.log_dense]
-    columns += [Column(self.weight, Weight(self.decimal))] if self.weight else []
+    columns = [column for of_role in self._roles().values() for column in of_role]
     for expression in self._labels().values():
       columns += [Column(name, self._kind(kind)) for name, kind in expression.columns()]
     return list(dict.fromkeys(columns))
 
-  def _number(self, logarithm: bool = False) -> NumberKind:
-    return NumberKind(logarithm, self.decimal)
-
   def _kind(self, kind: Type) -> Kind:
     """What a column of an expression is read as."""
     if kind == "number":
-      return self._number()
+      return NumberKind(decimal=self.decimal)
     return Id() if kind == "id" else Flag()
-
-  def _bags(self) -> dict[str, Bag]:
-    if isinstance(self.bags, Mapping):
-      return {name: Bag(separator) for name, separator in self.bags.items()}
-    return {name: Bag() for name in self.bags}
 
   def _described(self) -> list[tuple[str, str, str | None]]:
     """Name, kind and expression of each label; None for the column of its name."""
@@ -402,7 +403,7 @@ class Table:
       path: held(
         found,
         self._options().of_tables(),
-        [_theirs(self.tables[path])],
+        [_parts(self.tables[path])[1]],
         [_inner(path, name) for name in names],
       )
       for path, found in tables.items()
@@ -476,9 +477,7 @@ class Table:
       window = ibis.window(group_by=lookup, order_by=table.time)
       columns[f"{table_name} until"] = table.time.lead().over(window)
     for column, of_table in inner.items():
-      name = kept.name(column)
-      columns[name] = kept.column(table, of_table, of=path)
-      kept.styles[name] = kept.styles.get(kept.name(of_table, path), 0)
+      columns[kept.name(column)] = kept.column(table, of_table, of=path)
     table = table.select(**columns)
     own = kept.column(rows, Column(ours, Id()))
     holds = [own == table[f"{table_name} key"]]
@@ -494,17 +493,16 @@ class Table:
   def _declared(self, kept: "_Kept", rows: "ir.Table") -> Log:
     rows, day, day_name = self._days(kept, rows)
 
-    def of(name: str, kind: Kind) -> "ir.Value":
-      return kept.column(rows, Column(name, kind))
-
     def resolve(name: str, kind: Type) -> "ir.Value":
-      return of(name, self._kind(kind))
+      return kept.column(rows, Column(name, self._kind(kind)))
 
     labels = {task: expression.value(resolve) for task, expression in self._labels().items()}
-    numbers = {name: Number(of(name, self._number())) for name in self.dense}
-    logarithms = {
-      name: Number(of(name, self._number(logarithm=True)), np.log1p) for name in self.log_dense
+    values = {
+      role: {column.name: kept.column(rows, column) for column in columns}
+      for role, columns in self._roles().items()
     }
+    numbers = {name: Number(value) for name, value in values["dense"].items()}
+    logarithms = {name: Number(value, np.log1p) for name, value in values["log_dense"].items()}
     return Log(
       rows=rows,
       time=rows.time,
@@ -512,8 +510,8 @@ class Table:
       time_zone=self.time_zone,
       tasks=self._tasks(),
       labels={task: Number(value.cast("float64")) for task, value in labels.items()},
-      categorical={name: of(name, Id()) for name in self.categorical},
-      bags={name: of(name, kind) for name, kind in self._bags().items()},
+      categorical=values["categorical"],
+      bags=values["bags"],
       dense={**numbers, **logarithms},
       entities=tuple(self.entities),
       rated_tasks=tuple(self._rated()),
@@ -521,7 +519,7 @@ class Table:
       cleaning=kept.cleaning,
       sequence=rows.sequence,
       notes=tuple(kept.notes),
-      weight=of(self.weight, Weight(self.decimal)) if self.weight else None,
+      weight=next(iter(values["weight"].values()), None),
       day_name=day_name,
     )
 
@@ -547,13 +545,12 @@ class _Kept:
   Attributes:
     cleaning: what was dropped or changed, and how many.
     notes: what was told from the files, or should be looked at.
-    styles: how yes and no are written in a column of them, by its name.
   """
 
   def __init__(self, engine: "Engine", options: Options):
     self.engine, self._options = engine, options
     self._names: dict[tuple[str, Column], str] = {}
-    self.cleaning, self.notes, self.styles = Counter[str](), list[str](), dict[str, int]()
+    self.cleaning, self.notes = Counter[str](), list[str]()
 
   def name(self, column: Column, of: str = "") -> str:
     """What the engine calls a column, of the log and what is joined to it or of a table."""
@@ -561,10 +558,7 @@ class _Kept:
 
   def column(self, rows: "ir.Table", column: Column, of: str = "") -> "ir.Value":
     """A column; a yes or no is a truth."""
-    name = self.name(column, of)
-    if isinstance(column.kind, Flag) and not of:
-      return rows[name] == 2 * self.styles.get(name, 0) + 1
-    return rows[name]
+    return rows[self.name(column, of)]
 
   def read(
     self, files: Sequence[RawFile], columns: Sequence[Column], when: Column | None, of: str = ""
@@ -580,28 +574,28 @@ class _Kept:
     self.notes += [*reading.notes, *(f"warning: {line}" for line in reading.warnings())]
     for name, column in named.items():
       if isinstance(column.kind, Flag):
-        rows = self._of_one_style(rows, name, column.name, reading)
+        rows = self._with_truth(rows, name, column.name, reading)
     return rows
 
-  def _of_one_style(self, rows: "ir.Table", name: str, called: str, reading: Reading) -> "ir.Table":
-    """Leaves out rows whose yes or no is written in another way than most, or raises DataError."""
+  def _with_truth(self, rows: "ir.Table", name: str, called: str, reading: Reading) -> "ir.Table":
+    """Reads a column of Flag as most rows are written; the others are left out, or a DataError."""
     by_code = rows.group_by(code=rows[name]).agg(rows=rows.count(), first=rows.sequence.min())
     found = self.engine.frame(by_code).dropna().astype(int)
     by_style = Counter(dict(found.groupby(found.code // 2)["rows"].sum()))
-    most = self.styles[name] = by_style.most_common(1)[0][0] if by_style else 0
+    most = by_style.most_common(1)[0][0] if by_style else 0
     odd = found[found.code // 2 != most]
-    if not len(odd):
-      return rows
-    if not self._options.drop:
+    if len(odd) and not self._options.drop:
       first = odd.loc[odd["first"].idxmin()]
       raise DataError(
         f"{reading.where(int(first['first']))} column {called} holds "
         f"{STYLES[first.code // 2][first.code % 2]!r} where the other rows have "
         f"{' and '.join(STYLES[most])}; {CURE}"
       )
-    what = f"dropped: rows whose {called} is not {' or '.join(STYLES[most])}"
-    self.cleaning[what] += int(odd["rows"].sum())
-    return rows.filter(rows[name].isnull() | rows[name].isin([2 * most, 2 * most + 1]))
+    if len(odd):
+      what = f"dropped: rows whose {called} is not {' or '.join(STYLES[most])}"
+      self.cleaning[what] += int(odd["rows"].sum())
+      rows = rows.filter(rows[name].isnull() | rows[name].isin([2 * most, 2 * most + 1]))
+    return rows.mutate(**{name: rows[name] == 2 * most + 1})
 
 
 def _parts(by: str | Sequence[str]) -> tuple[str, str, str | None]:
@@ -609,10 +603,6 @@ def _parts(by: str | Sequence[str]) -> tuple[str, str, str | None]:
   key, since = (by, None) if isinstance(by, str) else (by[0], by[1])
   ours, equals, theirs = key.partition("=")
   return ours.strip(), theirs.strip() if equals else ours.strip(), since
-
-
-def _theirs(by: str | Sequence[str]) -> str:
-  return _parts(by)[1]
 
 
 def _stem(path: str) -> str:
