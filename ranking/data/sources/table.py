@@ -53,7 +53,7 @@ class Table:
     since, until: the first and the last day, such as "2026-03-01"; rows outside are dropped.
     separator: between the fields of text files; None = told from the file.
     quote: around fields that hold separators, doubled inside; "" where quotes are plain text.
-    escape: what stands before a quote, or itself, inside a field instead, such as "\\\\"; "" = none.
+    escape: what stands before a quote or itself inside a field, such as "\\\\"; "" = nothing.
     decimal: what stands before a fraction in text, "." or ",".
     header: whether text files begin with names; None = unless `names` is given.
     names: of the fields of the log's text files, which have no header then; or a dict of files
@@ -271,6 +271,10 @@ class Table:
       )
     if unread:
       kept.notes.append(f"not read: {raw_files.listed(unread)}")
+    kept.notes += [
+      f"warning: {one} and {other} hold the same bytes; if one is a copy, move it away"
+      for one, other in raw_files.twins(files)
+    ]
     keys = [Column(_parts(by)[0], Id()) for by in self.tables.values()]
     keys += [Column(name, Id()) for name in self.unique_by]
     own = [column for column in wanted if homes[column.name] is None]
