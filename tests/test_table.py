@@ -15,7 +15,8 @@ import pyarrow.parquet
 import pytest
 
 from ranking.cli import main
-from ranking.data import making, reading
+from ranking.data import making, reading, records
+from ranking.data.engine import Engine
 from ranking.data.prepare import prepare
 from ranking.data.schema import DataError, Log
 from ranking.data.sources.table import Table
@@ -798,6 +799,18 @@ def test_files_that_change_while_they_are_read_make_no_store(
   with pytest.raises(DataError, match=message):
     prepare(source, tmp_path / "stores")
   assert not list((tmp_path / "stores" / "table").iterdir())
+
+
+def test_rows_are_shown_while_they_are_read(
+  shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  monkeypatch.setattr(records, "BLOCK", 100)
+  with Engine(tmp_path / "work") as engine:
+    shown: list[int] = []
+    engine.advance = shown.append
+    dataclasses.replace(SHOP, raw=str(shop)).log(engine)
+  assert sum(shown) == 10
+  assert max(shown) < 5
 
 
 def test_brackets_in_the_name_of_a_folder_are_no_pattern(tmp_path: Path) -> None:
