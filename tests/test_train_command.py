@@ -17,6 +17,7 @@ import pytest
 from ranking.cli import main
 from ranking.data.store import DayStore
 from ranking.evaluation.predictions import load
+from ranking.files import sealed, unsealed
 from ranking.models.network import Network
 from ranking.stability.divergence import DivergenceMonitor
 from ranking.sweeps.paired import over_seeds
@@ -237,10 +238,10 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
   content[100] ^= 1
   damaged.write_bytes(content)
   manifest = run / "checkpoints" / "step-00000008" / "manifest.json"
-  long_ago = json.loads(manifest.read_text())
+  long_ago = unsealed(manifest.read_text())
   long_ago["state"]["seconds"] += 1000
   long_ago["state"]["speed"]["seconds"] += 1000
-  manifest.write_text(json.dumps(long_ago))
+  manifest.write_text(sealed(long_ago))
   capsys.readouterr()
   assert command(f"--run={run}", f"--set={settings}") == 0
   output = capsys.readouterr().out
@@ -321,9 +322,9 @@ def test_a_run_does_not_go_on_behind_its_checkpoint_or_on_another_day_store(
     capsys.readouterr().err
   )
   manifest = run / "checkpoints" / "step-00000004" / "manifest.json"
-  content = json.loads(manifest.read_text())
+  content = unsealed(manifest.read_text())
   content["state"]["store"] = "another"
-  manifest.write_text(json.dumps(content))
+  manifest.write_text(sealed(content))
   assert command(f"--run={run}", f"--set={settings} train_and_evaluate.max_steps=6") == 2
   assert f"{run} was begun on the day store another" in capsys.readouterr().err
   assert not (run / "result.json").exists()

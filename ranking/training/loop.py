@@ -12,12 +12,13 @@ from ranking.data import window
 from ranking.errors import Stopped
 from ranking.evaluation.predictions import Predictions
 from ranking.files import write_atomically
+from ranking.run_directory import RESULT, is_finished, write_result
 from ranking.settings import SettingError, Settings
 from ranking.training import tables
 from ranking.training.console import Console
 from ranking.training.interrupt import signals
 from ranking.training.record import record
-from ranking.training.result import result_of, write_result
+from ranking.training.result import result_of
 from ranking.training.run import Run, build, open_log
 from ranking.training.run_log import RunLog, open_run_log
 from ranking.training.state import Evaluation, State, resume, save
@@ -43,8 +44,10 @@ def train_and_evaluate(
   began, console, directory = time.monotonic(), Console(), Path(settings.run_directory)
   if directory.exists() and not directory.is_dir():
     raise SettingError(f"{directory} is a file; give RUN a folder")
-  if (directory / "result.json").exists():
+  if is_finished(directory):
     raise SettingError(f"{directory} is a finished run; give RUN another folder or remove this one")
+  if (directory / RESULT).exists():
+    console.say(f"{directory / RESULT} is damaged: the run is finished again")
 
   run = build(settings, open_log(settings, console), console)
   tables.show_variables(run)
@@ -59,7 +62,7 @@ def train_and_evaluate(
   write_result(directory, result)
   console.say(
     f"{result['status']} in {result['seconds']:.0f} s, {result['examples_per_second']:,.0f} "
-    f"examples/s, {result['peak_memory_mb']:,} MB: {directory / 'result.json'}"
+    f"examples/s, {result['peak_memory_mb']:,} MB: {directory / RESULT}"
   )
   return result
 
