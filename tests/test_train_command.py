@@ -254,6 +254,43 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
   assert result["examples_per_second"] < 12 * result["batch_size"] / 1000
 
 
+def test_what_was_changed_in_a_run_directory_is_noticed(
+  tmp_path: Path, settings: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+  settings += " train_and_evaluate.checkpoint_every=4 train_and_evaluate.max_steps=10"
+  run = tmp_path / "run"
+  assert command(f"--run={run}", f"--set={settings}") == 0
+  whole = read(run, "metrics")
+  metrics = json.loads((run / "result.json").read_text())["metrics"]
+
+  (run / "result.json").write_text("")
+  (run / "evals.jsonl").write_text("")  # written after the last checkpoint: made again
+  assert command(f"--run={run}", f"--set={settings}") == 0
+  assert "result.json is damaged: the run is finished again" in capsys.readouterr().out
+  assert json.loads((run / "result.json").read_text())["metrics"] == metrics
+  assert [row["step"] for row in read(run, "evals")] == [10]
+
+  (run / "result.json").unlink()
+  series = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+  (run / "metrics.jsonl").write_text("".join(series[:9]))  # reaches step 8, not step 10
+  assert command(f"--run={run}", f"--set={settings}") == 0
+  output = capsys.readouterr().out
+  assert "metrics.jsonl was changed since, or does not reach it" in " ".join(output.split())
+  assert "going on from step 8" in output
+  assert read(run, "metrics") == whole
+
+  (run / "result.json").unlink()
+  (run / "metrics.jsonl").write_text("".join(["?", *series]))
+  assert command(f"--run={run}", f"--set={settings}") == 2
+  assert "is whole; bring one back, or remove" in capsys.readouterr().err
+  assert (run / "metrics.jsonl").read_text() == "".join(["?", *series])  # nothing is lost
+
+  (run / "metrics.jsonl").write_text("".join(series))
+  shutil.rmtree(run / "checkpoints")
+  assert command(f"--run={run}", f"--set={settings}") == 2
+  assert f"{run} has 10 steps and no checkpoint; bring" in capsys.readouterr().err
+
+
 def test_a_finished_run_is_not_overwritten(
   tmp_path: Path, settings: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
