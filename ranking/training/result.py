@@ -49,6 +49,7 @@ def result_of(run: Run, state: State, figures: Mapping[str, Any]) -> dict[str, A
     "settings": settings.identity(),
     "examples_per_second": round(state.speed.examples_per_second, 1),
     "seconds": round(state.seconds, 1),
+    "seconds_apart": {name: round(took, 1) for name, took in state.speed.seconds_apart.items()},
     **surroundings(),
   }
 

@@ -27,7 +27,8 @@ class State:
 
   Attributes:
     monitor: the verdict so far.
-    began: when it did, by the monotonic clock; earlier than it was, after a resume.
+    began: when this process did, by the monotonic clock.
+    seconds_before: what earlier processes took up to the checkpoint gone on from.
     step: steps taken.
     speed: of the steps taken.
     evaluation: of day N at this step, once made.
@@ -35,13 +36,19 @@ class State:
 
   monitor: DivergenceMonitor
   began: float
+  seconds_before: float = 0.0
   step: int = 0
   speed: Speed = dataclasses.field(default_factory=Speed)
   evaluation: Evaluation | None = None
 
   @property
   def seconds(self) -> float:
-    """Since the start, with what earlier processes took up to the checkpoint gone on from."""
+    """Since the start, with what earlier processes took."""
+    return self.seconds_before + self.seconds_here
+
+  @property
+  def seconds_here(self) -> float:
+    """Since this process began."""
     return time.monotonic() - self.began
 
 
@@ -58,7 +65,8 @@ def save(run: Run, state: State, log: RunLog) -> None:
     "speed": dataclasses.asdict(state.speed),
     "seconds": state.seconds,
   }
-  checkpoint.save(run.directory / "checkpoints", state.step, run.variables, held)
+  with state.speed.apart("checkpoints"):
+    checkpoint.save(run.directory / "checkpoints", state.step, run.variables, held)
 
 
 def resume(run: Run, log: RunLog, began: float) -> State:
@@ -80,7 +88,7 @@ def resume(run: Run, log: RunLog, began: float) -> State:
   _check_same_run(run, state.step, held)
   state.monitor = DivergenceMonitor(run.settings.training.monitor, **held["monitor"])
   state.speed = Speed(**held["speed"])
-  state.began -= held["seconds"]
+  state.seconds_before = held["seconds"]
   log.rewind(held["series"])
   run.console.say(f"going on from step {state.step} of {run.directory}")
   return state
