@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
   ("evaluation",),
   ("settings",),
   ("training",),
+  ("compiling",),
   ("configuration",),
   ("sweeps",),
   ("commands",),
