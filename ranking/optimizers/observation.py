@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from ranking.optimizers.clipping import Clip
 from ranking.optimizers.guards import unwrapped
-from ranking.optimizers.optimizer import ClippedOptimizer, Gradient
+from ranking.optimizers.optimizer import ClippedOptimizer
+from ranking.optimizers.rows import Gradient, moved
 
 
 class Observation(NamedTuple):
@@ -55,6 +56,7 @@ def observe(
   optimizer.check_replica([variable for _, variable in grads_and_vars])
   pairs = optimizer.distinct(grads_and_vars)
   optimizer.note_tables(pairs)
+  pairs = optimizer.means(pairs)
   decided = {name: optimizer.decide(clip, pairs) for name, clip in shadows.items()}
   in_force = optimizer.decide(None, pairs)
   return [
@@ -74,7 +76,8 @@ def _observe(
   shadow_factors: dict[str, tf.Tensor],
 ) -> Observation:
   clip, make, times, _ = optimizer.treatment(variable, gradient)
-  values, weights, slots = optimizer.values(gradient, variable, make)
+  kept = optimizer.kept.slots[optimizer.kept.index(variable)]
+  values, weights, slots = moved(gradient, variable, kept, make)
   direction, new_slots = make(values, slots, weights, optimizer.step(values.dtype))
   acted_on = values if clip.acts_on == "gradient" else direction
   rate = times * optimizer.rate(values.dtype)

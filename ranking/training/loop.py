@@ -98,7 +98,8 @@ def train(run: Run, state: State, log: RunLog) -> None:
 def evaluate(run: Run, state: State, log: RunLog) -> Evaluation:
   """Measures day N at this step, once."""
   if state.evaluation is None:
-    outputs, day = run.evaluator.predictions(), run.store.eval_day.name
+    with run.averaged():
+      outputs, day = run.evaluator.predictions(), run.store.eval_day.name
     state.evaluation = Evaluation(outputs, run.evaluator.figures(outputs))
     log.evaluation(state.step, day, state.evaluation.metrics)
     run.console.say(tables.evaluation_line(state.step, day, state.evaluation.metrics))
