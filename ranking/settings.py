@@ -22,7 +22,7 @@ from ranking.errors import InputError
 from ranking.models.model import Model
 from ranking.nearest import nearest
 from ranking.optimizers.clipping import AdaptiveGradientClipping, Clip
-from ranking.optimizers.optimizer import OptimizerSettings
+from ranking.optimizers.optimizer_settings import OptimizerSettings
 from ranking.stability.divergence import DivergenceRule
 
 Rate: TypeAlias = float | tf_keras.optimizers.schedules.LearningRateSchedule

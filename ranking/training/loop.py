@@ -106,7 +106,8 @@ def evaluate(run: Run, state: State, log: RunLog) -> Evaluation:
   if state.evaluation is None:
     day = run.store.eval_day.name
     with state.speed.apart("evaluations"):
-      outputs = run.evaluator.predictions()
+      with run.averaged():
+        outputs = run.evaluator.predictions()
       state.evaluation = Evaluation(outputs, run.evaluator.figures(outputs))
     log.evaluation(state.step, day, state.evaluation.metrics)
     run.console.say(tables.evaluation_line(state.step, day, state.evaluation.metrics))
