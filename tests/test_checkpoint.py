@@ -35,7 +35,7 @@ def test_variables_created_in_another_order_get_their_own_values(tmp_path: Path)
 def test_a_missing_or_extra_variable_is_named(tmp_path: Path, names: tuple[str, ...]) -> None:
   checkpoint.save(tmp_path, 1, variables("a", "b"), {})
   (first, *_) = sorted({"a", "b"} ^ set(names))
-  with pytest.raises(DataError, match=f"has {first} with shape"):
+  with pytest.raises(DataError, match=f"has (no )?{first}"):
     checkpoint.restore(tmp_path, variables(*names), print)
 
 

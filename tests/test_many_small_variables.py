@@ -120,6 +120,25 @@ def test_a_direction_of_ones_own_that_makes_a_number_none_changes_nothing() -> N
     assert int(optimizer.iterations) == 1
 
 
+def test_slots_that_are_no_numbers_change_nothing_either() -> None:
+  class Counted(Direction):
+    """Moves as Sgd does, and keeps a root."""
+
+    def initial_slots(self) -> dict[str, float]:
+      return {"root": 1.0}
+
+    def __call__(
+      self, gradient: tf.Tensor, slots: Slots, weights: tf.Tensor, step: tf.Tensor
+    ) -> tuple[tf.Tensor, Slots]:
+      return gradient, {"root": tf.sqrt(gradient)}
+
+  for count in (1, COUNT):
+    optimizer, weights = ClippedOptimizer(Counted(), NoClip(), RATE), variables()[:count]
+    optimizer.apply_gradients([(-tf.ones_like(weight), weight) for weight in weights])
+    assert int(optimizer.skipped_steps) == 1
+    assert all((optimizer.state_of(weight)["root"].numpy() == 1).all() for weight in weights)
+
+
 def test_their_constraints_are_applied() -> None:
   optimizer = ClippedOptimizer(Sgd(), NoClip(), RATE)
   weights = variables("float32", constraint=tf_keras.constraints.NonNeg())

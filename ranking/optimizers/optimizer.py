@@ -9,7 +9,6 @@ A step has three parts, and nothing is written before the third:
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -24,8 +23,11 @@ from ranking.optimizers.saved_state import (
   CURE,
   Layout,
   StateError,
+  as_bytes,
+  check_fit,
   describe,
   of_adagrad,
+  of_bytes,
   short,
 )
 from ranking.optimizers.settings import LATER, ThresholdError
@@ -64,6 +66,7 @@ class Together(NamedTuple):
   """What a step will do to variables that it has stacked: each along the first axis."""
 
   places: list[int]  # of the variables among the pairs
+  direction: Direction
   change: tf.Tensor  # η·σ·r
   slots: Slots  # new ones
   factors: tf.Tensor  # the smallest σ of each
@@ -173,9 +176,11 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     self.skipped_steps = self.add_variable([], tf.int64, name="skipped_steps")
     self.skipped_in_a_row = self.add_variable([], tf.int64, name="skipped_in_a_row")
     self._fused = self._no_dependency({})
-    self._layout = self._no_dependency(Layout())
+    self._tables = self._no_dependency(set())  # variables whose gradients have come in rows
+    self._layout = self._no_dependency(Layout(self._begin_anew))
     self._lists = self._no_dependency({})  # of what is kept of each variable, by kind
     self._awaited = self._no_dependency({})  # values that were loaded before there were variables
+    self._description: tf.Variable | None = None  # of what there are lists of, once built
 
   def __setattr__(self, name: str, value: Any) -> None:
     if name in UNUSED and value is not None:
@@ -196,33 +201,42 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     self._refuse_foreign_state()
 
   def _build(self, var_list: list[tf.Variable]) -> None:
-    shared = list(self.clip.initial_memory()) if self.scope == "global" else []
+    first_of = self._first_of_clips(var_list)
+    shared = [kind for clip in first_of for kind in clip.initial_memory()]
     self._layout.build(describe(var_list, self._kinds_of, shared))
     super().build(var_list)
     self._built_for = self._no_dependency(var_list)
     self._slots, self._memories, self._factors = (self._no_dependency([]) for _ in range(3))
-    self._shared_memory = self._no_dependency({})
+    self._shared_memories = self._no_dependency({})
     lists: dict[str, list[tf.Variable]] = {}
 
-    def add(kind: str, variable: tf.Variable, value: float, shape: Any = ()) -> tf.Variable:
-      initial = tf.constant(value, variable.dtype, shape)
+    def slot(kind: str, variable: tf.Variable, value: float) -> tf.Variable:
+      initial = tf.constant(value, variable.dtype, variable.shape)
       made = self.add_variable_from_reference(variable, kind, initial_value=initial)
       lists.setdefault(kind, []).append(made)
       return made
 
+    def scalar(kind: str, variable: tf.Variable, value: float, dtype: tf.DType) -> tf.Variable:
+      initial, name = tf.constant(value, dtype), f"{kind}/{variable._shared_name}"
+      made = tf.Variable(initial, name=name, trainable=False)
+      self._variables.append(made)
+      lists.setdefault(kind, []).append(made)
+      return made
+
+    def memory(clip: Clip, variable: tf.Variable) -> dict[str, tf.Variable]:
+      dtype = at_least_float32(variable.dtype)
+      return {
+        kind: scalar(kind, variable, value, dtype) for kind, value in clip.initial_memory().items()
+      }
+
     for variable in var_list:
       treated = self.treatment(variable)
       slots = treated.direction.initial_slots()
-      memory = treated.clip.initial_memory() if self.scope == "layer" else {}
-      self._slots.append(
-        {kind: add(kind, variable, v, variable.shape) for kind, v in slots.items()}
-      )
-      self._memories.append({kind: add(kind, variable, v) for kind, v in memory.items()})
-      self._factors.append(add("clipping_factor", variable, 1.0))
-    if shared:  # in the first variable's dtype, as the measures are joined
-      first = next((v for v in var_list if self.is_clipped(v)), var_list[0])
-      for kind, value in self.clip.initial_memory().items():
-        self._shared_memory[kind] = add(kind, first, value)
+      self._slots.append({kind: slot(kind, variable, value) for kind, value in slots.items()})
+      self._memories.append(memory(treated.clip, variable) if self.scope == "layer" else {})
+      self._factors.append(scalar("clipping_factor", variable, 1.0, variable.dtype))
+    for clip, variable in first_of.items():
+      self._shared_memories[clip] = memory(clip, variable)
     for kind, variables in lists.items():
       for position in self._deferred_dependencies.get(_list_name(kind), ()):
         if len(position.object_proto.children) != len(variables):
@@ -234,7 +248,18 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       self._handle_deferred_dependencies(_list_name(kind), self._lists[kind])
     self._assign_values(self._awaited)
     self._awaited.clear()
+    layout = as_bytes(self._layout.built)
+    self._description = self._no_dependency(tf.Variable(layout, name="layout", trainable=False))
     self._built = True
+
+  def _first_of_clips(self, variables: Sequence[tf.Variable]) -> dict[Clip, tf.Variable]:
+    """With one σ for all: the clips that have a memory, and the first variable of each."""
+    found: dict[Clip, tf.Variable] = {}
+    for variable in variables:
+      treated = self.treatment(variable)
+      if self.scope == "global" and treated.is_clipped and treated.clip.initial_memory():
+        found.setdefault(treated.clip, variable)
+    return found
 
   def _kinds_of(self, variable: tf.Variable) -> list[str]:
     """What is kept of a variable, by name."""
@@ -242,12 +267,41 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     memory = treated.clip.initial_memory() if self.scope == "layer" else {}
     return [*treated.direction.initial_slots(), *memory, "clipping_factor"]
 
+  def _memory_of(self, treated: Treatment, index: int) -> dict[str, tf.Variable]:
+    """What the clip of a variable remembers, of it or of all of the clip's variables."""
+    if self.scope == "global":
+      return self._shared_memories.get(treated.clip, {}) if treated.is_clipped else {}
+    return self._memories[index]
+
   def treatment(self, variable: tf.Variable, gradient: Gradient | None = None) -> Treatment:
     """Clip, direction and rate of a variable; a gradient in rows shows that it is a table."""
-    made = treatment(variable, gradient, self.rules, self.exclude, self.clip, self.direction)
+    looked_up = self.is_table(variable, gradient)
+    made = treatment(variable, looked_up, self.rules, self.exclude, self.clip, self.direction)
     if self._use_weight_decay(variable):
       return made
     return made._replace(direction=made.direction.without_decay())
+
+  def is_table(self, variable: tf.Variable, gradient: Gradient | None = None) -> bool:
+    """Whether a variable is looked up, as its name says, or its gradients, now or earlier."""
+    return self._var_key(variable) in self._tables or is_table(variable, gradient)
+
+  def note_tables(self, pairs: Iterable[tuple[Gradient, tf.Variable]]) -> None:
+    """Takes variables whose gradients come in rows for tables from now on.
+
+    Raises StateError if what was made for one when the optimizer was built is not a table's.
+    """
+    for gradient, variable in pairs:
+      if not isinstance(gradient, tf.IndexedSlices) or self.is_table(variable):
+        continue
+      before, now = self.treatment(variable), self.treatment(variable, gradient)
+      lacks = now.clip.initial_memory().keys() - self._memory_of(now, self._index(variable)).keys()
+      if lacks or before.direction.initial_slots() != now.direction.initial_slots():
+        raise StateError(
+          f"variable {short(variable)} is looked up, which its name does not say, and the "
+          "optimizer was built for what it keeps of other variables; name it in a rule, "
+          f'Rule("{short(variable)}", ...), before that for TABLES'
+        )
+      self._tables.add(self._var_key(variable))
 
   def is_clipped(self, variable: tf.Variable) -> bool:
     """Whether the clip applies to a variable, or the direction alone."""
@@ -279,8 +333,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     index = self._index(variable)
     return {
       **self._slots[index],
-      **self._memories[index],
-      **(self._shared_memory if self.is_clipped(variable) else {}),
+      **self._memory_of(self.treatment(variable), index),
       "clipping_factor": self._factors[index],
     }
 
@@ -289,6 +342,15 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     for slots, variable in zip(self._slots, self._built_for, strict=True):
       for kind, value in self.treatment(variable).direction.initial_slots().items():
         slots[kind].assign(tf.fill(variable.shape, tf.constant(value, slots[kind].dtype)))
+
+  def _begin_anew(self) -> None:
+    """Gives all that is kept of variables the values that it had before the first step."""
+    self.reset_slots()
+    for factor in self._factors:
+      factor.assign(1.0)
+    for memory in (*self._memories, *self._shared_memories.values()):
+      for number in memory.values():
+        number.assign(0.0)
 
   def minimize(self, loss: Any, var_list: Any, tape: tf.GradientTape | None = None) -> tf.Variable:
     """Does what tf_keras does, and looks at the loss for being finite."""
@@ -327,6 +389,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     if experimental_aggregate_gradients and not skip_gradients_aggregation:
       grads_and_vars = self.aggregate_gradients(grads_and_vars)
     pairs = self.distinct(grads_and_vars)
+    self.note_tables(pairs)
     with tf.name_scope(name or self.name):
       stacks = [self._take_together(pairs, places) for places in self._alike(pairs)]
       stacked = {place for together in stacks for place in together.places}
@@ -348,7 +411,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       if together or treated.clip.initial_memory() or isinstance(gradient, tf.IndexedSlices):
         continue
       if variable.shape.is_fully_defined() and not _is_large(gradient):
-        of_rows = is_table(variable, gradient)
+        of_rows = self.is_table(variable, gradient)
         key = (treated, of_rows, tuple(variable.shape), variable.dtype)
         found.setdefault(key, []).append(place)
     return [places for places in found.values() if len(places) >= STACKED_FROM]
@@ -358,7 +421,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
   ) -> Together:
     """The step of variables of one shape and treatment."""
     gradient, variable = pairs[places[0]]
-    treated, of_rows = self.treatment(variable, gradient), is_table(variable, gradient)
+    treated, of_rows = self.treatment(variable, gradient), self.is_table(variable, gradient)
     kept = [self._slots[self._index(pairs[place][1])] for place in places]
     stack = (
       tf.stack([pairs[place][0] for place in places]),
@@ -381,7 +444,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     if key not in self._fused:
       self._fused[key] = tf.function(functools.partial(take), autograph=False)
     change, slots, factors = self._fused[key](stack, rate, step)
-    return Together(places, change, slots, factors, tf.nn.l2_loss(stack[0]))
+    return Together(places, treated.direction, change, slots, factors, tf.nn.l2_loss(stack[0]))
 
   def _writes(
     self, pairs: Sequence[tuple[Gradient, tf.Variable]], together: Together, finite: tf.Tensor
@@ -476,11 +539,15 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       return self._decide_together(treated, measures, joined, now)
     decisions = []
     for t, own, (_, variable), (rate, step) in zip(treated, measures, pairs, now, strict=True):
-      everywhere = _cast(joined.get(t.clip, {}), variable.dtype)
-      memory = self._memories[self._index(variable)] if t.clip.initial_memory() else {}
-      memory = {name: tf.convert_to_tensor(value) for name, value in memory.items()}
+      if not t.clip.initial_memory():
+        decisions.append(Decision(t.clip.factor(own), {}, rate, step))
+        continue
+      kept = self._memories[self._index(variable)]
+      own, everywhere, memory = (
+        _cast(values, step.dtype) for values in (own, joined.get(t.clip, {}), kept)
+      )
       factor, memory = t.clip.factor_and_memory(own, everywhere, memory, step)
-      decisions.append(Decision(factor, memory, rate, step))
+      decisions.append(Decision(tf.cast(factor, rate.dtype), memory, rate, step))
     return decisions
 
   def _decide_together(
@@ -501,8 +568,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       if t.clip not in made:
         everywhere = joined[t.clip]
         dtype = next(iter(everywhere.values())).dtype
-        kept = self._shared_memory if t.clip.initial_memory() else {}
-        memory = _cast({name: tf.convert_to_tensor(v) for name, v in kept.items()}, dtype)
+        memory = _cast(self._shared_memories.get(t.clip, {}), dtype)
         made[t.clip] = t.clip.factor_and_memory(
           everywhere, everywhere, memory, tf.cast(step, dtype)
         )
@@ -530,8 +596,8 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     return tf.cast(rate, dtype)
 
   def step(self, dtype: tf.DType) -> tf.Tensor:
-    """The number of the step to come; 1 for the first."""
-    return tf.cast(self.iterations + 1, dtype)
+    """The number of the step to come, 1 for the first; in float32 at least, to count on."""
+    return tf.cast(self.iterations + 1, at_least_float32(dtype))
 
   def values(
     self, gradient: Gradient, variable: tf.Variable, direction: Direction
@@ -560,7 +626,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     step: tf.Tensor,
   ) -> Measures:
     """What the clip needs to know of one variable."""
-    of_rows = is_table(variable, gradient)
+    of_rows = self.is_table(variable, gradient)
     measure = functools.partial(_measures, treated, of_rows)
     values, weights, slots = self.values(gradient, variable, treated.direction)
     if not _is_large(gradient):
@@ -593,7 +659,10 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     sums = [2.0 * tf.add_n(same) for same in squares.values()]
     rates = {id(decision.rate): decision.rate for decision in decisions}
     sums += [tf.square(rate) for rate in rates.values()]
-    sums += [tensor for each in stacks for tensor in (each.change, each.factors)]
+    for together in stacks:
+      sums += [together.change, together.factors]
+      if not together.direction.keeps_finite:
+        sums += together.slots.values()
     scalars: dict[tf.DType, list[tf.Tensor]] = {}
     for (gradient, variable), decision in zip(pairs, decisions, strict=True):
       treated = self.treatment(variable, gradient)
@@ -686,7 +755,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       smallest = tf.reduce_min(smallest)
       smallest = tf.where(tf.math.is_inf(smallest), tf.ones_like(smallest), smallest)
     kept = [(self._factors[index], smallest)]
-    memory = self._shared_memory if self.scope == "global" else self._memories[index]
+    memory = self._memory_of(treated, index)
     kept += [(memory[name], value) for name, value in decision.memory.items()]
     for scalar, value in kept:
       scalar.assign(tf.where(finite, tf.cast(value, scalar.dtype), scalar))
@@ -783,7 +852,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     names = list(store.keys())  # a store is no mapping
     values = {name: np.array(store[name]) for name in names}
     if "layout" in values:
-      self._layout.expect(json.loads(values.pop("layout").tobytes().decode()))
+      self._layout.expect(of_bytes(values.pop("layout")))
     elif not isinstance(self.direction, Adagrad) or "0" not in values:
       raise StateError(
         "the file holds another optimizer, or an earlier version of this one; load it with that, "
@@ -802,16 +871,47 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       if name in values:
         variable.assign(values[name])
 
+  @property
+  def numbers(self) -> list[tf.Variable]:
+    """Counts, slots, memory and clipping factors: all that steps change."""
+    return list(self._variables)
+
+  @property
+  def variables(self) -> list[tf.Variable]:
+    """`numbers`, and what they are of: .h5 files hold nothing else of an optimizer."""
+    made: list[tf.Variable] = super().variables
+    if self._description is not None:
+      made.append(self._description)
+    return made
+
   def set_weights(self, weights: Sequence[Any]) -> None:
-    """Raises StateError unless these are the values of all of `variables`, in their order."""
-    shapes = [tuple(np.shape(value)) for value in weights]
-    own = [tuple(variable.shape) for variable in self.variables]
-    if shapes != own:
-      raise StateError(
-        f"set_weights was given {len(shapes)} arrays, and the optimizer has {len(own)} variables "
-        "of other shapes; give it those of an optimizer that was built for the same variables"
+    """Takes the values of all of `variables`, in their order, from .h5 files too.
+
+    Raises RuntimeError for those of other variables, or of another optimizer. For a ValueError,
+    load_model would begin with a new state.
+    """
+    values = [np.asarray(value) for value in weights]
+    if not getattr(self, "_built", False):
+      raise RuntimeError(
+        "set_weights was called before the optimizer was built; call "
+        "optimizer.build(model.trainable_variables) first"
       )
-    super().set_weights(weights)
+    if not values or values[-1].dtype != np.uint8:
+      raise RuntimeError(
+        f"set_weights was given {len(values)} arrays that do not say which variables they are of; "
+        "give it those of optimizer.variables of an optimizer like this one, or start anew"
+      )
+    shapes, own = ([tuple(value.shape) for value in each] for each in (values[:-1], self.numbers))
+    try:
+      check_fit(of_bytes(values[-1]), self._layout.built)
+    except StateError as error:
+      raise RuntimeError(str(error)) from error
+    if shapes != own:
+      raise RuntimeError(
+        f"set_weights was given {len(shapes)} arrays, and the optimizer has {len(own)} variables "
+        "of other shapes; give it those of an optimizer like this one"
+      )
+    super().set_weights(values[:-1])
 
   def get_config(self) -> dict[str, Any]:
     """Every argument of the constructor, as plain values."""
@@ -886,9 +986,14 @@ def _constrain(variable: tf.Variable, finite: tf.Tensor) -> None:
     variable.assign(tf.where(finite, variable.constraint(variable), variable))
 
 
+def at_least_float32(dtype: tf.DType) -> tf.DType:
+  """A dtype that can count: bfloat16 has no 257."""
+  return tf.float32 if dtype.size < tf.float32.size else dtype
+
+
 def _join(clip: Clip, measures: Sequence[Measures]) -> Measures:
-  """`clip.join`, in the first variable's dtype where they differ."""
-  dtypes = {name: value.dtype for name, value in measures[0].items()}
+  """`clip.join`, in the first variable's dtype where they differ, and in one that can count."""
+  dtypes = {name: at_least_float32(value.dtype) for name, value in measures[0].items()}
   return clip.join([{n: tf.cast(v, dtypes[n]) for n, v in each.items()} for each in measures])
 
 

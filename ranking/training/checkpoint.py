@@ -92,9 +92,15 @@ def _check_names(path: Path, variables: Sequence[tf.Variable]) -> None:
   wanted = {_key(variable): variable.shape.as_list() for variable in variables}
   for name in sorted(stored.keys() | wanted.keys()):
     if stored.get(name) != wanted.get(name):
+      own, there = name.replace("|", "/"), stored.get(name)
+      if there is None:
+        raise DataError(
+          f"checkpoint {path} has no {own}; resume with the configuration and version that wrote "
+          "it, or give RUN another folder"
+        )
       raise DataError(
-        f"checkpoint {path} has {name.replace('|', '/')} with shape {stored.get(name)}, the model "
-        f"{wanted.get(name)}; resume with the configuration that wrote it"
+        f"checkpoint {path} has {own} with shape {there}, the model {wanted.get(name)}; resume "
+        "with the configuration that wrote it, or give RUN another folder"
       )
 
 

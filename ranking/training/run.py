@@ -54,7 +54,7 @@ class Run:
   @property
   def variables(self) -> list[tf.Variable]:
     """All that a checkpoint holds: weights, slots and counts."""
-    return [*self.network.variables, *self.optimizer.variables]
+    return [*self.network.variables, *self.optimizer.numbers]
 
   def data(self, first: int) -> Iterator[Any]:
     """The distributed batches from step `first` (counted from 0) to the last."""
