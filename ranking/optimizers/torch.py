@@ -813,7 +813,7 @@ class ClippedOptimizer(torch.optim.Optimizer):
   def _parts(self, group: Mapping[str, Any]) -> list[_Part]:
     """What a step moves of a group; parameters without gradient are left alone."""
     initial, is_row_wise = group["direction"].initial_slots(), group["direction"].is_row_wise
-    parts = []
+    parts: list[_Part] = []
     for parameter in group["params"]:
       gradient = parameter.grad
       if gradient is None or parameter.numel() == 0:
@@ -893,7 +893,7 @@ class _Group:
     self.clip: Clip = settings["clip"]
     self.rate, self.step = float(settings["lr"]), settings["steps"] + 1
     self.clips_gradients = self.clip.acts_on == "gradient"
-    self.judges_units = _judges_units(self.clip)
+    self.of_units = _of_units(self.clip)
     self.scales: list[float] = []  # RMS(w) of the parts
     self.closed = list(self._closed())
     self.kept = [self._open(pieces) for pieces in self.closed] if len(self.closed) <= KEPT else []
@@ -973,10 +973,10 @@ class _Group:
           bundle.preconditioner = self.direction.preconditioner(bundle.slots, slots)
       for name, values in self.clip.measure(acts_on, bundle).items():
         found.setdefault(name, []).append(values)
-      if self.judges_units:
-        of_units = -self.clip.factors_of_units(acts_on, bundle)
-        found.setdefault("smallest", []).append(bundle.largest(of_units))
-    joins = "largest" if self.judges_units else self.clip.joins
+      if self.of_units:
+        factors = self.of_units.factors_of_units(acts_on, bundle)
+        found.setdefault("smallest", []).append(bundle.largest(-factors))
+    joins = "largest" if self.of_units else self.clip.joins
     self.measures = {name: self._joined(values, joins) for name, values in found.items()}
     fits = all(  # which no NaN is
       torch.stack(own).square().sum() <= torch.finfo(dtype).max for dtype, own in lengths.items()
@@ -986,7 +986,7 @@ class _Group:
 
   def decide(self, alike: Sequence["_Group"]) -> bool:
     """Fills `factors` and `memory`; whether what multiplies the direction is finite."""
-    if self.judges_units:
+    if self.of_units:
       self.factors = -self.measures["smallest"]
     else:
       joined = {n: torch.cat([group.measures[n] for group in alike]) for n in self.measures}
@@ -1018,8 +1018,8 @@ class _Group:
     sees_clipped = self.settings["accumulate"] == "clipped" and not isinstance(self.clip, NoClip)
     for bundle in self._bundles():
       factor: Any = [factors[owner] for owner in bundle.owners]
-      if self.judges_units:
-        factor = self.clip.factors_of_units(bundle.gradient, bundle)
+      if self.of_units:
+        factor = self.of_units.factors_of_units(bundle.gradient, bundle)
       if sees_clipped and self.clips_gradients:
         direction, slots = self._move(bundle, bundle.times(factor, bundle.gradient))
         bundle.move([1.0] * len(bundle.owners), direction)
@@ -1113,12 +1113,13 @@ def _check_group(group: Mapping[str, Any]) -> None:
       raise ValueError(f'{name} is {group[name]!r}; make it "{known[0]}" or "{known[1]}"')
   if not float(group["lr"]) >= 0.0:
     raise ValueError(f"lr is {group['lr']!r}; make it a number that is not negative")
-  if group["scope"] == "global" and _judges_units(group["clip"]):
+  if group["scope"] == "global" and _of_units(group["clip"]):
     raise ValueError('scope="global" needs norms of whole parameters; give AGC unit="layer"')
 
 
-def _judges_units(clip: Clip) -> bool:
-  return isinstance(clip, AdaptiveGradientClipping) and clip.unit == "output"
+def _of_units(clip: Clip) -> AdaptiveGradientClipping | None:
+  """The clip if it judges output units, which have no scope but their own."""
+  return clip if isinstance(clip, AdaptiveGradientClipping) and clip.unit == "output" else None
 
 
 def _made(kind: str, base: type[Any], described: Any) -> Any:
