@@ -1,4 +1,4 @@
-"""A log whose values are codes, and whose rows know their past: what is left is to pack it."""
+"""A log whose values are codes: what is left is to pack it."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,12 +8,11 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from ranking.data import codes, past
+from ranking.data import codes
 from ranking.data.calendar import Calendar
 from ranking.data.codes import Vocabulary
 from ranking.data.engine import Engine
 from ranking.data.facts import Facts, as_number
-from ranking.data.lookback import Lookback
 from ranking.data.schema import DataError, Log
 
 
@@ -26,25 +25,20 @@ class Coded:
     facts: the log.
     vocabularies: of categorical features and bags, by name.
     rows: the log's rows, a folder per chunk.
-    pasts: what was known of each entity, a folder per chunk.
     sides: the table of each side of the log, with codes for values.
-    history: how many items a row's history has.
   """
 
   engine: Engine
   facts: Facts
   vocabularies: Mapping[str, Vocabulary]
   rows: Path
-  pasts: Sequence[Path]
   sides: Sequence[ir.Table]
-  history: int
 
   def chunk(self, number: int) -> Iterator[pa.RecordBatch]:
     """The rows of a chunk in order, some at a time.
 
-    Columns, with k from 0 in the order of the log: time; numbers label_k, truth_k, weight, dense_k
-    and past_k, which are those of `past.past` of one entity after the other; id_k; bag_k, a list
-    of ids; and recent, ids of the latest items, the latest last.
+    Columns, with k from 0 in the order of the log: time; numbers label_k, truth_k, weight and
+    dense_k; id_k; bag_k, a list of ids; and entity_k, the key of an entity, 0 for none.
     """
     facts, log = self.facts, self.facts.log
     table = self._read(self.rows, number)
@@ -58,23 +52,18 @@ class Coded:
         if facts.home(each.value) is None
       },
     }
-    known = past.columns_of(log)
-    for place, entity in enumerate(log.entities):
-      names = {f"past_{place * len(known) + k}": name for k, name in enumerate(known)}
-      if place == 0 and self.history:
-        names["recent"] = "recent"
-      keys = {"key": facts.column(log.categorical[entity]), "time": "time"}
-      table = looked_up(table, self._read(self.pasts[place], number), keys, names)
     for side, of_side in zip(log.sides, self.sides, strict=True):
       keys = {f"key_{k}": facts.column(value) for k, value in enumerate(side.keys.values())}
       names = {name: name for name in of_side.columns if name not in keys}
       table = looked_up(table, of_side, keys, names)
     for column, name, value in coded_features(log):
       if facts.home(value) is None:
-        ids = self.vocabularies[name].table
-        table = looked_up(table, ids, {"value": facts.column(value)}, {column: "id"})
-    counted = [name for name in table.columns if name.startswith(("id_", "past_"))]
-    others = [name for name in table.columns if name.startswith(("bag_", "dense_", "recent"))]
+        ids, names = self.vocabularies[name].table, {column: "id"}
+        if name in log.entities:
+          names[f"entity_{log.entities.index(name)}"] = "key"
+        table = looked_up(table, ids, {"value": facts.column(value)}, names)
+    counted = [name for name in table.columns if name.startswith(("id_", "entity_"))]
+    others = [name for name in table.columns if name.startswith(("bag_", "dense_"))]
     made = table.select(
       *others,
       *facts.order,
@@ -90,14 +79,13 @@ class Coded:
 
 def steps(log: Log) -> int:
   """How many times `code` tells that it got on."""
-  return 1 + len(log.categorical) + len(log.bags) + len(log.entities)
+  return 1 + len(log.categorical) + len(log.bags)
 
 
 def code(
   engine: Engine,
   facts: Facts,
   calendar: Calendar,
-  look: Lookback,
   advance: Callable[[int], None],
 ) -> Coded:
   """Works out what all days together need."""
@@ -129,18 +117,7 @@ def code(
         lines = lines.rename(value=column)
         lines = looked_up(lines, ids, {"value": "value"}, {column: "id"}).drop("value")
     sides.append(engine.keep(lines.drop("weight", "first")))
-  pasts = []
-  for place, entity in enumerate(log.entities):
-    of_entity = past.past(facts, rows, entity, look)
-    if look.history and place == 0:
-      items = vocabularies[log.entities[1]].table
-      recent = engine.keep(past.history(facts, rows, items, look.history))
-      of_entity = looked_up(
-        engine.keep(of_entity), recent, {"user": "key", "rank": "positive"}, {"recent": "recent"}
-      )
-    pasts.append(engine.keep_by(of_entity, "chunk"))
-    advance(1)
-  return Coded(engine, facts, vocabularies, folder, pasts, sides, look.history)
+  return Coded(engine, facts, vocabularies, folder, sides)
 
 
 def coded_features(log: Log) -> Iterator[tuple[str, str, ir.Value]]:

@@ -1,15 +1,11 @@
 """The rows of a log as the engine has them: few columns, under names no user can have chosen."""
 
-from typing import Any, Final
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
-import numpy as np
 
 from ranking.data.schema import DataError, Log
-
-FINEST: Final = 2.0**-20  # rated labels that are no whole numbers are summed as multiples of it
-WHOLE: Final = ("binary", "count")  # kinds of task whose labels are whole numbers
 
 
 class Facts:
@@ -65,23 +61,6 @@ class Facts:
     """The name of an expression over the log's rows that is a number."""
     return self._name_of["number", value.op()]
 
-  def known(self, table: ir.Table, task: str) -> tuple[ir.Value, ir.Value]:
-    """Whether a rated label is known, 0 or 1, and the label in its units, 0 if it is not."""
-    label = table[self.number(self.log.labels[task].value)]
-    # What is too large for a sum is refused when it is packed.
-    fits = label.abs() < 2.0**62 * self.unit(task)
-    fixed = in_units(ibis.ifelse(fits, label, 0.0), self.unit(task))
-    return label.notnull().cast("int64"), fixed.cast("int64").fill_null(0)
-
-  def is_binary(self, task: str) -> bool:
-    """Whether the labels of a task are 0 and 1."""
-    return next(each.kind for each in self.log.tasks if each.name == task) == "binary"
-
-  def unit(self, task: str) -> float:
-    """What 1 stands for in a sum of labels of a rated task."""
-    kind = next(each.kind for each in self.log.tasks if each.name == task)
-    return 1.0 if kind in WHOLE else FINEST
-
   def _take_in(self, value: ir.Value, is_number: bool = False) -> None:
     key = ("number", value.op()) if is_number else value.op()
     if key in self._name_of:
@@ -97,12 +76,6 @@ class Facts:
       raise DataError("the entities of a log must be columns of its rows")
     if scaled := [task for task in log.rated_tasks if log.labels[task].scale is not None]:
       raise DataError(f"rated task {scaled[0]} is a logarithm, which an engine cannot sum")
-
-
-def in_units(label: Any, unit: float) -> Any:
-  """A label as a whole number of units, of an engine's column or of an array."""
-  halves = label * (1.0 / unit) + 0.5
-  return np.floor(halves) if isinstance(halves, np.ndarray) else halves.floor()
 
 
 def as_number(value: ir.Value) -> ir.Value:

@@ -2,8 +2,9 @@
 
 read     the source has its files read, cleaned and joined        kept/
 days     the rows of each day are counted, and day N is found
-code     values become ids, and rows know their past              kept/
-pack     the arrays of the store, in order of time                store/<day name>/
+code     values become ids                                        kept/
+pack     the arrays of the store, in order of time, and what      store/<day name>/, past/
+         was known of each row's past
 """
 
 import functools
@@ -56,7 +57,7 @@ def make(
       console.say(f"{what}: {count:,}")
   console.say(f"preparing {name}: {rows:,} rows of {len(days.rows)} days")
   with console.track("coding", "steps", coded.steps(log)) as advance:
-    made = coded.code(engine, facts, days, lookback, advance)
+    made = coded.code(engine, facts, days, advance)
   with console.track("packing", "rows", 2 * rows) as advance:
     packed = pack.pack(made, days, lookback, folder, advance)
   for what, counts in (
@@ -71,7 +72,7 @@ def make(
   train = packed.labels[:-1]
   schema = Schema(
     dataset=name,
-    features=pack.features_of(made),
+    features=pack.features_of(made, lookback),
     tasks=tuple(log.tasks),
     day_names=days.names,
     label_statistics=features.label_statistics(

@@ -20,15 +20,12 @@ from ranking.array import Array
 from ranking.data import features
 from ranking.data.calendar import Calendar
 from ranking.data.coded import Coded
-from ranking.data.facts import in_units
 from ranking.data.features import Moments
-from ranking.data.lookback import Lookback, Running, rates
-from ranking.data.past import columns_of
+from ranking.data.lookback import Lookback, Past
 from ranking.data.schema import DataError, Feature
 from ranking.data.store import ArrayWriter, write_manifest
 
 BLOCK_ROWS: Final = 1 << 16
-LARGEST: Final = 2.0**53  # of a label in its units, so that it is exact
 
 
 @dataclasses.dataclass
@@ -69,18 +66,21 @@ def pack(
   """
   log = coded.facts.log
   packed = Packed()
-  running = Running(2 * len(log.rated_tasks), lookback.delay)
+  keys = [coded.vocabularies[entity].keys for entity in log.entities]
   chunks = (batch for number in range(calendar.chunks[-1] + 1) for batch in coded.chunk(number))
   crcs = []
   dense: Moments | None = None
-  with contextlib.closing(_ahead(chunks)) as batches:
+  with (
+    Past(folder.with_name("past"), log, lookback, keys) as past,
+    contextlib.closing(_ahead(chunks)) as batches,
+  ):
     blocks = _blocks(batches, calendar.rows)
     for place, (name, rows) in enumerate(zip(calendar.names, calendar.rows, strict=True)):
       is_last = place == len(calendar.names) - 1
-      with _Day(coded, folder / name, rows) as day:
+      with _Day(coded, lookback, folder / name, rows) as day:
         for _ in range(0, rows, BLOCK_ROWS):
           columns = next(blocks)
-          moments = day.write(columns, running)
+          moments = day.write(columns, past)
           if not is_last:
             dense = moments if dense is None else dense + moments
           advance(columns.num_rows)
@@ -96,7 +96,7 @@ def pack(
   return packed
 
 
-def features_of(coded: Coded) -> tuple[Feature, ...]:
+def features_of(coded: Coded, lookback: Lookback) -> tuple[Feature, ...]:
   """The features of the schema, in the order of their columns."""
   log, known = coded.facts.log, coded.vocabularies
   taken = {*log.categorical, *log.bags, *log.dense}
@@ -108,9 +108,9 @@ def features_of(coded: Coded) -> tuple[Feature, ...]:
     return name
 
   bags = [Feature(name, "bag", known[name].size, known[name].length) for name in log.bags]
-  if coded.history:
+  if lookback.history:
     item = log.entities[1]
-    bags.append(Feature(own(f"recent_{item}"), "bag", known[item].size, coded.history))
+    bags.append(Feature(own(f"recent_{item}"), "bag", known[item].size, lookback.history))
   return (
     *(Feature(name, "categorical", known[name].size) for name in log.categorical),
     *bags,
@@ -126,10 +126,10 @@ def features_of(coded: Coded) -> tuple[Feature, ...]:
 class _Day:
   """A context manager that writes the arrays of a day; dense features not standardised yet."""
 
-  def __init__(self, coded: Coded, folder: Path, rows: int):
-    self._coded, self._log, self._folder = coded, coded.facts.log, folder
+  def __init__(self, coded: Coded, lookback: Lookback, folder: Path, rows: int):
+    self._log, self._folder = coded.facts.log, folder
     folder.mkdir(parents=True)
-    self._lengths = [f.length for f in features_of(coded) if f.kind == "bag"]
+    self._lengths = [f.length for f in features_of(coded, lookback) if f.kind == "bag"]
     widths = {
       "ids": len(self._log.categorical),
       "bags": sum(self._lengths),
@@ -161,11 +161,12 @@ class _Day:
     """Of each array."""
     return {name: writer.crc for name, writer in self._writers.items()}
 
-  def write(self, columns: pa.Table, running: Running) -> Moments:
+  def write(self, columns: pa.Table, past: Past) -> Moments:
     """The next rows. Returns the moments of their dense features."""
     log, count = self._log, columns.num_rows
     time = columns["time"].to_numpy()
     labels = _numbers(columns, "label", [number.scale for number in log.labels.values()])
+    rated = labels[:, [[*log.labels].index(task) for task in log.rated_tasks]]
     labels = labels.astype(np.float32)
     for task, column in zip(log.tasks, labels.T, strict=True):
       features.check_labels(task, column)
@@ -177,12 +178,17 @@ class _Day:
       ids[:, k] = columns[f"id_{k}"].to_numpy()
     bags = np.zeros((count, sum(self._lengths)), np.int32)
     start = 0
-    for k, length in enumerate(self._lengths):
-      is_recent = k == len(log.bags)
-      lists = columns["recent" if is_recent else f"bag_{k}"]
-      _fill(bags[:, start : start + length], lists, is_recent)
-      start += length
-    dense = np.concatenate([dense, as_of(self._coded, columns, running)], axis=1)
+    for k in range(len(log.bags)):
+      _fill(bags[:, start : start + self._lengths[k]], columns[f"bag_{k}"])
+      start += self._lengths[k]
+    if log.entities:
+      keys = np.empty((count, len(log.entities)), np.int32)
+      for k in range(keys.shape[1]):
+        keys[:, k] = columns[f"entity_{k}"].to_numpy()
+      dense = np.concatenate([dense, past.rates(time, keys, rated)], axis=1)
+      if start < bags.shape[1]:
+        items = ids[:, [*log.categorical].index(log.entities[1])]
+        bags[:, start:] = past.latest(time, keys, rated, items)
     for name, array in (("time", time), ("ids", ids), ("bags", bags), ("labels", labels)):
       self._writers[name].write(array)
     if log.weight is not None:
@@ -215,24 +221,6 @@ class _Day:
         packed.last_truth = np.concatenate(labels), np.concatenate(truths)
 
 
-def as_of(coded: Coded, columns: pa.Table, running: Running) -> Array:
-  """As-of features of the next rows, float64 [n, E * (1 + R)]; `running` learns them."""
-  log, facts = coded.facts.log, coded.facts
-  width = len(columns_of(log))
-  pasts = np.empty((len(log.entities), columns.num_rows, width))
-  for k in range(len(log.entities) * width):
-    pasts[k // width, :, k % width] = columns[f"past_{k}"].to_numpy()
-  units = np.array([facts.unit(task) for task in log.rated_tasks])
-  values = np.zeros((columns.num_rows, 2 * len(units)))
-  for k, task in enumerate(log.rated_tasks):
-    label = columns[f"label_{[*log.labels].index(task)}"].to_numpy(zero_copy_only=False)
-    values[:, 2 * k] = ~np.isnan(label)
-    values[:, 2 * k + 1] = np.nan_to_num(in_units(label, units[k]))
-    if (np.abs(values[:, 2 * k + 1]) > LARGEST).any():
-      raise DataError(f"label {task} holds {np.nanmax(np.abs(label)):g}, too large to be summed up")
-  return rates(pasts, running.before(columns["time"].to_numpy(), values), units)
-
-
 def _numbers(columns: pa.Table, what: str, scales: Iterable[Any]) -> Array:
   """float64 [n, k], each column on its scale; NaN = missing."""
   names = [name for name in columns.column_names if name.startswith(f"{what}_")]
@@ -246,15 +234,13 @@ def _numbers(columns: pa.Table, what: str, scales: Iterable[Any]) -> Array:
   return table
 
 
-def _fill(table: Array, lists: pa.ChunkedArray, latest_first: bool) -> None:
+def _fill(table: Array, lists: pa.ChunkedArray) -> None:
   """Writes lists of ids into the rows of a table [n, length] that is 0."""
   array = lists.combine_chunks()
   lengths = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
   flat = array.flatten().fill_null(0).to_numpy(zero_copy_only=False)
   row = np.repeat(np.arange(len(lengths)), lengths)
   place = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-  if latest_first:
-    place = lengths[row] - 1 - place
   table[row, place] = flat
 
 
