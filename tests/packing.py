@@ -61,9 +61,9 @@ def as_of(log: FrameLog, lookback: Lookback, block_rows: int = 7) -> pd.DataFram
     facts = Facts(declare(engine, plain))
     numbers = tuple(int(day) for day in np.unique(log.day))
     zeros = (0,) * len(numbers)
-    days = calendar.Calendar(numbers, ("",) * len(numbers), zeros, zeros, chunks=zeros)
+    days = calendar.Calendar(numbers, ("",) * len(numbers), zeros, zeros)
     made = coded.code(engine, facts, days, lambda steps: None)
-    rows = pa.Table.from_batches(made.chunk(0)).to_pandas()
+    rows = pa.Table.from_batches(made.batches()).to_pandas()
     labels = [f"label_{list(log.labels).index(task)}" for task in log.rated_tasks]
     whole = (
       rows.time.to_numpy(),

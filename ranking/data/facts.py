@@ -1,5 +1,6 @@
 """The rows of a log as the engine has them: few columns, under names no user can have chosen."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ibis
@@ -61,6 +62,22 @@ class Facts:
     """The name of an expression over the log's rows that is a number."""
     return self._name_of["number", value.op()]
 
+  def appearances(self, rows: ir.Table, keys: Mapping[str, str]) -> ir.Table:
+    """Per distinct key: weight, how many training rows have it, and first, when the first had it.
+
+    Args:
+      rows: some of the table's, with is_training.
+      keys: columns of the result → of `rows`.
+    """
+    appeared = rows["sequence"] if "sequence" in rows.columns else rows["time"]
+    each = rows.select(
+      **{name: rows[column] for name, column in keys.items()},
+      weight=rows.is_training.cast("int64"),
+      first=ibis.ifelse(rows.is_training, appeared, ibis.null("int64")),
+    )
+    sums = each.group_by(list(keys)).agg(weight=each.weight.sum(), first=each["first"].min())
+    return sums.mutate(weight=sums.weight.cast("int64"))
+
   def _take_in(self, value: ir.Value, is_number: bool = False) -> None:
     key = ("number", value.op()) if is_number else value.op()
     if key in self._name_of:
@@ -76,6 +93,33 @@ class Facts:
       raise DataError("the entities of a log must be columns of its rows")
     if scaled := [task for task in log.rated_tasks if log.labels[task].scale is not None]:
       raise DataError(f"rated task {scaled[0]} is a logarithm, which an engine cannot sum")
+
+
+def coded_features(log: Log) -> Iterator[tuple[str, str, ir.Value]]:
+  """The column of ids, the name and the values of each categorical feature and bag."""
+  for kind, features in (("id", log.categorical), ("bag", log.bags)):
+    for k, (name, value) in enumerate(features.items()):
+      yield f"{kind}_{k}", name, value
+
+
+def looked_up(
+  table: ir.Table, other: ir.Table, keys: Mapping[str, str], names: Mapping[str, str]
+) -> ir.Table:
+  """Adds columns of another table, null where it has no such line.
+
+  Args:
+    table: gets the columns.
+    other: has at most one line per key.
+    keys: columns of `other` → those of `table` that they equal.
+    names: of the columns in the result → in `other`.
+  """
+  other = other.select(
+    **{f"other_{k}": other[key] for k, key in enumerate(keys)},
+    **{name: other[column] for name, column in names.items()},
+  )
+  on = [table[own] == other[f"other_{k}"] for k, own in enumerate(keys.values())]
+  both = table.left_join(other, on)
+  return both.select(*(both[name] for name in (*table.columns, *names)))
 
 
 def as_number(value: ir.Value) -> ir.Value:

@@ -2,7 +2,7 @@
 
 read     the source has its files read, cleaned and joined        kept/
 days     the rows of each day are counted, and day N is found
-code     values become ids                                        kept/
+code     values become ids                                        kept/, sides/
 pack     the arrays of the store, in order of time, and what      store/<day name>/, past/
          was known of each row's past
 """

@@ -1,4 +1,4 @@
-"""The last stage: the arrays of the store, day by day from the chunks of a coded log.
+"""The last stage: the arrays of the store, day by day from the rows of a coded log.
 
 What numbers become (logarithms, rates, means and deviations) is worked out here, by NumPy, over the
 same blocks of rows in the same order whatever the engine did before.
@@ -9,7 +9,7 @@ import dataclasses
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from ranking.data.coded import Coded
 from ranking.data.features import Moments
 from ranking.data.lookback import Lookback, Past
 from ranking.data.schema import DataError, Feature
+from ranking.data.sides import fill, numbers
 from ranking.data.store import ArrayWriter, write_manifest
 
 BLOCK_ROWS: Final = 1 << 16
@@ -67,12 +68,11 @@ def pack(
   log = coded.facts.log
   packed = Packed()
   keys = [coded.vocabularies[entity].keys for entity in log.entities]
-  chunks = (batch for number in range(calendar.chunks[-1] + 1) for batch in coded.chunk(number))
   crcs = []
   dense: Moments | None = None
   with (
     Past(folder.with_name("past"), log, lookback, keys) as past,
-    contextlib.closing(_ahead(chunks)) as batches,
+    contextlib.closing(_ahead(coded.batches())) as batches,
   ):
     blocks = _blocks(batches, calendar.rows)
     for place, (name, rows) in enumerate(zip(calendar.names, calendar.rows, strict=True)):
@@ -127,7 +127,7 @@ class _Day:
   """A context manager that writes the arrays of a day; dense features not standardised yet."""
 
   def __init__(self, coded: Coded, lookback: Lookback, folder: Path, rows: int):
-    self._log, self._folder = coded.facts.log, folder
+    self._log, self._sides, self._folder = coded.facts.log, coded.sides, folder
     folder.mkdir(parents=True)
     self._lengths = [f.length for f in features_of(coded, lookback) if f.kind == "bag"]
     widths = {
@@ -165,30 +165,41 @@ class _Day:
     """The next rows. Returns the moments of their dense features."""
     log, count = self._log, columns.num_rows
     time = columns["time"].to_numpy()
-    labels = _numbers(columns, "label", [number.scale for number in log.labels.values()])
+    labels = _table(columns, "label", [number.scale for number in log.labels.values()])
     rated = labels[:, [[*log.labels].index(task) for task in log.rated_tasks]]
     labels = labels.astype(np.float32)
     for task, column in zip(log.tasks, labels.T, strict=True):
       features.check_labels(task, column)
-    dense = _numbers(columns, "dense", [number.scale for number in log.dense.values()])
+    ids = np.empty((count, len(log.categorical)), np.int32)
+    bags = np.zeros((count, sum(self._lengths)), np.int32)
+    dense = np.empty((count, len(log.dense)))
+    ends = np.cumsum(self._lengths)
+    of_bag = [bags[:, end - length : end] for end, length in zip(ends, self._lengths, strict=True)]
+    for k, side in enumerate(self._sides):
+      line = columns[f"line_{k}"].to_numpy()
+      ids[:, side.id_places] = np.take(side.ids, line, axis=0)
+      dense[:, side.dense_places] = np.take(side.dense, line, axis=0)
+      for place, bag in side.bags.items():
+        of_bag[place][:] = np.take(bag, line, axis=0)
+    for name in columns.column_names:
+      kind, _, place = name.partition("_")
+      if kind == "id":
+        ids[:, int(place)] = columns[name].to_numpy()
+      elif kind == "bag":
+        fill(of_bag[int(place)], columns[name].combine_chunks())
+      elif kind == "dense":
+        scale = [*log.dense.values()][int(place)].scale
+        dense[:, int(place)] = numbers(columns[name], scale)
     for name, column in zip(log.dense, dense.T, strict=True):
       features.check_dense(name, column)
-    ids = np.empty((count, len(log.categorical)), np.int32)
-    for k in range(ids.shape[1]):
-      ids[:, k] = columns[f"id_{k}"].to_numpy()
-    bags = np.zeros((count, sum(self._lengths)), np.int32)
-    start = 0
-    for k in range(len(log.bags)):
-      _fill(bags[:, start : start + self._lengths[k]], columns[f"bag_{k}"])
-      start += self._lengths[k]
     if log.entities:
       keys = np.empty((count, len(log.entities)), np.int32)
       for k in range(keys.shape[1]):
         keys[:, k] = columns[f"entity_{k}"].to_numpy()
       dense = np.concatenate([dense, past.rates(time, keys, rated)], axis=1)
-      if start < bags.shape[1]:
+      if len(of_bag) > len(log.bags):
         items = ids[:, [*log.categorical].index(log.entities[1])]
-        bags[:, start:] = past.latest(time, keys, rated, items)
+        of_bag[-1][:] = past.latest(time, keys, rated, items)
     for name, array in (("time", time), ("ids", ids), ("bags", bags), ("labels", labels)):
       self._writers[name].write(array)
     if log.weight is not None:
@@ -204,7 +215,7 @@ class _Day:
       self._levels[name].update(counts)
     self._unseen += (ids == 0).sum(axis=0)
     if log.truth:
-      truth = _numbers(columns, "truth", [None] * len(log.truth))
+      truth = _table(columns, "truth", [None] * len(log.truth))
       self._truths.append((labels, truth))
     return Moments.of(dense)
 
@@ -221,27 +232,12 @@ class _Day:
         packed.last_truth = np.concatenate(labels), np.concatenate(truths)
 
 
-def _numbers(columns: pa.Table, what: str, scales: Iterable[Any]) -> Array:
+def _table(columns: pa.Table, what: str, scales: Sequence[Any]) -> Array:
   """float64 [n, k], each column on its scale; NaN = missing."""
-  names = [name for name in columns.column_names if name.startswith(f"{what}_")]
-  table = np.empty((columns.num_rows, len(names)))
+  table = np.empty((columns.num_rows, len(scales)))
   for k, scale in enumerate(scales):
-    values = columns[f"{what}_{k}"].to_numpy(zero_copy_only=False).astype(np.float64)
-    if scale is not None:
-      with np.errstate(divide="ignore", invalid="ignore"):
-        values = scale(values)
-    table[:, k] = values
+    table[:, k] = numbers(columns[f"{what}_{k}"], scale)
   return table
-
-
-def _fill(table: Array, lists: pa.ChunkedArray) -> None:
-  """Writes lists of ids into the rows of a table [n, length] that is 0."""
-  array = lists.combine_chunks()
-  lengths = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-  flat = array.flatten().fill_null(0).to_numpy(zero_copy_only=False)
-  row = np.repeat(np.arange(len(lengths)), lengths)
-  place = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-  table[row, place] = flat
 
 
 def _standardise(folder: Path, rows: int, packed: Packed, advance: Callable[[int], None]) -> int:
