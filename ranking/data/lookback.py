@@ -84,7 +84,7 @@ class Past:
     width = 1 + 2 * len(self._tasks)
     parts = [(0, 1, 0), (1, width, look.delay)] if look.delay else [(0, width, 0)]
     self._sums = [
-      (slice(first, last), Sums(folder / f"from_{first}", [*keys, 1], last - first, delay))
+      (slice(first, last), Sums(folder / f"from_{first}", keys, last - first, delay))
       for first, last, delay in parts
     ]
     self._latest = None
@@ -122,9 +122,7 @@ class Past:
         largest = np.nanmax(np.abs(column))
         raise DataError(f"label {task} holds {largest:g}, too large to be summed up")
     values[:, 2::2] = in_units
-    everyone = np.ones((len(time), 1), np.int32)
-    keys = np.concatenate([keys, everyone], axis=1)
-    pasts = np.empty((keys.shape[1], *values.shape))
+    pasts = np.empty((keys.shape[1] + 1, *values.shape))
     for columns, sums in self._sums:
       pasts[:, :, columns] = sums.before(time, keys, values[:, columns])
     return rates(pasts[:-1], pasts[-1, :, 1:], self._units)

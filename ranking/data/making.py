@@ -86,6 +86,10 @@ def make(
     report_values=codes.names(engine, made.vocabularies[log.report_by]) if log.report_by else (),
   )
   told = [Remark(line.removeprefix(WARNING)) for line in log.notes if line.startswith(WARNING)]
-  found = remarks(log, schema, days, packed, [store.mapped(folder / name) for name in days.names])
+  written = [
+    store.WrittenDay(folder / name, of_day)
+    for name, of_day in zip(days.names, days.rows, strict=True)
+  ]
+  found = remarks(log, schema, days, packed, written)
   described = card.describe(schema, log, days, packed, cleaning, [*found, *told], identity)
   store.write_schema(folder, described, card.to_markdown(described))

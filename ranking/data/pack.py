@@ -4,8 +4,10 @@ What numbers become (logarithms, rates, means and deviations) is worked out here
 same blocks of rows in the same order whatever the engine did before.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
+import itertools
 import queue
 import threading
 from collections import Counter
@@ -27,6 +29,7 @@ from ranking.data.sides import fill, numbers
 from ranking.data.store import ArrayWriter, write_manifest
 
 BLOCK_ROWS: Final = 1 << 16
+THREADS: Final = 4  # at most, that standardise days: each holds some blocks of rows
 
 
 @dataclasses.dataclass
@@ -90,9 +93,15 @@ def pack(
   assert dense is not None
   packed.dense = dense
   packed.filled, packed.clipped = np.zeros((2, len(dense.rows)), np.int64)
-  for name, rows, of_day in zip(calendar.names, calendar.rows, crcs, strict=True):
-    of_day["dense"] = _standardise(folder / name, rows, packed, advance)
-    write_manifest(folder / name, rows, of_day)
+  days = [folder / name for name in calendar.names]
+  with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
+    done = threads.map(_standardise, days, calendar.rows, itertools.repeat(dense))
+    for of_folder, rows, of_day, made in zip(days, calendar.rows, crcs, done, strict=True):
+      of_day["dense"], filled, clipped = made
+      packed.filled += filled
+      packed.clipped += clipped
+      write_manifest(of_folder, rows, of_day)
+      advance(rows)
   return packed
 
 
@@ -240,21 +249,25 @@ def _table(columns: pa.Table, what: str, scales: Sequence[Any]) -> Array:
   return table
 
 
-def _standardise(folder: Path, rows: int, packed: Packed, advance: Callable[[int], None]) -> int:
-  """Writes the dense features of a day and counts what changes; returns the CRC of the array."""
-  width = len(packed.dense.mean)
+def _standardise(folder: Path, rows: int, moments: Moments) -> tuple[int, Array, Array]:
+  """Writes the dense features of a day.
+
+  Returns:
+    The CRC of the array; and int64 [D] each, how many values were filled, and how many clipped.
+  """
+  width = len(moments.mean)
+  filled, clipped = np.zeros((2, width), np.int64)
   raw = folder / "dense.raw"
   with ArrayWriter(folder, "dense", (rows, width)) as writer, open(raw, "rb") as file:
     for start in range(0, rows, BLOCK_ROWS):
       count = min(BLOCK_ROWS, rows - start)
       block = np.frombuffer(file.read(count * width * 8)).reshape(count, width)
-      scaled = features.standardise(block, packed.dense)
+      scaled = features.standardise(block, moments)
       writer.write(scaled)
-      packed.filled += np.isnan(block).sum(axis=0)
-      packed.clipped += (np.abs(scaled) == features.DENSE_LIMIT).sum(axis=0)
-      advance(count)
+      filled += np.isnan(block).sum(axis=0)
+      clipped += (np.abs(scaled) == features.DENSE_LIMIT).sum(axis=0)
   raw.unlink()
-  return writer.crc
+  return writer.crc, filled, clipped
 
 
 def _blocks(batches: Iterable[pa.RecordBatch], days: Iterable[int]) -> Iterator[pa.Table]:

@@ -6,6 +6,9 @@ may be much later than its event: until then it waits in a file too. So memory i
 many entities there are, and however long a row waits.
 """
 
+import concurrent.futures
+import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -47,11 +50,11 @@ class Waiting:
     self._file.seek(0, 2)
     self._file.write(rows.tobytes())
 
-  def known(self, time: Array) -> Iterator[tuple[slice, Array]]:
+  def known(self, time: Array) -> Iterator[tuple[slice, Array, Array]]:
     """Rows that were known before the last of some times, pieces of them in order.
 
-    With each piece come the places of times before which no row of a later piece was known: each
-    place is among those of one piece.
+    With each piece come the places of the times before which no row of a later piece was known, and
+    how many rows of the piece were known before each of these; each place comes with one piece.
     """
     limits, done = time - self._delay, 0
     while True:
@@ -60,7 +63,7 @@ class Waiting:
       piece, self._next = self._next[:count], self._next[count:]
       is_last = drained or len(self._next) > 0
       stop = len(time) if is_last else int(np.searchsorted(limits, piece["time"][-1], "right"))
-      yield slice(done, stop), piece
+      yield slice(done, stop), piece, np.searchsorted(piece["time"], limits[done:stop])
       if is_last:
         return
       done = stop
@@ -75,26 +78,6 @@ class Waiting:
       self._read = 0
     self._next = np.frombuffer(content, self._dtype)
     return len(content) > 0
-
-  def before(self, piece: Array, keys: Array, time: Array, of_keys: Array) -> tuple[Array, ...]:
-    """The order of a piece by key, and the places in it where the past of each row begins and ends.
-
-    Args:
-      piece: of known rows.
-      keys: int [m], of the piece.
-      time: [n], of rows.
-      of_keys: int [n], theirs.
-    """
-    bits = max(len(piece), len(time)).bit_length()
-    mask = (1 << bits) - 1
-    known = np.sort(keys.astype(np.int64) << bits | np.arange(len(piece)))
-    asked = np.sort(of_keys.astype(np.int64) << bits | np.arange(len(time)))
-    row, first = asked & mask, asked & ~mask
-    earlier = np.searchsorted(piece["time"], time - self._delay)
-    start, stop = np.empty((2, len(time)), np.int64)
-    start[row] = np.searchsorted(known, first)  # much faster for what is in order
-    stop[row] = np.searchsorted(known, first | np.take(earlier, row))
-    return known & mask, start, stop
 
 
 class Sums:
@@ -112,32 +95,37 @@ class Sums:
     self._states = [_zeros(folder / str(k), "<i8", (n, columns)) for k, n in enumerate(keys)]
     fields = [("keys", "<i4", (len(keys),)), ("values", "<i8", (columns,))]
     self._waiting = Waiting(folder / "waiting", fields, delay)
-    self._width = columns
+    self._of_all = np.zeros(columns, np.int64)
 
   def __enter__(self) -> "Sums":
-    self._waiting.__enter__()
+    with contextlib.ExitStack() as stack:
+      stack.enter_context(self._waiting)
+      self._threads = stack.enter_context(concurrent.futures.ThreadPoolExecutor())
+      self._open = stack.pop_all()
     return self
 
-  def __exit__(self, *error: object) -> None:
-    self._waiting.__exit__(*error)
+  def __exit__(self, *_: object) -> None:
+    self._open.close()
 
   def before(self, time: Array, keys: Array, values: Array) -> Array:
-    """int64 [E, n, k] for the next rows, which are added: time [n], keys [n, E], values [n, k]."""
+    """int64 [E + 1, n, k] for the next rows, which are added; the last is of all rows.
+
+    Args:
+      time: int64 [n].
+      keys: int32 [n, E].
+      values: int64 [n, k].
+    """
     self._waiting.add(time=time, keys=keys, values=values)
-    sums = np.empty((keys.shape[1], *values.shape), np.int64)
-    for rows, piece in self._waiting.known(time):
-      known = np.ascontiguousarray(piece["values"])
-      for state, own, of_piece, of_rows in zip(
-        self._states, sums, piece["keys"].T, keys[rows].T, strict=True
-      ):
-        order, start, stop = self._waiting.before(piece, of_piece, time[rows], of_rows)
-        total = np.zeros((len(piece) + 1, self._width), np.int64)
-        np.cumsum(_lines(known, order), axis=0, out=total[1:])
-        own[rows] = _lines(state, of_rows) + _lines(total, stop) - _lines(total, start)
-        ends = _ends(of_piece[order])
-        state[of_piece[order[ends[1:] - 1]]] += np.diff(total[ends], axis=0)
-    for own, of_entity in zip(sums, keys.T, strict=True):
-      own[of_entity == 0] = 0
+    sums = np.empty((keys.shape[1] + 1, *values.shape), np.int64)
+    for rows, piece, earlier in self._waiting.known(time):
+      added = np.ascontiguousarray(piece["values"])
+      total = _totals(added)
+      sums[-1, rows] = self._of_all + _lines(total, earlier)
+      self._of_all += total[-1]
+      of_entity = (self._states, piece["keys"].T, keys[rows].T)
+      others = (itertools.repeat(added), itertools.repeat(earlier))
+      for own, made in zip(sums, self._threads.map(_sums, *of_entity, *others), strict=False):
+        own[rows] = made
     return sums
 
 
@@ -170,8 +158,8 @@ class Latest:
     """
     self._waiting.add(time=time[counts], user=users[counts], item=items[counts])
     latest = np.zeros((len(time), self._state.shape[1]), np.int32)
-    for rows, piece in self._waiting.known(time):
-      order, start, stop = self._waiting.before(piece, piece["user"], time[rows], users[rows])
+    for rows, piece, earlier in self._waiting.known(time):
+      order, start, stop = _spans(piece["user"], users[rows], earlier)
       of_piece = piece["item"][order]
       latest[rows] = self._of(users[rows], of_piece, start, stop)
       ends = _ends(piece["user"][order])
@@ -194,6 +182,52 @@ class Latest:
 def _zeros(path: Path, dtype: str, shape: tuple[int, int]) -> Array:
   """A table in a file, of one line more than asked for, as they are numbered from 1."""
   return np.asarray(np.memmap(path, dtype, "w+", shape=(shape[0] + 1, shape[1])))
+
+
+def _sums(state: Array, known: Array, asked: Array, added: Array, earlier: Array) -> Array:
+  """Sums of an entity before each of some rows, int64 [n, k]; others are added to its state.
+
+  Args:
+    state: int64 [keys, k].
+    known: int32 [m], the keys of rows to add.
+    asked: int32 [n], those of the rows that see sums; 0 sees none.
+    added: int64 [m, k], what the first have.
+    earlier: int [n], how many of these were known before each of the others.
+  """
+  order, start, stop = _spans(known, asked, earlier)
+  total = _totals(_lines(added, order))
+  made = _lines(state, asked) + _lines(total, stop) - _lines(total, start)
+  made[asked == 0] = 0
+  ends = _ends(_lines(known, order))
+  state[known[order[ends[1:] - 1]]] += np.diff(total[ends], axis=0)
+  return made
+
+
+def _spans(known: Array, asked: Array, earlier: Array) -> tuple[Array, Array, Array]:
+  """The order of rows by key, and where in it the past of other rows begins and ends.
+
+  Args:
+    known: int [m], the keys of rows in order of time.
+    asked: int [n], those of the others, in order of time too.
+    earlier: int [n], how many of the m rows are the past, of whatever key.
+  """
+  bits = max(len(known), len(asked)).bit_length()
+  mask = (1 << bits) - 1
+  ordered = np.sort(known.astype(np.int64) << bits | np.arange(len(known)))
+  # In order of keys too, as NumPy is much faster to find what is in order.
+  others = np.sort(asked.astype(np.int64) << bits | np.arange(len(asked)))
+  row, first = others & mask, others & ~mask
+  start, stop = np.empty((2, len(asked)), np.int64)
+  start[row] = np.searchsorted(ordered, first)
+  stop[row] = np.searchsorted(ordered, first | _lines(earlier, row))
+  return ordered & mask, start, stop
+
+
+def _totals(values: Array) -> Array:
+  """int64 [m + 1, k], the sums of the first 0, 1, …, m lines."""
+  totals = np.zeros((len(values) + 1, values.shape[1]), np.int64)
+  np.cumsum(values, axis=0, out=totals[1:])
+  return totals
 
 
 def _lines(table: Array, places: Array) -> Array:
