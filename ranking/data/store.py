@@ -55,12 +55,6 @@ class Day:
     return len(self.time)
 
 
-def mapped(folder: Path) -> Day:
-  """A day that was just written: its arrays memory-mapped, not compared with their CRC."""
-  arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
-  return Day(name=folder.name, **arrays)
-
-
 class StoredDay(Day):
   """A day whose arrays are memory-mapped, and checked against their CRC, when first asked for."""
 
@@ -85,6 +79,24 @@ class StoredDay(Day):
       raise AttributeError(array)
     object.__setattr__(self, array, self._load(array))
     return self.__dict__[array]
+
+
+class WrittenDay(StoredDay):
+  """A day that was just written: an array is mapped anew whenever it is asked for, and let go.
+
+  So what was looked at does not stay in memory. Nothing is compared with its CRC.
+  """
+
+  def __init__(self, folder: Path, rows: int):
+    super().__init__(
+      folder.name, rows, lambda array: np.load(folder / f"{array}.npy", mmap_mode="r")
+    )
+
+  def __getattr__(self, array: str) -> Array:
+    """Asked for each time."""
+    if array not in ARRAYS:
+      raise AttributeError(array)
+    return np.asarray(self._load(array))
 
 
 class DayStore:
