@@ -27,7 +27,6 @@ def calendar(*days: int) -> Calendar:
     names=tuple(f"day {day}" for day in days),
     rows=(1, *(10 for _ in days[1:])),
     first_times=tuple(day * DAY for day in days),
-    chunks=tuple(0 for _ in days),
   )
 
 

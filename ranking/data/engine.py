@@ -162,10 +162,6 @@ class Engine:
     folder = self._write(table)
     return self.read_parquet(folder / "*.parquet")
 
-  def keep_by(self, table: ir.Table, column: str) -> Path:
-    """Works a table out; the rows with a value of a column are files below `folder=value/`."""
-    return self._write(table.mutate(folder=table[column]), "folder")
-
   def number(self, value: ir.Value) -> int:
     """Works a whole number out; 0 for null."""
     return int(self.rows(value.as_table()).column(0)[0].as_py() or 0)
@@ -201,14 +197,12 @@ class Engine:
           yield from file.iter_batches(BATCH_ROWS)
       shutil.rmtree(folder)
 
-  def _write(self, table: ir.Table, partition: str | None = None) -> Path:
+  def _write(self, table: ir.Table) -> Path:
     folder = self._folder()
     with self._errors():
       if self._spark is not None:
-        writer = self._spark.sql(self.connection.compile(table)).write.mode("overwrite")
-        (writer.partitionBy(partition) if partition else writer).parquet(str(folder))
-      elif partition:
-        self.connection.to_parquet(table, folder, partition_by=partition, overwrite=True)
+        query = self.connection.compile(table)
+        self._spark.sql(query).write.mode("overwrite").parquet(str(folder))
       else:
         self.connection.to_parquet(table, folder / "part.parquet")
     return folder
