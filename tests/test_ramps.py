@@ -55,7 +55,8 @@ def test_a_ramp_is_a_line_and_then_level() -> None:
 def test_in_each_step_a_clip_has_the_threshold_of_that_step(
   kind: Any, scope: Any, count: int
 ) -> None:
-  name, more = THRESHOLDS.get(kind, "threshold"), {}
+  name = THRESHOLDS.get(kind, "threshold")
+  more: dict[str, Any] = {}
   if kind is AdaptiveGradientClipping:
     more = {"unit": "layer"}
   if kind is ZClip:
@@ -82,9 +83,10 @@ def test_in_each_step_a_clip_has_the_threshold_of_that_step(
 
 def test_a_large_variable_follows_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
   monkeypatch.setattr(fused, "FUSED_FROM", 4)
-  clip = Clippy(0.0, Ramp(1.0, 0.25, 3), Ramp(0.0, 0.0, 1))
+  thresholds: list[Any] = [0.0, Ramp(1.0, 0.25, 3), Ramp(0.0, 0.0, 1)]
+  clip = Clippy(*thresholds)
   optimizer, variable = ClippedOptimizer(Adagrad(0.0), clip, 1.0), tf.Variable(tf.zeros([2, 2]))
-  moves = []
+  moves: list[float] = []
   for _ in range(4):
     before = variable.numpy()
     optimizer.state_of(variable)["accumulator"].assign(tf.zeros([2, 2])) if moves else None
@@ -104,8 +106,8 @@ def test_a_ramp_is_saved_with_the_configuration() -> None:
   [
     (lambda: Ramp(-1.0, 1.0, 3), "Ramp.first is -1.0; make it a number that is not negative"),
     (lambda: Ramp(1.0, 1.0, 0), "Ramp.steps is 0; make it a whole number, 1 or more"),
-    (lambda: AdaGC(decay=Ramp(0.1, 0.2, 3)), r"AdaGC.decay is Ramp\(.*make it a number"),
-    (lambda: Spam(spike_threshold=Ramp(1.0, 2.0, 3)), r"Spam.spike_threshold is Ramp\("),
+    (lambda: AdaGC(**{"decay": Ramp(0.1, 0.2, 3)}), r"AdaGC.decay is Ramp\(.*make it a number"),
+    (lambda: Spam(**{"spike_threshold": Ramp(1.0, 2.0, 3)}), r"Spam.spike_threshold is Ramp\("),
   ],
 )
 def test_what_can_be_no_ramp_is_refused(make: Any, text: str) -> None:

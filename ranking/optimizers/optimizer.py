@@ -333,13 +333,14 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     self._compute_current_learning_rate()
     with tf.init_scope():
       self.build(list(variables))
-    of_tasks = [
-      [gradient for gradient, _ in self.aggregate_gradients(list(zip(own, variables, strict=True)))]
-      for own in gradients
-    ]
+    of_tasks = []
+    for own in gradients:
+      pairs = [(g, v) for g, v in zip(own, variables, strict=True) if g is not None]
+      summed = iter(self.aggregate_gradients(pairs))
+      of_tasks.append([None if g is None else next(summed)[0] for g in own])
     kept, loss = per_task.finite_tasks(of_tasks, losses)
-    shared, pairs = per_task.split(kept, variables, self.is_clipped)
-    return self._take(self.distinct(pairs) if pairs else [], loss, self.name, shared, combine)
+    shared, others = per_task.split(kept, variables, self.is_clipped)
+    return self._take(self.distinct(others) if others else [], loss, self.name, shared, combine)
 
   def _take(
     self,
