@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ranking.array import Array
 from ranking.settings import SettingError, differences
-from ranking.stability.divergence import DivergenceMonitor
+from ranking.stability.monitor import DivergenceMonitor
 from ranking.training import checkpoint
 from ranking.training.run import Run
 from ranking.training.run_log import RunLog
@@ -69,7 +69,7 @@ def resume(run: Run, log: RunLog, began: float) -> State:
   if found is not None:
     state.step, held = found
     _check_same_run(run, state.step, held)
-    state.monitor = DivergenceMonitor(run.settings.training.monitor, **held["monitor"])
+    state.monitor = DivergenceMonitor.of(run.settings.training.monitor, held["monitor"])
     state.speed = Speed(**held["speed"])
     state.began -= held["seconds"]
     run.console.say(f"going on from step {state.step} of {run.directory}")
@@ -79,7 +79,7 @@ def resume(run: Run, log: RunLog, began: float) -> State:
 
 def _check_same_run(run: Run, step: int, held: dict[str, Any]) -> None:
   """Raises SettingError unless a checkpoint is of this very run."""
-  if "settings" not in held:
+  if "settings" not in held or "whole" not in held["monitor"]:
     raise SettingError(f"{run.directory} was begun by an earlier version; give RUN another")
   if changed := differences(held["settings"], run.settings.identity()):
     raise SettingError(
