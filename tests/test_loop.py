@@ -50,6 +50,7 @@ def fake_run(last_step: int, **progress: Any) -> Any:
     evaluator=Mock(**{"figures.return_value": {}, "figures_by.return_value": {}}),
     directory=Path("runs/x"),
     data=lambda first: iter(()),
+    averaged=contextlib.nullcontext,
   )
 
 

@@ -32,6 +32,7 @@ KINDS: list[type[Clip]] = [
   *(GradientClipping, AdaptiveGradientClipping, Lamb, Clippy, LayerClippy, RmsClip),
   *(OperatorNorm, AdaGC, ZClip),
 ]
+RAMP: Any = Ramp(0.1, 0.2, 3)
 THRESHOLDS = {
   Lamb: "multiplier",
   Clippy: "absolute_threshold",
@@ -106,8 +107,8 @@ def test_a_ramp_is_saved_with_the_configuration() -> None:
   [
     (lambda: Ramp(-1.0, 1.0, 3), "Ramp.first is -1.0; make it a number that is not negative"),
     (lambda: Ramp(1.0, 1.0, 0), "Ramp.steps is 0; make it a whole number, 1 or more"),
-    (lambda: AdaGC(**{"decay": Ramp(0.1, 0.2, 3)}), r"AdaGC.decay is Ramp\(.*make it a number"),
-    (lambda: Spam(**{"spike_threshold": Ramp(1.0, 2.0, 3)}), r"Spam.spike_threshold is Ramp\("),
+    (lambda: AdaGC(decay=RAMP), r"AdaGC.decay is Ramp\(.*make it a number"),
+    (lambda: Spam(spike_threshold=RAMP), r"Spam.spike_threshold is Ramp\("),
   ],
 )
 def test_what_can_be_no_ramp_is_refused(make: Any, text: str) -> None:
