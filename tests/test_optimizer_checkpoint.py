@@ -311,7 +311,7 @@ def test_variables_of_one_name_keep_their_own_slots(names: list[str], tmp_path: 
     )
   path = tf.train.Checkpoint(optimizer=optimizer).write(str(tmp_path / "checkpoint"))
   tf.train.Checkpoint(optimizer=restored).read(path).assert_consumed()
-  accumulators = [slots["accumulator"].numpy() for slots in optimizer._slots]
+  accumulators = [slots["accumulator"].numpy() for slots in optimizer.kept.slots]
   assert len({values.tobytes() for values in accumulators}) == len(names)
   for one, two in zip(optimizer.variables, restored.variables, strict=True):
     np.testing.assert_array_equal(one, two)

@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+  from ranking.optimizers.averages import EvaluateAverages, averaged_weights
   from ranking.optimizers.clipping import (
     AdaptiveGradientClipping,
     Clippy,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
   from ranking.optimizers.rules import TABLES, Rule
   from ranking.optimizers.saved_state import StateError
   from ranking.optimizers.schedules import Cosine, InverseSquareRoot, LinearWarmUp
+  from ranking.optimizers.settings import Ramp
 
 __all__ = [
   "TABLES",
@@ -35,6 +37,7 @@ __all__ = [
   "ClippedOptimizer",
   "Clippy",
   "Cosine",
+  "EvaluateAverages",
   "GradientClipping",
   "InverseSquareRoot",
   "Lamb",
@@ -42,27 +45,32 @@ __all__ = [
   "LinearWarmUp",
   "NoClip",
   "Observation",
+  "Ramp",
   "RmsClip",
   "Rule",
   "Sgd",
   "StateError",
   "StopWhenSkipping",
   "ZClip",
+  "averaged_weights",
   "keep_statistics",
   "observe",
   "unwrapped",
 ]
 
 MODULES = (
+  "averages",
   "clipping",
   "directions",
   "guards",
   "norm_history",
   "observation",
   "optimizer",
+  "optimizer_settings",
   "rules",
   "saved_state",
   "schedules",
+  "settings",
 )
 
 

@@ -74,14 +74,14 @@ class Layout(tf.train.experimental.PythonState):
 
 
 def describe(
-  variables: Sequence[tf.Variable], kinds: Callable[[tf.Variable], list[str]], shared: list[str]
+  variables: Sequence[tf.Variable], kinds: Sequence[list[str]], shared: list[str]
 ) -> dict[str, Any]:
   """The layout of an optimizer: of each variable its name, shape, and what is kept of it."""
   return {
     "shared": shared,
     "variables": [
-      {"name": short(variable), "shape": variable.shape.as_list(), "kept": kinds(variable)}
-      for variable in variables
+      {"name": short(variable), "shape": variable.shape.as_list(), "kept": kept}
+      for variable, kept in zip(variables, kinds, strict=True)
     ],
   }
 
@@ -142,8 +142,8 @@ def _check_names(old: Sequence[str], new: Sequence[str]) -> None:
     one, two = next(pair for pair in zip(old, new, strict=True) if pair[0] != pair[1])
     warnings.warn(
       f"state was restored by the order of variables: of {one} into {two}, and so on. That is "
-      "right if the layers are the same and only numbered anew, and wrong if others are frozen than "
-      "when it was saved; layers with names of their own leave no doubt",
+      "right if the layers are the same and only numbered anew, and wrong if others are frozen "
+      "than when it was saved; layers with names of their own leave no doubt",
       StateWarning,
       stacklevel=2,
     )

@@ -1,6 +1,6 @@
 """The compiled training step."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -15,7 +15,7 @@ from ranking.stability import health
 class Taken(NamedTuple):
   """What a call's steps measured."""
 
-  measured: tf.Tensor  # float32 [steps, 6 + T], the health vector of each step
+  measured: tf.Tensor  # float32 [steps, 6 + 5 T], the health vector of each step
   factors: tf.Tensor  # float32 [clipped variables], the smallest σ of each in the last step
   finite: tf.Tensor  # bool: all weights are finite
   observations: list[Observation]  # of the last step, one per variable, if it was observed
@@ -38,32 +38,9 @@ def compile_steps(
     shadows: the other clips of an observation.
   """
   variables = model.trainable_variables
-  clipped = [k for k, variable in enumerate(variables) if optimizer.is_clipped(variable)]
+  clipped = _clipped(optimizer, variables)
   factors = optimizer.clipping_factors()
-
-  @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes seconds
-  def step(batch: dict[str, tf.Tensor], observing: bool) -> tuple[tf.Tensor, list[Observation]]:
-    with tf.GradientTape() as tape:
-      outputs = model(batch, training=True)
-      task_losses = model.task_losses(batch, outputs)
-      loss = model.weighted(task_losses)
-    gradients = tape.gradient(loss, variables)
-    # Losses are shares of a global mean, so gradients of replicas are summed, never averaged.
-    pairs = list(optimizer.aggregate_gradients(zip(gradients, variables, strict=True)))
-    treated = optimizer.distinct([pairs[k] for k in clipped]) if clipped else []
-    # Before the weights move: an observation is of the step that is about to be taken.
-    observations = observe(optimizer, pairs, shadows) if observing else []
-    optimizer.apply_gradients(pairs, skip_gradients_aggregation=True, loss=loss)
-    measured = health.measure(
-      loss,
-      model.weighted(model.constant_losses(batch)),
-      task_losses,
-      outputs,
-      [gradient for gradient, _ in treated],
-      [factors[k] for k in clipped],
-      optimizer.skipped_in_a_row > 0,
-    )
-    return measured, observations
+  step = training_step(model, optimizer, shadows)
 
   @tf.function
   def steps(data: Iterator[Any], count: tf.Tensor, observing: bool) -> Taken:
@@ -83,3 +60,49 @@ def compile_steps(
     return Taken(measured.stack(), last, health.all_finite(variables), observations)
 
   return steps
+
+
+def training_step(
+  model: Network, optimizer: ClippedOptimizer, shadows: Mapping[str, Clip]
+) -> Callable[[dict[str, tf.Tensor], bool], tuple[tf.Tensor, list[Observation]]]:
+  """The step of one replica: takes a batch, and says what it measured and, if asked, observed.
+
+  Args:
+    model, optimizer: built under the strategy that it runs in.
+    shadows: the other clips of an observation.
+  """
+  variables = model.trainable_variables
+  clipped = _clipped(optimizer, variables)
+  factors = optimizer.clipping_factors()
+
+  @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes seconds
+  def step(batch: dict[str, tf.Tensor], observing: bool) -> tuple[tf.Tensor, list[Observation]]:
+    with tf.GradientTape() as tape:
+      outputs = model(batch, training=True)
+      task_losses = model.task_losses(batch, outputs)
+      loss = model.weighted(task_losses)
+    gradients = tape.gradient(loss, variables)
+    # Losses are shares of a global mean, so gradients of replicas are summed, never averaged.
+    pairs = list(optimizer.aggregate_gradients(zip(gradients, variables, strict=True)))
+    treated = optimizer.distinct([pairs[k] for k in clipped]) if clipped else []
+    # Before the weights move: an observation is of the step that is about to be taken.
+    observations = observe(optimizer, pairs, shadows) if observing else []
+    optimizer.apply_gradients(pairs, skip_gradients_aggregation=True, loss=loss)
+    constant_losses = model.constant_losses(batch)
+    measured = health.measure(
+      loss,
+      model.weighted(constant_losses),
+      tf.stack([task_losses, constant_losses, *model.label_counts(batch)]),
+      outputs,
+      [gradient for gradient, _ in treated],
+      [factors[k] for k in clipped],
+      optimizer.skipped_in_a_row > 0,
+    )
+    return measured, observations
+
+  return step
+
+
+def _clipped(optimizer: ClippedOptimizer, variables: Sequence[tf.Variable]) -> list[int]:
+  """The places of the variables that the optimizer's clip treats."""
+  return [k for k, variable in enumerate(variables) if optimizer.is_clipped(variable)]
