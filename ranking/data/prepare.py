@@ -24,7 +24,7 @@ from ranking.data.store import DayStore
 
 # Raised by hand when a store holds something else for the same log, as `log_version` of a source
 # is; tests/test_stored_features.py notices when.
-VERSION: Final = 2
+VERSION: Final = 3
 FAIR_SHARE: Final = 0.1
 ENGINES: Final = re.compile(r"duckdb|local(\[(\d+|\*)\])?|spark://.+|k8s://.+|yarn")
 
