@@ -12,7 +12,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +51,7 @@ class Engine:
     threads: int | None = None,
   ):
     self.work, self.name = work, name
+    self.advance: Callable[[int], None] = lambda rows: None
     self._kept = 0
     self._closing = contextlib.ExitStack()
     memory = memory or os.environ.get(MEMORY) or DEFAULT_MEMORY
@@ -141,14 +142,19 @@ class Engine:
       )
 
   def arrow(self, tables: pa.Table | Iterable[pa.Table]) -> ir.Table:
-    """A table of what is in memory, or of pieces that are made one after the other."""
+    """A table of what is in memory, or of pieces that are made one after the other.
+
+    `advance` is told the rows of each.
+    """
     pieces = iter([tables] if isinstance(tables, pa.Table) else tables)
     first = next(pieces)
     folder = self._folder()
     with pyarrow.parquet.ParquetWriter(folder / "part.parquet", first.schema) as writer:
       writer.write_table(first)
+      self.advance(len(first))
       for piece in pieces:
         writer.write_table(piece)
+        self.advance(len(piece))
     return self.read_parquet(folder / "part.parquet")
 
   def keep(self, table: ir.Table) -> ir.Table:

@@ -34,11 +34,11 @@ def make(
 ) -> None:
   """Leaves the finished store in the folder `store` of the engine's; see `prepare`."""
   name, folder = source.name, engine.work / "store"
-  with console.track(f"reading {name}", "steps", 2) as advance:
+  with console.track(f"reading {name}", "rows", None) as engine.advance:
     log = source.log(engine)
+  with console.track(f"counting {name}", "steps", 1) as advance:
     facts = Facts(log)
     lookback.check(log)
-    advance(1)
     days = calendar.read(engine, facts, name, without_last_days, fair_share)
     cleaning = {
       what: count if isinstance(count, int) else engine.number(count)

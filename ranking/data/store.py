@@ -29,6 +29,7 @@ import numpy as np
 
 from ranking.array import Array
 from ranking.data.schema import DataError, Schema
+from ranking.files import crc32
 
 DTYPES = {"ids": "<i4", "bags": "<i4", "dense": "<f4", "labels": "<f4", "time": "<i8"}
 ARRAYS = tuple(DTYPES)  # that every store has
@@ -258,12 +259,3 @@ def _checksum(crc: int, name: Path) -> str:
 def _cure(directory: Path) -> str:
   """What to do about a damaged store, for the end of an error."""
   return f"remove {directory} and prepare it again"
-
-
-def crc32(path: Path) -> int:
-  """CRC-32 of a file's content."""
-  crc = 0
-  with open(path, "rb") as file:
-    while block := file.read(1 << 22):
-      crc = zlib.crc32(block, crc)
-  return crc
