@@ -53,6 +53,13 @@ class Network(tfrs.Model):
       batch, [task.rules.constant_output(known) for task, known in described]
     )
 
+  def label_counts(self, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+    """Two float32 [T]: labels of each task on this replica, and those above their training mean."""
+    labelled = batch["weights"] > 0
+    means = tf.constant([known.mean for known in self.schema.label_statistics], tf.float32)
+    counted = (labelled, labelled & (batch["labels"] > means))
+    return [tf.reduce_sum(tf.cast(each, tf.float32), axis=0) for each in counted]
+
   def _mean_losses(
     self, batch: dict[str, tf.Tensor], outputs: Sequence[tf.Tensor | float]
   ) -> tf.Tensor:

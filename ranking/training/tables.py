@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ranking.stability.monitor import DivergenceMonitor
 from ranking.tasks import KINDS
 from ranking.training.run import Run
 from ranking.training.state import State
@@ -56,7 +57,27 @@ def show_figures(run: Run, state: State, figures: Mapping[str, Any]) -> None:
     rows = [[value, *evaluation_rows(of)[0][1:]] for value, of in by_value.items()]
     run.console.table(title, (column, *COLUMNS[1:]), rows)
   title = f"Day N = {day} after {state.step:,} steps: {state.monitor.status}"
-  run.console.table(title, COLUMNS, evaluation_rows(figures["metrics"]))
+  verdicts = state.monitor.verdicts()
+  rows = [
+    [*row, verdicts[row[0]]["status"] if row[0] in verdicts else ""]
+    for row in evaluation_rows(figures["metrics"])
+  ]
+  run.console.table(title, (*COLUMNS, "verdict"), rows)
+  for line in verdict_lines(state.monitor):
+    run.console.say(line)
+
+
+def verdict_lines(monitor: DivergenceMonitor) -> list[str]:
+  """Why the run, and each task, is not ok: a line each."""
+  lines = []
+  if monitor.reason:
+    where = f" at step {monitor.diverged_at_step}" if monitor.status == "diverged" else ""
+    lines.append(f"{monitor.status}{where}: {monitor.reason}")
+  for task, verdict in monitor.verdicts().items():
+    if verdict["reason"]:
+      where = f" at step {verdict['step']}" if verdict["status"] == "diverged" else ""
+      lines.append(f"  {task} {verdict['status']}{where}: {verdict['reason']}")
+  return lines
 
 
 def evaluation_line(step: int, day: str, metrics: Metrics) -> str:
