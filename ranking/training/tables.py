@@ -74,7 +74,7 @@ def verdict_lines(monitor: DivergenceMonitor) -> list[str]:
     where = f" at step {monitor.diverged_at_step}" if monitor.status == "diverged" else ""
     lines.append(f"{monitor.status}{where}: {monitor.reason}")
   for task, verdict in monitor.verdicts().items():
-    if verdict["reason"]:
+    if verdict["status"] != "ok":
       where = f" at step {verdict['step']}" if verdict["status"] == "diverged" else ""
       lines.append(f"  {task} {verdict['status']}{where}: {verdict['reason']}")
   return lines
