@@ -29,7 +29,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(strip $(1)))'
 export TFDS_DATA_DIR ?= data/raw/tensorflow_datasets
 
-.PHONY: help setup train prepare data-report sweep table2 table3 compare figures findings report test test-stacks test-spark lint doctor bench lock clean
+.PHONY: help setup train prepare data-report sweep table2 table3 compare figures findings report test test-stacks test-spark tpu-check lint doctor bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -112,6 +112,16 @@ lint: setup ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Beside .venv, as jax and libtpu are not for one process with TensorFlow.
+TOPOLOGY ?= v5e:2x2
+BATCH ?= 65536
+tpu-check: setup ## compiles the training step for a TPU that is not here: CONFIG, DATA, SCALE, TOPOLOGY, BATCH
+	test -d .venv-tpu || $(BIN)/python -m venv .venv-tpu
+	.venv-tpu/bin/pip install --quiet --disable-pip-version-check "jax==0.10.2" "libtpu==0.0.42"
+	$(BIN)/ranking tpu-check $(call flag,config,$(CONFIG)) $(call flag,model,$(MODEL)) \
+	  $(call flag,method,$(METHOD)) $(PREPARED) $(call flag,scale,$(SCALE)) $(call flag,set,$(SET)) \
+	  $(call flag,topology,$(TOPOLOGY)) $(call flag,batch-size,$(BATCH))
 
 doctor: setup ## checks Python, Keras, devices, memory, disk and data
 	$(BIN)/ranking doctor

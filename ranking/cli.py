@@ -30,6 +30,7 @@ _WHAT = {
   "join": "join the tables of sweeps that several machines shared",
   "report": "put finished runs and sweeps on one HTML page",
   "plot": "draw runs over each other",
+  "tpu-check": "compile the training step for a TPU, on a machine without one",
   "doctor": "check Python, Keras, devices, memory, disk and data",
 }
 COMMANDS = {

@@ -32,7 +32,7 @@ import ranking.optimizers
 from ranking import settings, strategy
 from ranking.errors import InputError
 from ranking.nearest import nearest
-from ranking.optimizers.optimizer import OptimizerSettings
+from ranking.optimizers.optimizer_settings import OptimizerSettings
 from ranking.settings import Settings
 from ranking.stability.divergence import DivergenceRule
 

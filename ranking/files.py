@@ -1,12 +1,16 @@
-"""Files that are whole or not there, and JSON that any reader takes."""
+"""Files that are whole or not there, and JSON that any reader takes and that notices a damage."""
 
 import contextlib
+import json
 import math
 import os
 import platform
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+SEAL = "crc32_of_the_rest"
 
 
 @contextlib.contextmanager
@@ -49,3 +53,32 @@ def plain(value: Any) -> Any:
   if isinstance(value, dict):
     return {key: plain(entry) for key, entry in value.items()}
   return value
+
+
+def sealed(content: Mapping[str, Any]) -> str:
+  """A dict as the text of a JSON file that `unsealed` reads, with a CRC of the rest at its end."""
+  rest = json.loads(json.dumps(plain(dict(content)), allow_nan=False))
+  return json.dumps({**rest, SEAL: _crc32_of(rest)}, indent=1) + "\n"
+
+
+def unsealed(text: str) -> dict[str, Any]:
+  """What `sealed` made a text of. Raises ValueError if a part of it was changed, or is missing."""
+  rest = json.loads(text)
+  if not isinstance(rest, dict) or SEAL not in rest:
+    raise ValueError(f"it has no {SEAL}")
+  if rest.pop(SEAL) != _crc32_of(rest):
+    raise ValueError(f"it does not match its {SEAL}")
+  return rest
+
+
+def _crc32_of(content: dict[str, Any]) -> int:
+  return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+
+
+def crc32(path: Path) -> int:
+  """CRC-32 of a file's content."""
+  crc = 0
+  with open(path, "rb") as file:
+    while block := file.read(1 << 22):
+      crc = zlib.crc32(block, crc)
+  return crc

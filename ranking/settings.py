@@ -22,7 +22,7 @@ from ranking.errors import InputError
 from ranking.models.model import Model
 from ranking.nearest import nearest
 from ranking.optimizers.clipping import AdaptiveGradientClipping, Clip
-from ranking.optimizers.optimizer import OptimizerSettings
+from ranking.optimizers.optimizer_settings import OptimizerSettings
 from ranking.stability.divergence import DivergenceRule
 
 Rate: TypeAlias = float | tf_keras.optimizers.schedules.LearningRateSchedule
@@ -182,6 +182,9 @@ class ProgressSettings:
       health.jsonl. None = never.
     steps_per_call: steps the compiled function takes before the host looks at them.
     on_divergence: whether a fully diverged run stops, or goes on to its end.
+    max_seconds: after so many, from the start of the process, a run that is not at its end saves a
+      checkpoint and stops, as by a signal: for queues with a limit of time. None = never.
+    stuck_after_seconds: a call that takes longer ends the process, see watchdog.py. None = never.
   """
 
   max_steps: int | None = None
@@ -190,8 +193,13 @@ class ProgressSettings:
   observe_every: int | None = None
   steps_per_call: int = 10
   on_divergence: Literal["stop", "continue"] = "stop"
+  max_seconds: float | None = None
+  stuck_after_seconds: float | None = None
 
   def __post_init__(self) -> None:
+    for name in ("max_seconds", "stuck_after_seconds"):
+      if getattr(self, name) is not None:
+        CHECK.number(name, getattr(self, name), 0)
     for name in ("max_steps", "eval_every", "checkpoint_every", "observe_every"):
       if getattr(self, name) is not None:
         CHECK.whole(name, getattr(self, name), 1)

@@ -14,8 +14,7 @@ from ranking.data import calendar, coded, features
 from ranking.data.engine import Engine
 from ranking.data.facts import Facts
 from ranking.data.features import Moments
-from ranking.data.lookback import Lookback, Running
-from ranking.data.pack import as_of as packed_as_of
+from ranking.data.lookback import Lookback, Past
 from ranking.data.prepare import prepare
 from ranking.data.schema import Schema
 from ranking.data.store import ARRAYS, Day, DayStore
@@ -62,14 +61,21 @@ def as_of(log: FrameLog, lookback: Lookback, block_rows: int = 7) -> pd.DataFram
     facts = Facts(declare(engine, plain))
     numbers = tuple(int(day) for day in np.unique(log.day))
     zeros = (0,) * len(numbers)
-    days = calendar.Calendar(numbers, ("",) * len(numbers), zeros, zeros, chunks=zeros)
-    made = coded.code(engine, facts, days, lookback, lambda steps: None)
-    running = Running(2 * len(log.rated_tasks), lookback.delay)
-    rows = pa.Table.from_batches(made.chunk(0))
-    blocks = [
-      packed_as_of(made, rows.slice(start, block_rows), running)
-      for start in range(0, rows.num_rows, block_rows)
-    ]
+    days = calendar.Calendar(numbers, ("",) * len(numbers), zeros, zeros)
+    made = coded.code(engine, facts, days, lambda steps: None)
+    rows = pa.Table.from_batches(made.batches()).to_pandas()
+    labels = [f"label_{list(log.labels).index(task)}" for task in log.rated_tasks]
+    whole = (
+      rows.time.to_numpy(),
+      rows[[f"entity_{k}" for k in range(len(log.entities))]].to_numpy(np.int32),
+      rows[labels].to_numpy(np.float64),
+    )
+    counts = [made.vocabularies[entity].keys for entity in log.entities]
+    with Past(Path(folder, "past"), facts.log, lookback, counts) as past:
+      blocks = [
+        past.rates(*(part[start : start + block_rows] for part in whole))
+        for start in range(0, len(rows), block_rows)
+      ]
   names = [
     name
     for entity in log.entities

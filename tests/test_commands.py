@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ranking.commands.doctor import available_memory
+
 LOG = "Synthetic.days=4 Synthetic.rows_per_day=200 Synthetic.num_users=50"
 
 
@@ -44,6 +46,12 @@ def test_doctor_finds_this_machine_fit_for_training(tmp_path: Path) -> None:
   assert done.returncode == 0, done.stdout
   assert "legacy Keras 2" in done.stdout
   assert "Traceback" not in done.stderr
+
+
+def test_memory_that_holds_files_counts_as_available(tmp_path: Path) -> None:
+  (tmp_path / "meminfo").write_text("MemFree: 1048576 kB\nMemAvailable:   8388608 kB\n")
+  assert available_memory(tmp_path / "meminfo") == 8.0
+  assert available_memory(tmp_path / "none") > 0
 
 
 def finished(directory: Path, loss_at_the_end: float | str) -> Path:

@@ -63,6 +63,8 @@ def test_names_that_are_given_are_those_of_a_file_without_a_header(tmp_path: Pat
     ("1,2\n", {"names": ["t", "u", "v"]}, r"Table\.names has 3 names, and no separator gives so"),
     ("1,2;3\n", {"names": ["t", "u"]}, r"and more than one separator fits .* Table\.separator"),
     ("t,u\n1,2\n", {"names": ["t", "u"]}, r"line 1 repeats Table\.names; leave them out, it has a"),
+    ("t,u\n".encode("utf-16-le"), {}, r'is no text in utf-8, .*, such as "utf-16-le"'),
+    (b"\x1f\x8b\x08", {}, r"log holds \.gz, of which its name says nothing; rename it"),
     ("t,u\n1,a,x\n1,b,y\n", {}, r"has 2 names and 3 fields a line; name all in Table\.names, with"),
   ],
 )

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ranking.array import Array
+from ranking.optimizers import ClippedOptimizer, NoClip
 from ranking.optimizers.directions import Adagrad, Adam, Direction, Sgd, Slots
 
 RANDOM = np.random.default_rng(1)
@@ -177,6 +178,18 @@ def test_adagrad_can_forget_a_share_of_its_accumulator_in_each_step() -> None:
     accumulator = 0.75 * accumulator + gradient**2
     np.testing.assert_allclose(r, gradient / np.sqrt(accumulator + 1e-7), rtol=1e-12)
   np.testing.assert_allclose(slots["accumulator"], accumulator, rtol=1e-12)
+
+
+def test_the_sum_of_squares_stays_a_number() -> None:
+  optimizer, weight = ClippedOptimizer(Adagrad(), NoClip(), 0.5), tf.Variable([1.0, 1.0])
+  for _ in range(8):  # each square is 1e38, and the largest float32 3.4e38
+    optimizer.apply_gradients([(tf.constant([1e19, 0.0]), weight)])
+  kept = optimizer.state_of(weight)["accumulator"].numpy()
+  assert kept[0] == np.finfo(np.float32).max
+  before = weight.numpy()
+  optimizer.apply_gradients([(tf.constant([1e19, 0.0]), weight)])
+  np.testing.assert_allclose(weight[0], before[0] - 0.5 * 1e19 / np.sqrt(kept[0]), rtol=1e-6)
+  assert (int(optimizer.iterations), int(optimizer.skipped_steps)) == (9, 0)
 
 
 def test_in_a_stream_without_end_adagrad_stops_unless_it_forgets() -> None:

@@ -32,7 +32,6 @@ def test_a_store_is_the_same_at_any_number_of_threads_and_limit_of_memory(
   source = Synthetic(days=3, rows_per_day=20_000, num_users=500, num_videos=900)
   expected = files_below(prepare(source, tmp_path / "plain", lookback=LATE).directory)
   monkeypatch.setattr("os.sched_getaffinity", lambda _: cores)
-  monkeypatch.setattr(calendar, "CHUNK_ROWS", 10_000)
   monkeypatch.setenv(MEMORY, memory)
   assert files_below(prepare(source, tmp_path / "other", lookback=LATE).directory) == expected
 

@@ -24,7 +24,7 @@ def worked_out(text: str, truth: bool = True) -> list[Any]:
 
   def resolve(name: str, kind: Type) -> Any:
     del kind
-    return table[name.replace("an event", "event").removeprefix("log.")]
+    return table[{"an event": "event", "a `b": "event", "log.rating": "rating"}.get(name, name)]
 
   value = Expression(text, truth).value(resolve).name("value")
   found = ibis.duckdb.connect().to_pyarrow(table.select(value))
@@ -49,6 +49,9 @@ def worked_out(text: str, truth: bool = True) -> list[Any]:
     ("rating * 2 - 1 == 9", [True, False, False, None]),
     ("`an event` == 'buy'", [True, False, None, False]),
     ("log.rating > 3", [True, False, True, None]),
+    ("`a ``b` == 'buy'", [True, False, None, False]),
+    ("event == 'a`buy`'", [False, False, None, False]),
+    ("(event == 'buy') + 2 * (event == 'view') > 1", [False, True, None, False]),
   ],
 )
 def test_an_expression_says_yes_no_or_nothing(text: str, expected: list[Any]) -> None:
@@ -67,12 +70,18 @@ def test_an_expression_may_be_a_number() -> None:
     ("high > low", True, [("high", "number"), ("low", "number")]),
     ("price", False, [("price", "number")]),
     ("`a b` == True", True, [("a b", "flag")]),
+    (f"item == {2**60 + 1}", True, [("item", "id")]),  # which is no float
   ],
 )
 def test_what_a_column_is_read_as_follows_from_its_place(
   text: str, truth: bool, expected: list[tuple[str, str]]
 ) -> None:
   assert list(Expression(text, truth).columns()) == expected
+
+
+def test_a_column_alone_may_have_any_name() -> None:
+  for name in ("a`b", "`a`", "it's", 'a "b"', "and"):
+    assert list(Expression.of_column(name, truth=True).columns()) == [(name, "flag")]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +93,7 @@ def test_what_a_column_is_read_as_follows_from_its_place(
     ("a / b > 1", r"cannot be worked out at 'a / b'"),
     ("a / 0 > 1", r"cannot be worked out at 'a / 0'"),
     ("1 == 1", r"cannot be worked out at '1'"),
+    ("1", r"^the expression '1' names no column; it may compare"),
     ("event in names", r"cannot be worked out at 'names'"),
     ("a + b", r"cannot be worked out at 'a \+ b'; compare it with a number, such as a \+ b > 0$"),
   ],

@@ -145,10 +145,11 @@ def test_a_bag_of_json_or_python_lists_is_read_as_lists_and_said(case: Case, for
   quoted = form.replace('"', '""')
   lines = [[*row, f'"{quoted}"'] for row in rows()]
   (case.folder / "log.csv").write_text(written([[*HEADER, "b"], *lines]))
-  _, printed = case.prepare("log.csv", 'bags = ["b"]')
-  assert "read as lists: values of b such as ['a', 'b']: 120" in printed
-  (bag,) = case.store.schema.of_kind("bag")
-  assert (bag.vocabulary_size, bag.length) == (2 + 2, 2)
+  for setting in ('["b"]', '{"b": ","}'):
+    _, printed = case.prepare("log.csv", f"bags = {setting}")
+    assert "read as lists: values of b such as ['a', 'b']: 120" in printed
+    (bag,) = case.store.schema.of_kind("bag")
+    assert (bag.vocabulary_size, bag.length) == (2 + 2, 2)
 
 
 def test_a_clock_that_was_wrong_does_not_decide_day_n(case: Case) -> None:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # nothing of each other, and a package may import within itself.
 LAYERS: tuple[tuple[str, ...], ...] = (
   ("array", "checks", "errors", "files", "nearest", "quiet"),
-  ("strategy",),
+  ("run_directory", "strategy"),
   ("measures",),
   ("tasks",),
   ("data",),
@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
   ("evaluation",),
   ("settings",),
   ("training",),
+  ("compiling",),
   ("configuration",),
   ("sweeps",),
   ("commands",),

@@ -118,6 +118,19 @@ def test_a_run_whose_output_nobody_reads_finishes_its_step_saves_and_says_so(
   assert saved == [10]
 
 
+def test_a_run_with_a_limit_of_time_saves_and_says_so_unless_it_is_at_its_end(
+  monkeypatch: pytest.MonkeyPatch, steps_of_nothing: None
+) -> None:
+  run, state = fake_run(20, max_seconds=30.0), State(DivergenceMonitor(), 0.0)
+  saved: list[int] = []
+  monkeypatch.setattr(loop, "save", lambda *_: saved.append(state.step))
+  monkeypatch.setattr("time.monotonic", lambda: 31.0 if state.step else 0.0)
+  with pytest.raises(Stopped, match="stopped as max_seconds is 30 after step 10; the same"):
+    loop.train(run, state, Mock())
+  loop.train(run, state, Mock())  # the limit is over, and so is the run
+  assert saved == [10]
+
+
 def test_checkpoints_are_written_when_they_are_due_and_not_at_the_last_step(
   monkeypatch: pytest.MonkeyPatch, steps_of_nothing: None
 ) -> None:

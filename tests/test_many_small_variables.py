@@ -9,8 +9,7 @@ import tf_keras
 
 from ranking import strategy
 from ranking.array import Array
-from ranking.optimizers import Adagrad, Adam, ClippedOptimizer, Clippy, NoClip, Sgd
-from ranking.optimizers import optimizer as optimizer_module
+from ranking.optimizers import Adagrad, Adam, ClippedOptimizer, Clippy, NoClip, Sgd, stacked
 from ranking.optimizers.clipping import Clip
 from ranking.optimizers.directions import Direction, Slots
 from ranking.optimizers.operator_norm import OperatorNorm
@@ -54,7 +53,7 @@ def take(
 
 
 def is_stacked(optimizer: ClippedOptimizer) -> bool:
-  return any(key[0] == "together" for key in optimizer._fused)
+  return any(key[0] == "stacked" for key in optimizer._functions)
 
 
 @pytest.mark.parametrize("accumulate", ["clipped", "original"])
@@ -66,10 +65,10 @@ def test_stacked_variables_take_the_steps_of_single_ones(
   if CLIPS[clip].needs_preconditioner and not DIRECTIONS[direction].has_preconditioner:
     return
   arguments = (DIRECTIONS[direction], CLIPS[clip], RATE, accumulate)
-  stacked, single = (ClippedOptimizer(*arguments) for _ in range(2))
-  together = take(stacked, variables())
-  assert is_stacked(stacked) == (not CLIPS[clip].initial_memory())
-  monkeypatch.setattr(optimizer_module, "STACKED_FROM", COUNT + 1)
+  joined, single = (ClippedOptimizer(*arguments) for _ in range(2))
+  together = take(joined, variables())
+  assert is_stacked(joined) == (not CLIPS[clip].initial_memory())
+  monkeypatch.setattr(stacked, "STACKED_FROM", COUNT + 1)
   one_by_one = take(single, variables())
   assert not is_stacked(single)
   for one, two in zip(together, one_by_one, strict=True):
@@ -120,6 +119,25 @@ def test_a_direction_of_ones_own_that_makes_a_number_none_changes_nothing() -> N
     assert int(optimizer.iterations) == 1
 
 
+def test_slots_that_are_no_numbers_change_nothing_either() -> None:
+  class Counted(Direction):
+    """Moves as Sgd does, and keeps a root."""
+
+    def initial_slots(self) -> dict[str, float]:
+      return {"root": 1.0}
+
+    def __call__(
+      self, gradient: tf.Tensor, slots: Slots, weights: tf.Tensor, step: tf.Tensor
+    ) -> tuple[tf.Tensor, Slots]:
+      return gradient, {"root": tf.sqrt(gradient)}
+
+  for count in (1, COUNT):
+    optimizer, weights = ClippedOptimizer(Counted(), NoClip(), RATE), variables()[:count]
+    optimizer.apply_gradients([(-tf.ones_like(weight), weight) for weight in weights])
+    assert int(optimizer.skipped_steps) == 1
+    assert all((optimizer.state_of(weight)["root"].numpy() == 1).all() for weight in weights)
+
+
 def test_their_constraints_are_applied() -> None:
   optimizer = ClippedOptimizer(Sgd(), NoClip(), RATE)
   weights = variables("float32", constraint=tf_keras.constraints.NonNeg())
@@ -165,7 +183,7 @@ def on_replicas() -> list[list[list[Array]]]:
     def step(
       gradients: list[tf.Tensor], bad: tf.Tensor, optimizer: Any = optimizer, share: float = share
     ) -> None:
-      pairs = zip(gradients, optimizer._built_for, strict=True)
+      pairs = zip(gradients, optimizer.kept.variables, strict=True)
       optimizer.apply_gradients([(share * bad * g, variable) for g, variable in pairs])
 
     run = tf.function(lambda *args, r=replicas, s=step: r.run(s, args=args))

@@ -24,8 +24,8 @@ from ranking.optimizers import (
   RmsClip,
   Sgd,
   ZClip,
+  fused,
 )
-from ranking.optimizers import optimizer as optimizer_module
 from ranking.optimizers.clipping import Clip
 from ranking.optimizers.directions import Direction
 
@@ -129,7 +129,7 @@ def test_a_run_with_bad_steps_equals_bit_for_bit_the_run_without_them(
 ) -> None:
   # Every clip has a case that is compiled, one of large variables, one with a schedule.
   compiled, large = number % 2 == 0, number % 4 < 2
-  monkeypatch.setattr(optimizer_module, "FUSED_FROM", 1 if large else 1 << 20)
+  monkeypatch.setattr(fused, "FUSED_FROM", 1 if large else 1 << 20)
   scope: Literal["layer", "global"] = "global" if number % 5 == 0 and name != "agc" else "layer"
   rate: Any = RATE
   if number % 3:
@@ -192,7 +192,7 @@ def test_the_cases_above_are_a_hundred_and_try_everything() -> None:
 def test_finite_gradients_whose_squares_do_not_add_up_are_skipped(
   values: dict[str, list[float]], compiled: bool, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-  monkeypatch.setattr(optimizer_module, "FUSED_FROM", 1 if large else 1 << 20)
+  monkeypatch.setattr(fused, "FUSED_FROM", 1 if large else 1 << 20)
   training = Training(ClippedOptimizer(Adagrad(), ZClip(), RATE, scope="global"), compiled)
   ((gradients, rows), *_) = good_steps()
   rows = np.arange(5)

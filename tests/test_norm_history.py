@@ -100,6 +100,22 @@ def test_steps_without_a_gradient_change_nothing_of_what_comes_later(clip: Clip)
   assert all(sigma == 1 for sigma, norm in zip(after, flat, strict=True) if norm == 0)
 
 
+@pytest.mark.parametrize("tiny", [1e-30, 1e-12, 1e-7])
+@pytest.mark.parametrize("clip", CLIPS, ids=str)
+def test_a_warmup_of_next_to_nothing_is_no_warmup(clip: Clip, tiny: float) -> None:
+  norms = [3.0, 2.0, 2.5, 40.0, 3.0]
+  sigmas, memories = follow(clip, norms)
+  after, of_late = follow(clip, [tiny] * 30 + norms)
+  assert after == [1.0] * 30 + sigmas
+  assert of_late[30:] == memories
+
+
+def test_a_spike_of_others_in_adagcs_warmup_leaves_no_variable_still() -> None:
+  clip = AdaGC(warmup_steps=2)
+  sigmas, _ = follow(clip, [1.0, 1.0, 1.0, 1.0], everywhere=[1.0, 1e9, 1.0, 1.0])
+  assert sigmas == pytest.approx([1, 1e-9, 1, 1], rel=1e-12)
+
+
 def test_over_zclips_first_steps_mean_and_variance_are_plain_and_nothing_is_clipped() -> None:
   norms = [3.0, 0.5, 1e3, 1e-3, 7.0]
   sigmas, memories = follow(ZClip(warmup_steps=5), norms)
@@ -181,7 +197,7 @@ def test_in_another_unit_of_length_zclip_clips_the_same(norms: list[float], powe
 def test_after_the_warmup_adagc_clips_the_same_in_another_unit_of_length(
   average: float, norms: list[float], power: int
 ) -> None:
-  clip, unit = AdaGC(decay=0.75, warmup_steps=2), 2.0**power
+  clip, unit = AdaGC(decay=0.75, warmup_steps=2, epsilon=0.0), 2.0**power
   once, memories = follow(clip, norms, memory={"average_norm": average}, first=3)
   scaled, of_scaled = follow(
     clip, [unit * norm for norm in norms], memory={"average_norm": unit * average}, first=3

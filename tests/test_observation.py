@@ -21,6 +21,7 @@ from ranking.optimizers import (
   NoClip,
   Observation,
   RmsClip,
+  Rule,
   Sgd,
   observe,
 )
@@ -141,6 +142,33 @@ def test_a_step_that_touches_no_row_can_be_observed_and_taken(clip: Clip) -> Non
   np.testing.assert_array_equal(table, WEIGHTS)
   assert [float(factor) for factor in optimizer.clipping_factors()] == [1.0]
   assert int(optimizer.iterations) == 1
+
+
+def test_of_a_table_with_a_dense_gradient_rows_are_the_units_too() -> None:
+  # By columns the third one would bind, whose longest coordinate is another.
+  table = tf.Variable(np.ones((3, 3)), name="embeddings")
+  gradient = np.array([[3.0, 3.0, 3.5], [0.0, 0.0, 4.0], [0.0, 0.0, 4.5]])
+  optimizer = ClippedOptimizer(Sgd(), AdaptiveGradientClipping(0.5), RATE, exclude="")
+  optimizer.build([table])
+  pairs = [(tf.constant(gradient), table)]
+  (seen,) = observe(optimizer, pairs, {})
+  optimizer.apply_gradients(pairs)
+  assert seen.coordinate.numpy().tolist() == [0, 2]
+  assert float(seen.factor) == float(optimizer.clipping_factors()[0]) < 1
+
+
+def test_rate_of_a_rule_and_limit_of_three_parts_decide_the_coordinate() -> None:
+  variable = tf.Variable([1.0, 1.0, 2.0], name="kernel")
+  gradient = tf.constant([0.1, 8.0, 9.0])
+  # What is left of 1/√G makes the limit of the first the widest by far.
+  clip = Clippy(0.0, 0.0, accumulator_threshold=0.1)
+  optimizer = ClippedOptimizer(Adagrad(), clip, 1.0, rules=[Rule("kernel", rate=0.5)])
+  optimizer.build([variable])
+  (seen,) = observe(optimizer, [(gradient, variable)], {})
+  limit = 0.1 / np.sqrt(0.1 + gradient.numpy() ** 2)
+  moves = 0.5 * gradient.numpy() / np.sqrt(0.1 + gradient.numpy() ** 2)
+  assert seen.coordinate.numpy().tolist() == [int(np.argmax(moves / limit))] == [2]
+  np.testing.assert_allclose(seen.factor, np.min(limit / moves), rtol=1e-5)
 
 
 def test_excluded_variables_are_seen_with_a_factor_of_one() -> None:

@@ -11,8 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from ranking import strategy
 from ranking.array import Array
-from ranking.optimizers import ClippedOptimizer, Sgd
-from ranking.optimizers import optimizer as optimizer_module
+from ranking.optimizers import ClippedOptimizer, Sgd, fused
 from ranking.optimizers.operator_norm import OperatorNorm
 from tests.fresh_process import in_fresh_process
 
@@ -131,7 +130,7 @@ ROWS = [3, 1]
 
 def stepped(replicas: tf.distribute.Strategy, scope: str, fused_from: int) -> list[Array]:
   """A kernel, a bias and a table after one step, whose gradients the replicas share."""
-  optimizer_module.FUSED_FROM = fused_from  # this is a process of its own
+  fused.FUSED_FROM = fused_from  # this is a process of its own
   with replicas.scope():
     variables = [tf.Variable(value) for value in START]
     optimizer = ClippedOptimizer(Sgd(), OperatorNorm(), RATE, exclude="", scope=scope)  # type: ignore[arg-type]

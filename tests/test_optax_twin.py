@@ -1,5 +1,6 @@
 """The JAX twin: step for step that of TensorFlow, and at home among optax transformations."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def optax_steps(case: stacks.Case) -> list[list[Array]]:
     table = jnp.zeros(weights[-1].shape).at[of_rows].add(now[-1])
     params, state = step([*map(jnp.asarray, now[:-1]), table], params, state)
     after.append([np.asarray(value) for value in params])
-  return [*after, [np.asarray(factor) for factor in state.factors]]
+  return [*after, [np.asarray(factor) for factor in state.inner.factors]]
 
 
 @pytest.mark.parametrize("case", stacks.CASES, ids=str)
@@ -85,9 +86,31 @@ def test_tables_can_be_left_to_the_direction() -> None:
   moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), params, PARAMS)
   assert moved["Embed_0"]["embedding"] > 0.1
   assert [moved["Dense_0"][name] for name in ("bias", "kernel")] == pytest.approx([1e-4, 1e-4])
-  assert float(state.factors["Embed_0"]["embedding"]) == 1
-  assert float(state.factors["Dense_0"]["kernel"]) < 1
-  assert twin.no_tables(PARAMS)["Embed_0"] == {"embedding": False}
+  assert float(state.inner.factors["Embed_0"]["embedding"]) == 1
+  assert float(state.inner.factors["Dense_0"]["kernel"]) < 1
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Parameter:
+  """As those of flax.nnx, below whose name there is an attribute."""
+
+  value: Any
+
+
+def test_a_table_is_what_is_called_one_itself() -> None:
+  tree = {
+    "embedding": {"kernel": 1.0, "embeddings": Parameter(1.0)},
+    "user_embedding_tower": {"bias": 1.0, "item_embedding": 1.0},
+    "embedding_kernel": 1.0,
+    "embeddings_1": [1.0],
+  }
+  assert twin.no_tables(tree) == {
+    "embedding": {"kernel": True, "embeddings": Parameter(False)},
+    "user_embedding_tower": {"bias": True, "item_embedding": False},
+    "embedding_kernel": True,
+    "embeddings_1": [True],
+  }
 
 
 def test_it_stands_in_chains_and_beside_other_optimizers() -> None:
@@ -106,6 +129,35 @@ def test_it_stands_in_chains_and_beside_other_optimizers() -> None:
   }
   for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(wanted), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_beside_other_optimizers_a_step_that_is_not_finite_is_skipped_as_a_whole() -> None:
+  both = optax.multi_transform(
+    {"clipped": twin.clipped(twin.Adagrad(), twin.Clippy(), 0.1), "plain": optax.adam(0.1)},
+    {"Embed_0": "plain", "Dense_0": "clipped"},
+  )
+  whole = twin.skip_unless_finite(both)
+  params, state = stepped(whole)
+  for name, leaf in (("Embed_0", "embedding"), ("Dense_0", "bias")):
+    spoiled = jax.tree.map(jnp.asarray, GRADIENTS)
+    spoiled[name][leaf] = spoiled[name][leaf].at[0].set(jnp.nan)
+    updates, after = whole.update(spoiled, state, params)
+    assert all((update == 0).all() for update in jax.tree.leaves(updates))
+    assert int(after.skipped_steps) == 1
+    for a, b in zip(jax.tree.leaves(after.inner), jax.tree.leaves(state.inner), strict=True):
+      np.testing.assert_array_equal(a, b)
+    alone, _ = both.update(spoiled, state.inner, params)  # where the others go on
+    assert any((update != 0).any() for update in jax.tree.leaves(alone))
+
+
+def test_units_and_layers_of_any_order_stand_beside_each_other() -> None:
+  for params in (PARAMS, {"a": PARAMS["Dense_0"]["bias"], "b": PARAMS["Embed_0"]["embedding"]}):
+    clip = twin.clipped(twin.Sgd(), twin.AdaptiveGradientClipping(0.05), 0.1)
+    gradients = jax.tree.map(jnp.ones_like, params)
+    updates, _ = clip.update(gradients, clip.init(params), params)
+    table = jax.tree.leaves(updates)[-1]
+    assert (table > -0.1).all()
+    assert (table <= 0).all()
 
 
 def test_the_rate_is_a_schedule_of_the_steps_taken_or_a_hyperparameter_to_set() -> None:
@@ -165,18 +217,45 @@ def test_parameters_of_half_precision_keep_their_type_and_a_second_step_is_not_t
   state = transformation.init(params)
   for _ in range(3):
     params, state = step(params, state)
-  assert {str(leaf.dtype) for leaf in jax.tree.leaves((params, state.slots))} == {"bfloat16"}
+  assert {str(leaf.dtype) for leaf in jax.tree.leaves(params)} == {"bfloat16"}
+  assert {str(leaf.dtype) for leaf in jax.tree.leaves(state.inner.slots)} == {"float32"}
   assert len(traced) == 1
 
 
-def test_zeros_before_a_task_begins_do_not_stop_its_layer() -> None:
-  params, transformation = jnp.ones(4), twin.clipped(twin.Sgd(), twin.ZClip(), 0.1)
+def test_accumulators_of_half_precision_go_on_adding_small_squares() -> None:
+  params = jnp.ones(3, jnp.bfloat16)
+  transformation = twin.clipped(twin.Adagrad(), twin.NoClip(), 0.0)
+  state = transformation.init(params)
+
+  def step(state: Any, gradient: Any) -> Any:
+    return transformation.update(gradient, state, params)[1], None
+
+  for dtype in (jnp.bfloat16, jnp.float32):  # a scan takes no state that changes its type
+    state, _ = jax.lax.scan(step, state, jnp.full((50, 3), 2**-7, dtype))
+  np.testing.assert_allclose(state.inner.slots["accumulator"], 0.1 + 100 * 2**-14, rtol=1e-6)
+
+
+def test_a_gradient_of_float16_whose_square_float16_does_not_hold_is_taken() -> None:
+  params = jnp.ones(2, jnp.float16)
+  transformation = twin.clipped(twin.Adagrad(), twin.Clippy(), 0.1)
+  updates, state = transformation.update(1000 * params, transformation.init(params), params)
+  assert int(state.skipped_steps) == 0
+  assert updates.dtype == jnp.float16
+  assert float(updates[0]) == pytest.approx(-0.1, abs=1e-3)
+
+
+@pytest.mark.parametrize("nothing", [0.0, 1e-9])
+@pytest.mark.parametrize("clip", [twin.ZClip(), twin.AdaGC(warmup_steps=25)])
+def test_next_to_nothing_before_a_task_begins_does_not_stop_its_layer(
+  clip: Any, nothing: float
+) -> None:
+  params, transformation = jnp.ones(4), twin.clipped(twin.Sgd(), clip, 0.1)
   state = transformation.init(params)
   step = jax.jit(transformation.update)
   for k in range(60):
-    updates, state = step(jnp.full(4, float(k >= 30)), state, params)
+    updates, state = step(jnp.full(4, nothing if k < 30 else 0.5), state, params)
     params = optax.apply_updates(params, updates)
-  assert float(params[0]) == pytest.approx(1 - 30 * 0.1)
+  assert float(params[0]) == pytest.approx(1 - 30 * 0.05)
 
 
 @pytest.mark.parametrize(

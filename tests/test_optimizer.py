@@ -308,7 +308,7 @@ def test_a_large_variable_equals_the_formulas_and_its_own_plain_path(
     twin.step([gradient], RATE)
   made = []
   for fused_from in (1 << 20, 1 << 40):
-    monkeypatch.setattr("ranking.optimizers.optimizer.FUSED_FROM", fused_from)
+    monkeypatch.setattr("ranking.optimizers.fused.FUSED_FROM", fused_from)
     monkeypatch.setattr("ranking.optimizers.reductions.LARGE", fused_from)
     weights = [tf.Variable(start, name="kernel")]
     optimizer = ClippedOptimizer(Adagrad(), clip, RATE)
@@ -316,7 +316,7 @@ def test_a_large_variable_equals_the_formulas_and_its_own_plain_path(
     assert_moved_like(twin, optimizer, weights, 1e-5)
     assert_keeps_like(twin, optimizer, weights, 1e-5)
     made.append(weights[0].numpy())
-    assert bool(optimizer._fused) == (fused_from == 1 << 20)
+    assert bool(optimizer._functions) == (fused_from == 1 << 20)
   fused, plain = made
   np.testing.assert_allclose(fused, plain, rtol=1e-5, atol=1e-5)
 
@@ -325,7 +325,7 @@ def test_a_large_variable_equals_the_formulas_and_its_own_plain_path(
 def test_large_variables_of_the_same_shape_are_not_mistaken_for_each_other(
   method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-  monkeypatch.setattr("ranking.optimizers.optimizer.FUSED_FROM", 4)
+  monkeypatch.setattr("ranking.optimizers.fused.FUSED_FROM", 4)
   names, starts = ("embedding", "one", "two"), (KERNEL, KERNEL, KERNEL[::-1])
   weights = [tf.Variable(w, name=name) for name, w in zip(names, starts, strict=True)]
   twin = NumpyOptimizer(starts, Adagrad(), METHODS[method], excluded=[0])
@@ -341,7 +341,7 @@ def test_large_variables_of_the_same_shape_are_not_mistaken_for_each_other(
 def test_another_clip_than_its_own_is_measured_by_itself_on_large_variables(
   monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-  monkeypatch.setattr("ranking.optimizers.optimizer.FUSED_FROM", 4)
+  monkeypatch.setattr("ranking.optimizers.fused.FUSED_FROM", 4)
   kernel = tf.Variable(KERNEL, name="kernel")
   optimizer = ClippedOptimizer(Sgd(), GradientClipping(2.0), RATE)
   optimizer.build([kernel])

@@ -23,6 +23,7 @@ from ranking.optimizers import (
   StateError,
   ZClip,
 )
+from ranking.optimizers.saved_state import StateWarning
 
 RATE = 0.125
 NONE = "^$"  # as `exclude`: finds no variable
@@ -310,11 +311,11 @@ def test_variables_of_one_name_keep_their_own_slots(names: list[str], tmp_path: 
     )
   path = tf.train.Checkpoint(optimizer=optimizer).write(str(tmp_path / "checkpoint"))
   tf.train.Checkpoint(optimizer=restored).read(path).assert_consumed()
-  accumulators = [slots["accumulator"].numpy() for slots in optimizer._slots]
+  accumulators = [slots["accumulator"].numpy() for slots in optimizer.kept.slots]
   assert len({values.tobytes() for values in accumulators}) == len(names)
   for one, two in zip(optimizer.variables, restored.variables, strict=True):
     np.testing.assert_array_equal(one, two)
-  assert len(optimizer._named_values()) == len(optimizer.variables) + 1  # the learning rate
+  assert len(optimizer._named_values()) == len(optimizer.numbers) + 1  # the learning rate
 
 
 # Saved models
@@ -484,12 +485,123 @@ def test_values_that_are_loaded_before_there_are_variables_wait_for_them() -> No
     np.testing.assert_array_equal(other._named_values()[name], variable)
 
 
-def test_set_weights_refuses_arrays_of_another_optimizer() -> None:
+def test_set_weights_takes_what_is_of_the_same_variables_and_refuses_all_else() -> None:
   optimizer, variables = adagrad_adagc(), weights()
-  optimizer.build(list(variables.values()))
+  take_steps(optimizer, variables, range(2))
   values = [variable.numpy() for variable in optimizer.variables]
-  optimizer.set_weights(values)
+  other, others = adagrad_adagc(), weights()
+  with pytest.raises(RuntimeError, match=r"was called before the optimizer was built; call"):
+    other.set_weights(values)
+  other.build(list(others.values()))
+  other.set_weights(values)
+  assert equal([v.numpy() for v in other.variables], values)
+  with pytest.raises(RuntimeError, match=r"^set_weights was given 15 arrays that do not say which"):
+    other.set_weights(values[:-1])
   with pytest.raises(
-    StateError, match=r"^set_weights was given 14 arrays, and the optimizer has 15"
+    RuntimeError, match=r"^set_weights was given 14 arrays, and the optimizer has"
   ):
-    optimizer.set_weights(values[:-1])
+    other.set_weights([*values[:-2], values[-1]])
+  same_shapes = ClippedOptimizer(Adagrad(), AdaGC(), RATE, exclude=NONE)
+  same_shapes.build([tf.Variable(v, name=f"x/{k}") for k, v in enumerate(weights().values())])
+  with pytest.raises(RuntimeError, match=r"is hidden/bias, of this one x/0, and by their names"):
+    same_shapes.set_weights(values)
+
+
+# Layers that are numbered
+
+
+def layers(*names: str) -> list[tf.Variable]:
+  """Kernels of one shape."""
+  return [tf.Variable([1.0, 2.0], name=f"{name}/kernel") for name in names]
+
+
+def restored(old: list[tf.Variable], new: list[tf.Variable], folder: Path) -> ClippedOptimizer:
+  """An optimizer for new variables with the state of one for old ones."""
+  saved, other = adagrad_adagc(), adagrad_adagc()
+  saved.build(old)
+  saved.apply_gradients([(tf.fill([2], k + 1.0), variable) for k, variable in enumerate(old)])
+  path = tf.train.Checkpoint(optimizer=saved).write(str(folder / "optimizer"))
+  other.build(new)
+  tf.train.Checkpoint(optimizer=other).read(path)
+  return other
+
+
+@pytest.mark.parametrize(
+  ("old", "new"),
+  [
+    (("dense", "dense_1", "dense_2"), ("dense_1", "dense_2", "dense_3")),  # counted on
+    (("dense_1", "dense_2"), ("dense", "dense_1")),  # or other layers are frozen now
+    (("model/dense_1",), ("model_3/dense_4",)),
+  ],
+)
+def test_layers_with_other_numbers_are_taken_by_their_order_and_it_is_said(
+  old: tuple[str, ...], new: tuple[str, ...], tmp_path: Path
+) -> None:
+  variables = layers(*new)
+  with pytest.warns(
+    StateWarning, match=f"by the order of variables: of {old[0]}/kernel into {new[0]}"
+  ):
+    optimizer = restored(layers(*old), variables, tmp_path)
+  kept = [optimizer.state_of(variable)["accumulator"].numpy()[0] for variable in variables]
+  assert kept == sorted(kept)
+  assert kept[0] > 0.1
+
+
+@pytest.mark.parametrize(
+  ("old", "new", "named"),
+  [
+    # The second of three layers was frozen, and now it is the third.
+    (("dense", "dense_2"), ("dense", "dense_1"), ("dense_2", "dense_1")),
+    (("dense", "dense_1"), ("dense", "cross"), ("dense_1", "cross")),
+    (("tower/dense",), ("head/dense",), ("tower/dense", "head/dense")),
+  ],
+)
+def test_layers_that_by_their_names_are_others_are_refused(
+  old: tuple[str, ...], new: tuple[str, ...], named: tuple[str, str], tmp_path: Path
+) -> None:
+  before, now = (f"{name}/kernel" for name in named)
+  text = f"^variable {len(old)} of the saved optimizer is {before}, of this one {now}, and by"
+  with pytest.raises(StateError, match=text):
+    restored(layers(*old), layers(*new), tmp_path)
+
+
+def test_a_name_with_or_without_that_of_its_model_is_one_name(tmp_path: Path) -> None:
+  restored(layers("model/dense", "model/dense_1"), layers("dense", "dense_1"), tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_model_whose_frozen_layers_are_others_than_its_optimizers_is_refused(
+  suffix: str, tmp_path: Path
+) -> None:
+  inputs = tf_keras.Input([4])
+  hidden = [tf_keras.layers.Dense(4, name=name, use_bias=False) for name in ("one", "two", "three")]
+  x = inputs
+  for layer in hidden:
+    x = layer(x)
+  saved = tf_keras.Model(inputs, x)
+  hidden[0].trainable = False
+  saved.compile(adagrad_adagc(), "mse")
+  saved.fit(np.ones((4, 4)), np.ones((4, 4)), verbose=0)
+  hidden[0].trainable, hidden[2].trainable = True, False  # and compile is not called again
+  with legacy_format():
+    saved.save(tmp_path / f"model{suffix}")
+  with pytest.raises(
+    (StateError, RuntimeError), match=r"^variable 1 of the saved optimizer is two/k"
+  ):
+    tf_keras.models.load_model(tmp_path / f"model{suffix}")
+
+
+# Saved before the first step
+
+
+@pytest.mark.parametrize("form", ["checkpoint", "store"])
+def test_a_state_from_before_the_first_step_is_that_of_no_step(form: str, tmp_path: Path) -> None:
+  fresh, trained, variables = adagrad_adagc(), adagrad_adagc(), weights()
+  path = tf.train.Checkpoint(optimizer=fresh).write(str(tmp_path / "fresh"))
+  take_steps(trained, variables, range(3))
+  if form == "checkpoint":
+    tf.train.Checkpoint(optimizer=trained).read(path)
+  else:
+    trained.load_own_variables(stored(fresh))
+  fresh.build(list(variables.values()))
+  assert state(trained, variables) == state(fresh, variables)

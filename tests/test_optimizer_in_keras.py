@@ -31,8 +31,8 @@ from ranking.optimizers import (
   Rule,
   Sgd,
   ZClip,
+  fused,
 )
-from ranking.optimizers import optimizer as optimizer_module
 from ranking.optimizers.clipping import Clip, Measures
 from ranking.optimizers.directions import Direction, Slots
 from tests.fresh_process import in_fresh_process
@@ -120,7 +120,7 @@ def assert_near(ours: Iterable[Any], theirs: Iterable[Any], tolerance: float = 1
 @pytest.fixture
 def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
   """Dense variables of any size go through compiled functions."""
-  monkeypatch.setattr(optimizer_module, "FUSED_FROM", 1)
+  monkeypatch.setattr(fused, "FUSED_FROM", 1)
 
 
 # fit
@@ -313,9 +313,9 @@ def test_steps_of_large_variables_equal_those_of_small_ones(
 ) -> None:
   large = make(name, direction)
   steps = take_steps(large, weights(), tf.function if in_function else lambda step: step)
-  assert {key[0] for key in large._fused} == {"measure", "write"}
+  assert {key[0] for key in large._functions} == {"measure", "write"}
   with monkeypatch.context() as patched:
-    patched.setattr(optimizer_module, "FUSED_FROM", 1 << 20)
+    patched.setattr(fused, "FUSED_FROM", 1 << 20)
     assert_near(steps, eager_steps(name, direction))
 
 
@@ -325,13 +325,13 @@ def many_large_variables() -> tuple[list[int], list[str], list[str]]:
   handler = logging.Handler()
   handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
   logger.addHandler(handler)
-  optimizer_module.FUSED_FROM = 1  # in this process only
+  fused.FUSED_FROM = 1  # in this process only
   optimizer = ClippedOptimizer(Adagrad(), ZClip(warmup_steps=1), RATE)
   variables = [tf.Variable(tf.ones([k + 1, 2]), name=f"kernel_{k}") for k in range(9)]
   for step in range(3):
     optimizer.learning_rate = RATE / (step + 1)
     optimizer.apply_gradients([(tf.fill(v.shape, step + 1.0), v) for v in variables])
-  counts = [made.experimental_get_tracing_count() for made in optimizer._fused.values()]
+  counts = [made.experimental_get_tracing_count() for made in optimizer._functions.values()]
   ours = [message for message in messages if "retracing" in message]
   messages.clear()
   careless = tf.function(lambda number: number)
@@ -368,7 +368,7 @@ def test_rows_are_not_compiled_anew_for_every_count_of_them() -> None:
   for count in range(1, 5):
     slices = tf.IndexedSlices(tf.ones([count, 3]), tf.range(count), table.shape)
     optimizer.apply_gradients([(slices, table)])
-  counts = [made.experimental_get_tracing_count() for made in optimizer._fused.values()]
+  counts = [made.experimental_get_tracing_count() for made in optimizer._functions.values()]
   assert sum(counts) <= 1
 
 
@@ -377,7 +377,7 @@ def test_rows_are_not_compiled_anew_for_every_count_of_them() -> None:
 def test_a_learning_rate_assigned_after_building_takes_effect(
   large: bool, in_function: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-  monkeypatch.setattr(optimizer_module, "FUSED_FROM", 1 if large else 1 << 20)
+  monkeypatch.setattr(fused, "FUSED_FROM", 1 if large else 1 << 20)
   kernel = tf.Variable([[8.0, 8.0]], name="kernel")
   optimizer = ClippedOptimizer(Sgd(), Clippy(0.0, 1.0), RATE)
   optimizer.build([kernel])

@@ -23,8 +23,8 @@ from ranking.optimizers import (
   RmsClip,
   Sgd,
   ZClip,
+  fused,
 )
-from ranking.optimizers import optimizer as optimizer_module
 from ranking.optimizers.clipping import Clip
 from ranking.optimizers.directions import Direction
 from tests.fresh_process import in_fresh_process
@@ -121,7 +121,7 @@ class Training:
     each = self.replicas.experimental_distribute_values_from_function(
       lambda context: tf.constant(trouble[context.replica_id_in_sync_group])
     )
-    optimizer_module.FUSED_FROM = self._large_from  # this is a process of its own
+    fused.FUSED_FROM = self._large_from  # this is a process of its own
     self._run(share(IDS[k]), share(LABELS[k]), each)
 
   def states(self) -> list[State]:

@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 from ranking.array import Array
-from ranking.data import calendar, pack
+from ranking.data import pack, past
 from ranking.data.engine import Engine
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import Silence, _alone, prepare
@@ -50,7 +50,7 @@ def test_a_store_holds_what_packing_the_whole_log_gives(
   lookback: Lookback,
 ) -> None:
   monkeypatch.setattr(pack, "BLOCK_ROWS", block_rows)
-  monkeypatch.setattr(calendar, "CHUNK_ROWS", block_rows)
+  monkeypatch.setattr(past, "PIECE_ROWS", block_rows)
   log = dataclasses.replace(tiny_log, report_by="author_id")
   made = read_back(prepare(TinySource(log), tmp_path, lookback=lookback))
   expected = whole_pack.pack("tiny", log, lookback)
@@ -101,7 +101,7 @@ def test_a_preparation_killed_at_any_write_and_run_again_makes_the_same_store(
     count_writes = killed_at_write(-1, monkeypatch)
     expected = files_below(prepare(source, tmp_path / "whole", lookback=lookback).directory)
   last = count_writes() - 1
-  assert last > 50
+  assert last > 40
   for number in (*range(0, last, 11), last):
     root = tmp_path / str(number)
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -302,7 +302,7 @@ def test_a_large_log_is_prepared_as_packing_it_whole_gives(
   if source.name != "synthetic" and not RAW:
     pytest.skip("set RANKING_RAW_DATA to the folder of the raw logs")
   monkeypatch.setattr(pack, "BLOCK_ROWS", 3_000)
-  monkeypatch.setattr(calendar, "CHUNK_ROWS", 3_000)
+  monkeypatch.setattr(past, "PIECE_ROWS", 2_000)
   opened = prepare(source, tmp_path)
   made, log = read_back(opened), read_whole(source)
   expected = whole_pack.pack(source.name, log)

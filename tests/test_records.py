@@ -23,6 +23,21 @@ def test_quotes_may_be_escaped_instead_of_doubled(tmp_path: Path) -> None:
     read(tmp_path / "log.csv", content, ["t", "u"])
   rows, _ = read(tmp_path / "log.csv", content, ["t", "u"], escape="\\")
   assert [row for _, row in rows] == [["1", 'a"b, c'], ["2", "d\\"], ["3", "e"]]
+  content = 't,u\n1,"C:\\new \\"a\\""\n2,D:\\x\n'  # other backslashes are plain text
+  rows, _ = read(tmp_path / "log.csv", content, ["t", "u"], escape="\\")
+  assert [row for _, row in rows] == [["1", 'C:\\new "a"'], ["2", "D:\\x"]]
+
+
+def test_a_separator_of_several_characters_within_quotes_is_text(tmp_path: Path) -> None:
+  rows, _ = read(tmp_path / "log.dat", 't::u\n1::"a::b"\n2::c\n', ["t", "u"])
+  assert [row for _, row in rows] == [["1", "a::b"], ["2", "c"]]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "gb18030"])
+def test_a_character_that_is_cut_off_at_the_end_is_damage(tmp_path: Path, encoding: str) -> None:
+  content = "t,u\n1,a\n2,\u6771".encode(encoding)[:-1]
+  with pytest.raises(DataError, match=rf"log\.csv line 3 is no text in {encoding}: '2,"):
+    read(tmp_path / "log.csv", content, ["t", "u"], encoding=encoding)
 
 
 @pytest.mark.parametrize("block", [7, 64, 1 << 23])

@@ -27,7 +27,6 @@ def calendar(*days: int) -> Calendar:
     names=tuple(f"day {day}" for day in days),
     rows=(1, *(10 for _ in days[1:])),
     first_times=tuple(day * DAY for day in days),
-    chunks=tuple(0 for _ in days),
   )
 
 
@@ -56,11 +55,17 @@ def test_a_task_that_cannot_be_learnt_or_judged_is_warned_of(
   kind: str, labelled: list[int], positives: list[int], message: str | None
 ) -> None:
   columns = np.array(labelled, np.float64)[:, None], np.array(positives)[:, None]
-  found = [*module._tasks([Task("click", kind)], *columns)]
+  found = [*module._tasks([Task("click", kind)], *columns, np.array([False]))]
   assert len(found) == (message is not None)
   if message is not None:
     assert found[0].text.startswith(f"task click {message}")
     assert found[0].tasks == ["click"]
+
+
+def test_a_number_that_is_one_value_in_all_training_rows_is_warned_of() -> None:
+  columns = np.full((3, 1), 50.0), np.full((3, 1), 50)
+  (found,) = module._tasks([Task("stars", "ordered")], *columns, np.array([True]))
+  assert found.text.startswith("task stars has one value in all training rows: nothing can be")
 
 
 def test_a_few_rows_years_before_the_others_are_warned_of() -> None:

@@ -1,5 +1,6 @@
 """Which variables get which treatment: by what they are, by name, the first rule that fits."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ranking.optimizers import (
   RmsClip,
   Rule,
   Sgd,
+  StateError,
   ZClip,
 )
 from ranking.optimizers.clipping import Clip
@@ -75,6 +77,61 @@ def test_a_table_of_any_name_shows_itself_by_its_rows(built_first: bool) -> None
   optimizer.apply_gradients([(rows, table), (tf.ones([1]), kernel)])
   assert table.numpy().tolist() == [[0, 0], [0, 0], [-1, -1], [0, 0]]
   np.testing.assert_allclose(kernel, [-1e-3], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("name", "looked_up"),
+  [
+    ("user/embeddings", True),
+    ("embedding", True),
+    ("user_embedding", True),
+    ("item_Embeddings_2", True),
+    ("embedding_table", True),
+    ("embedding/kernel", False),
+    ("embedding_kernel", False),
+    ("embedding_bias", False),
+    ("embedding_projection", False),
+    ("unembeddings", False),
+  ],
+)
+def test_a_table_is_known_by_words_of_its_own_name(name: str, looked_up: bool) -> None:
+  optimizer = ClippedOptimizer(Adagrad(), Clippy())
+  assert optimizer.is_clipped(tf.Variable([1.0], name=name)) != looked_up
+
+
+def test_what_came_in_rows_once_is_a_table_from_then_on() -> None:
+  optimizer = ClippedOptimizer(Sgd(), GradientClipping(1.0), 1.0)
+  table = tf.Variable(tf.zeros([4, 2]), name="users")
+  optimizer.build([table])
+  assert optimizer.is_clipped(table)
+  rows = tf.IndexedSlices(tf.ones([1, 2]), tf.constant([2]), table.shape)
+  for gradient in (rows, tf.fill([4, 2], 9.0)):
+    optimizer.apply_gradients([(gradient, table)])
+    assert [float(factor) for factor in optimizer.clipping_factors()] == [1.0]
+  assert not optimizer.is_clipped(table)
+
+
+@pytest.mark.parametrize("built_first", [True, False])
+@pytest.mark.parametrize(
+  "rule", [Rule(TABLES, direction=Adam(lazy=True)), Rule(TABLES, direction=Adagrad(0.0))], ids=str
+)
+def test_a_table_that_got_the_slots_of_other_variables_is_refused(
+  rule: Rule, built_first: bool
+) -> None:
+  optimizer = ClippedOptimizer(Adagrad(), Clippy(), rules=[rule])
+  table = tf.Variable(tf.zeros([4, 2]), name="users")
+  if built_first:
+    optimizer.build([table])
+  rows = tf.IndexedSlices(tf.ones([1, 2]), tf.constant([2]), table.shape)
+  text = r'^variable users is looked up, which its name does not say.*Rule\("users", \.\.\.\)'
+  with pytest.raises(StateError, match=text):
+    optimizer.apply_gradients([(rows, table)])
+  assert int(optimizer.iterations) == 0
+  named = ClippedOptimizer(
+    Adagrad(), Clippy(), rules=[dataclasses.replace(rule, variables="users")]
+  )
+  named.apply_gradients([(rows, table)])
+  assert set(named.state_of(table)) > set(rule.direction.initial_slots())  # type: ignore[union-attr]
 
 
 def test_what_is_left_alone_is_printed() -> None:
@@ -232,6 +289,49 @@ def test_with_one_factor_for_all_there_is_one_memory(clip: Clip) -> None:
     np.testing.assert_allclose(
       optimizer.state_of(one)[kind], joined.state_of(both)[kind], rtol=1e-5
     )
+
+
+def test_with_one_factor_for_all_each_clip_has_its_own_memory() -> None:
+  # Of one kind or two, a clip remembers the norms of its own variables.
+  for other in (AdaGC(1.5, 2.0, 0.5, 2), ZClip(1.0, 0.5, 2)):
+    rules = [Rule("head", other), Rule("bias", NoClip())]
+    both = ClippedOptimizer(Sgd(), AdaGC(warmup_steps=2), 1e-3, scope="global", rules=rules)
+    variables = named("bias", "one", "head_1", "two", "head_2")
+    alone = [
+      ClippedOptimizer(Sgd(), c, 1e-3, scope="global") for c in (AdaGC(warmup_steps=2), other)
+    ]
+    twins = [named("one", "two"), named("head_1", "head_2")]
+    for size in (1.0, 3.0, 2.0, 40.0, 1.0):
+      step(both, variables, size)
+      for optimizer, of_clip in zip(alone, twins, strict=True):
+        step(optimizer, of_clip, size)
+    for optimizer, (first, second), places in zip(alone, twins, ((1, 3), (2, 4)), strict=True):
+      np.testing.assert_array_equal(variables[places[0]], first)
+      np.testing.assert_array_equal(variables[places[1]], second)
+      for kind, value in optimizer.state_of(first).items():
+        np.testing.assert_array_equal(both.state_of(variables[places[1]])[kind], value)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_memory_counts_on_in_short_dtypes(scope: Any, dtype: str) -> None:
+  optimizer = ClippedOptimizer(Sgd(), ZClip(warmup_steps=300), 1e-3, scope=scope)
+  variable = tf.Variable(tf.ones([2], dtype), name="kernel")
+  optimizer.build([variable])
+  optimizer.state_of(variable)["norms_seen"].assign(256.0)
+  optimizer.apply_gradients([(tf.ones_like(variable), variable)])
+  assert float(optimizer.state_of(variable)["norms_seen"]) == 257
+  assert variable.dtype == dtype
+
+
+def test_adam_corrects_its_moments_in_short_dtypes() -> None:
+  # In bfloat16 0.999 is 1, and what is divided by 1 − 0.999ᵗ would stand still.
+  short, long = (tf.Variable(tf.ones([2], dtype), name="w") for dtype in ("bfloat16", "float32"))
+  for variable in (short, long):
+    optimizer = ClippedOptimizer(Adam(), NoClip(), 0.125)
+    for _ in range(2):
+      optimizer.apply_gradients([(tf.ones_like(variable), variable)])
+  np.testing.assert_allclose(tf.cast(short, "float32"), long, rtol=0.02)
 
 
 # The same gradient as rows or dense

@@ -5,12 +5,12 @@ import math
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 
-from ranking.data.schema import DataError
 from ranking.files import atomically, plain, write_atomically
 from ranking.settings import SettingError
 from ranking.training.result import surroundings
@@ -48,61 +48,71 @@ def test_what_is_written_is_on_disk_when_it_is_closed(tmp_path: Path) -> None:
   assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 
-def test_a_rewound_log_goes_on_from_its_step(tmp_path: Path) -> None:
+def test_a_rewound_log_goes_on_from_its_marks(tmp_path: Path) -> None:
   with RunLog(tmp_path) as log:
-    log.steps([{"step": step, "loss": 1.0} for step in range(1, 6)])
+    log.steps([{"step": step, "loss": 1.0} for step in range(1, 4)])
+    marks = log.marks
+    log.steps([{"step": step, "loss": 1.0} for step in range(4, 6)])
   with open(tmp_path / "metrics.jsonl", "a") as file:
     file.write('{"step": 6, "lo')  # as a killed process leaves it
   with RunLog(tmp_path) as log:
-    log.rewind(3)
+    assert log.misfit(marks) is None
+    log.rewind(marks)
     log.steps([{"step": 4, "loss": 2.0}])
+    again = log.marks
   assert [row["loss"] for row in lines(tmp_path, "metrics")] == [1.0, 1.0, 1.0, 2.0]
+  with RunLog(tmp_path) as log:
+    assert log.misfit(again) is None
 
 
 def test_an_evaluation_that_a_resumed_run_makes_again_is_not_written_again(tmp_path: Path) -> None:
   metrics = {"click": {"kind": "binary", "auc": 0.7}}
   with RunLog(tmp_path) as log:
-    for step in (2, 4):
-      log.evaluation(step, "2026-01-18", metrics)
-  with RunLog(tmp_path) as log:  # stopped by a signal after its evaluation at its last step
-    log.rewind(4)
+    log.evaluation(2, "2026-01-18", metrics)
+    after_two = log.marks
     log.evaluation(4, "2026-01-18", metrics)
-  assert [row["step"] for row in lines(tmp_path, "evals")] == [2, 4]
-  with RunLog(tmp_path) as log:
-    log.rewind(3)
-    log.evaluation(4, "2026-01-18", metrics)
-  assert [row["step"] for row in lines(tmp_path, "evals")] == [2, 4]
+    after_four = log.marks
+  for marks in (after_four, after_two):  # stopped by a signal after its evaluation at step 4
+    with RunLog(tmp_path) as log:
+      log.rewind(marks)
+      log.evaluation(4, "2026-01-18", metrics)
+    assert [row["step"] for row in lines(tmp_path, "evals")] == [2, 4]
 
 
-def test_rewinding_only_cuts_so_that_a_kill_in_it_loses_nothing(
-  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rewinding_only_cuts_so_that_a_kill_in_it_loses_nothing(tmp_path: Path) -> None:
   with RunLog(tmp_path) as log:
     log.steps([{"step": step, "loss": 1.0} for step in range(1, 6)])
-  before = (tmp_path / "metrics.jsonl").read_bytes()
-  sizes = []
+    marks = log.marks
+  file = tmp_path / "metrics.jsonl"
+  before, identity = file.read_bytes(), file.stat().st_ino
   with RunLog(tmp_path) as log:
-    cut = log._files["metrics"].truncate
-
-    def truncate(size: int) -> int:
-      sizes.append(size)
-      return cut(size)
-
-    monkeypatch.setattr(log._files["metrics"], "truncate", truncate, raising=False)
-    log.rewind(5)
-  assert sizes == [len(before)]
-  assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    log.rewind(marks)
+  assert file.read_bytes() == before
+  assert file.stat().st_ino == identity
 
 
-def test_a_damaged_line_is_named_and_nothing_is_cut(tmp_path: Path) -> None:
-  text = '{"step": 1}\n{"st\n{"step": 3}\n'
-  (tmp_path / "metrics.jsonl").write_text(text)
-  with (
-    RunLog(tmp_path) as log,
-    pytest.raises(DataError, match=r"metrics.jsonl is damaged at byte 12"),
-  ):
-    log.rewind(3)
-  assert (tmp_path / "metrics.jsonl").read_text() == text
+@pytest.mark.parametrize("series", ["metrics", "evals", "health"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone", "foreign"])
+def test_a_series_that_is_not_what_was_written_does_not_fit(
+  tmp_path: Path, series: str, damage: str
+) -> None:
+  with RunLog(tmp_path) as log:
+    log.steps([{"step": 1, "loss": 0.5}])
+    log.health(1, {"hidden_1/kernel": 0.25}, {})
+    log.evaluation(1, "2026-01-18", {"click": {"kind": "binary", "auc": 0.7}})
+    marks = json.loads(json.dumps(log.marks))  # as a checkpoint keeps them
+  path = tmp_path / f"{series}.jsonl"
+  content = path.read_bytes()
+  flipped = content[:9] + bytes([content[9] ^ 1]) + content[10:]
+  damaged = {"flip": flipped, "cut": content[:-1], "empty": b"", "foreign": b"{}" + content}
+  if damage == "gone":
+    path.unlink()
+  else:
+    path.write_bytes(damaged[damage])
+  with RunLog(tmp_path) as log:
+    assert f"{path} was changed since" in str(log.misfit(marks))
+  if damage != "gone":
+    assert path.read_bytes() == damaged[damage]
 
 
 def test_one_process_at_a_time_writes_in_a_run_directory(tmp_path: Path) -> None:
@@ -184,11 +194,9 @@ def test_two_processes_that_write_one_file_leave_a_whole_one(
 
 
 def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-  def full(_text: str) -> int:
-    raise OSError(28, "No space left on device")
-
+  full = Mock(write=Mock(side_effect=OSError(28, "No space left on device")))
   with RunLog(tmp_path) as log, monkeypatch.context() as patched:
-    patched.setattr(log._files["metrics"], "write", full, raising=False)
+    patched.setitem(log._files, "metrics", full)
     with pytest.raises(OSError, match=r"No space left on device: '.*/metrics.jsonl'"):
       log.steps([{"step": 1, "loss": 1.0}])
 

@@ -16,6 +16,9 @@ from tests import saved_models
 from tests.fresh_process import in_fresh_process
 from tests.saved_models import KINDS, fit, forms, load, made, weights
 
+# Layers are numbered on through a process, so that rebuilt ones have other names.
+pytestmark = pytest.mark.filterwarnings("ignore:state was restored by the order of variables")
+
 Written = tuple[Path, dict[tuple[str, str], list[Array]]]
 
 CELLS = [

@@ -80,6 +80,8 @@ def test_a_flat_list_of_names_makes_the_same_settings(made: Settings) -> None:
     ("observe_every", True, "make it a whole number"),
     ("steps_per_call", None, "make it a whole number"),
     ("on_divergence", "go", "make it 'stop' or 'continue'"),
+    ("max_seconds", -1, "make it a number, 0 or more"),
+    ("stuck_after_seconds", "long", "make it a number"),
     ("model_name", 3, "make it a name"),
     ("run_directory", 3, "make it the path of a folder"),
     ("shadows", [1], "make it a dict of names to clips"),
@@ -117,6 +119,8 @@ def test_an_identity_is_of_what_a_run_is_and_not_of_how_far_and_closely_it_is_fo
     "observe_every": 11,
     "steps_per_call": 3,
     "on_divergence": "continue",
+    "max_seconds": 60.0,
+    "stuck_after_seconds": 60.0,
   }
   assert set(free) == {"run_directory", "store_directory", "engine", *_fields(ProgressSettings)}
   assert Settings.of(**{**given, **free}).identity() == made.identity()

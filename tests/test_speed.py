@@ -26,6 +26,17 @@ def test_speed_leaves_out_the_call_that_compiles(monkeypatch: pytest.MonkeyPatch
   assert speed.examples_per_second == 500.0
 
 
+def test_what_is_no_training_is_timed_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+  clock = iter([0.0, 5.0, 5.0, 7.0])
+  monkeypatch.setattr("time.monotonic", lambda: next(clock))
+  speed = Speed()
+  for _ in range(2):
+    with speed.apart("evaluations"):
+      pass
+  assert speed.seconds_apart == {"evaluations": 7.0}
+  assert speed.examples_per_second == 0.0
+
+
 def test_speed_leaves_out_the_first_call_that_observes_as_it_compiles_anew(
   monkeypatch: pytest.MonkeyPatch,
 ) -> None:

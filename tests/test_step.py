@@ -14,7 +14,7 @@ from ranking.models.model import Model
 from ranking.optimizers import Adagrad, Clippy, Lamb, NoClip
 from ranking.optimizers.clipping import Clip
 from ranking.optimizers.observation import Observation
-from ranking.optimizers.optimizer import OptimizerSettings
+from ranking.optimizers.optimizer_settings import OptimizerSettings
 from ranking.training.step import Taken, compile_steps
 
 import tensorflow as tf  # isort: skip

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ranking.sweeps import results, runner
+from ranking.sweeps import results
 from ranking.sweeps.sweep import Method, Sweep, SweepError, Trial
+from ranking.sweeps.trial_file import describe
 from tests.command_line import ranking
 from tests.fake_trainer import result
 
@@ -23,7 +24,7 @@ def hold(root: Path, trial: Trial, **files: Any) -> Path:
   """A run directory with its trial.json, and with files such as result=…"""
   directory = root / trial.name
   directory.mkdir(parents=True)
-  description = {**runner.describe(trial), "command": f"python -m … --run={directory}"}
+  description = {**describe(trial), "command": f"python -m … --run={directory}"}
   for name, content in {"trial": description, **files}.items():
     (directory / f"{name}.json").write_text(json.dumps(content))
   return directory

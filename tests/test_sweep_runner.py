@@ -1,6 +1,5 @@
 """Runs of a sweep: skipped, tried again, stopped, resumed. A script stands in for the trainer."""
 
-import json
 import os
 import signal
 import subprocess
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ranking.files import unsealed
+from ranking.run_directory import is_finished
 from ranking.sweeps import runner
 from ranking.sweeps.progress import SweepProgress
 from ranking.sweeps.sweep import Sweep, SweepError, Trial
@@ -81,7 +82,7 @@ def test_every_trial_runs_once_and_a_diverged_run_is_finished(capfd: pytest.Capt
   assert run() == {}
   assert calls() == sorted(NAMES)
   for name in NAMES:
-    assert runner.finished(ROOT / name)
+    assert is_finished(ROOT / name)
   printed = capfd.readouterr().out
   assert "4 runs in runs/s: 0 finished before, 4 to run, 2 at once" in printed
   assert f"{NAIVE}: diverged after" in printed
@@ -116,7 +117,8 @@ def test_a_run_that_fails_twice_is_given_up_with_its_error_and_the_others_go_on(
   error = f"exit code 1: error: {GC} cannot, start 2"
   assert run(f"fails:{GC}") == {GC: error}
   assert calls() == sorted([*NAMES, GC])
-  assert json.loads((ROOT / GC / "failed.json").read_text()) == {"error": error, "exit_code": 1}
+  failed = unsealed((ROOT / GC / "failed.json").read_text())
+  assert failed == {"error": error, "exit_code": 1}
   assert "start 1" in (ROOT / GC / "output.txt").read_text()
   # The next sweep gives it two more.
   assert list(run(f"fails:{GC}")) == [GC]

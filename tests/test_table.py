@@ -1,6 +1,7 @@
 """A log of one's own: read as described, named where it is not, and trained on as documented."""
 
 import dataclasses
+import datetime
 import json
 import re
 from pathlib import Path
@@ -14,7 +15,8 @@ import pyarrow.parquet
 import pytest
 
 from ranking.cli import main
-from ranking.data import making, reading
+from ranking.data import making, reading, records
+from ranking.data.engine import Engine
 from ranking.data.prepare import prepare
 from ranking.data.schema import DataError, Log
 from ranking.data.sources.table import Table
@@ -125,6 +127,31 @@ def test_json_lines_with_inner_objects_and_lists_are_the_same_log(
   message = r"line 2 holds '\[\"ben\"\]' in customer, where a single value belongs; name lists in"
   with pytest.raises(DataError, match=message):
     read(path, entities=(), categorical=("customer",))
+
+
+def test_a_column_of_json_lines_is_one_of_some_line_and_not_a_text_that_is_its_name(
+  tmp_path: Path,
+) -> None:
+  rows = [{"time": f"2026-03-0{1 + k // 800}", "id": "a", "y": 1, "x": "age"} for k in range(1600)]
+  (tmp_path / "log").mkdir()
+  path = tmp_path / "log" / "a.jsonl"
+  source = Table(
+    raw=str(path.parent), categorical=["id"], dense=["gr\xf6\xdfe", "age"], binary=["y"]
+  )
+
+  def write() -> None:
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+
+  rows[1200]["gr\xf6\xdfe"] = 7
+  write()
+  with pytest.raises(DataError, match=r"a\.jsonl lacks column age; it has time, id, y, x, gr"):
+    worked_out(source)
+  # Of several files one is enough, and what the log has is not looked up in a table.
+  (path.parent / "b.jsonl").write_text(json.dumps({**rows[0], "age": 5}))
+  (path.parent / "ids.csv").write_text("id,age\na,9\n")
+  frame, _ = worked_out(dataclasses.replace(source, tables={"ids.csv": "id"}))
+  assert frame["gr\xf6\xdfe"].dropna().tolist() == [7]
+  assert frame["age"].dropna().tolist() == [5]
 
 
 def test_columns_within_structures_of_parquet_are_named_by_their_path(tmp_path: Path) -> None:
@@ -296,6 +323,38 @@ def test_rows_without_any_of_the_unique_columns_are_no_repeats(tmp_path: Path) -
   text = "time,id,y,event\n2026-03-01,a,1,\n2026-03-02,a,1,\n2026-03-03,a,1,e\n2026-03-04,a,1,e\n"
   rows, _ = log_of(tmp_path / "log.csv", text, unique_by=["event"])
   assert rows.day.tolist() == ["2026-03-01", "2026-03-02", "2026-03-03"]
+  text = "time,id,y,event\n2026-03-01,a,1,\n2026-03-01,a,0,\n2026-03-02,a,1,e\n2026-03-02,a,0,e\n"
+  rows, log = log_of(tmp_path / "log.csv", text, unique_by=["id", "event"])
+  assert rows.y.tolist() == [1, 0, 1]
+  assert log.cleaning == {
+    "rows read": 4,
+    "dropped: rows that repeat an earlier one in id, event": 1,
+    "kept: rows that repeat an earlier one in id, event, but lack a value there": 1,
+  }
+
+
+def test_a_row_with_several_odd_labels_is_one_row(tmp_path: Path) -> None:
+  text = (
+    "time,id,y,z\n" + "".join(f"2026-03-0{k},a,1,0\n" for k in (1, 2, 3)) + "2026-03-04,a,yes,no\n"
+  )
+  _, log = log_of(tmp_path / "log.csv", text, binary=["y", "z"], on_bad_row="drop")
+  assert log.cleaning == {"rows read": 4, "dropped: rows whose y is not 0 or 1": 1}
+
+
+def test_labels_of_every_kind_may_be_expressions(tmp_path: Path) -> None:
+  text = "time,id,size,n\n2026-03-01,a,small,3\n2026-03-02,b,big,\n2026-03-03,c,,1\n"
+  rows, log = log_of(
+    tmp_path / "log.csv",
+    text,
+    binary=(),
+    tasks={
+      "size": ["ordered", "1 * (size == 'mid') + 2 * (size == 'big')"],
+      "n": ["count", "n - 1"],
+    },
+  )
+  np.testing.assert_array_equal(rows["size"], [0, 2, np.nan])
+  np.testing.assert_array_equal(rows.n, [2, np.nan, 0])
+  assert [task.kind for task in log.tasks] == ["ordered", "count"]
 
 
 def test_labels_may_be_expressions_of_columns(tmp_path: Path) -> None:
@@ -374,6 +433,9 @@ def test_tables_are_looked_up_by_key_and_as_of_the_time_of_the_row(
   np.testing.assert_array_equal(rows.age, [31, np.nan, np.nan, np.nan])
   np.testing.assert_array_equal(rows["prices.amount"], [np.nan, 2, np.nan, 3])
   np.testing.assert_array_equal(rows.vip, [1, 0, np.nan, np.nan])
+  (joined / "users.csv").write_text("id,age,vip\n1,31,yes\n")
+  with pytest.raises(DataError, match=r"3 rows have no age, as users\.csv has no line for them; e"):
+    worked_out(dataclasses.replace(source, dense=["prices.amount"], weight="age"))
   assert log.cleaning == {
     "rows read": 4,
     "rows read (users.csv)": 2,
@@ -533,6 +595,16 @@ def test_bytes_of_parquet_that_are_no_text_are_named_or_dropped(tmp_path: Path) 
     assert log.cleaning["dropped: rows whose id is not text in UTF-8"] == 1
 
 
+def test_times_of_the_oldest_parquet_do_not_wrap_around(tmp_path: Path) -> None:
+  when = [datetime.datetime(2026, 3, 1), datetime.datetime(9999, 12, 31)]
+  table = pa.table({"time": pa.array(when, pa.timestamp("us")), "id": ["a", "b"], "y": [1, 0]})
+  path = tmp_path / "log.parquet"
+  pyarrow.parquet.write_table(table, path, use_deprecated_int96_timestamps=True)
+  source = Table(raw=str(path), categorical=["id"], binary=["y"])
+  with pytest.raises(DataError, match=r"row 2 column time holds '9999.* where a date from 1677 to"):
+    worked_out(source)
+
+
 def test_times_in_another_unit_than_was_said_are_refused(tmp_path: Path) -> None:
   path = tmp_path / "log.csv"
   path.write_text("time,id,y\n1,1,1\n1772349000000,1,1\n")
@@ -609,6 +681,9 @@ def test_a_label_that_is_neither_yes_nor_no_is_refused(shop: Path, tmp_path: Pat
       {"time_unit": "s", "time_is_local": True},
       r"time_is_local is of dates; numbers since",
     ),
+    ({"tasks": {"n": ["count"]}}, r"^Table\.tasks is .*; give each task a kind, or a list of kind"),
+    ({"time_format": "%H:%M"}, r"^Table\.time_format is '%H:%M'; say where its year is, by %Y or"),
+    ({"escape": '"'}, r"^Table\.escape is '\"'; make it \"\": a doubled quote needs none$"),
     ({"tasks": ["bought"]}, r"^Table.tasks is \['bought'\]; make it a dict such as"),
     (
       {"binary": (), "tasks": {"bought": "binery"}},
@@ -724,6 +799,18 @@ def test_files_that_change_while_they_are_read_make_no_store(
   with pytest.raises(DataError, match=message):
     prepare(source, tmp_path / "stores")
   assert not list((tmp_path / "stores" / "table").iterdir())
+
+
+def test_rows_are_shown_while_they_are_read(
+  shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  monkeypatch.setattr(records, "BLOCK", 100)
+  with Engine(tmp_path / "work") as engine:
+    shown: list[int] = []
+    engine.advance = shown.append
+    dataclasses.replace(SHOP, raw=str(shop)).log(engine)
+  assert sum(shown) == 10
+  assert max(shown) < 5
 
 
 def test_brackets_in_the_name_of_a_folder_are_no_pattern(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from ranking.data.times import Time
 from tests.test_values import read
 
 MARCH = 1_772_323_200_000  # 2026-03-01, UTC
+FAR = datetime.datetime(9999, 12, 31)
 
 
 @pytest.mark.parametrize(
@@ -27,10 +28,26 @@ MARCH = 1_772_323_200_000  # 2026-03-01, UTC
     (Time("s"), [str(MARCH // 1000), f"{MARCH // 1000}.5", "x"], [MARCH, MARCH + 500, "wrong"]),
     (Time("ns"), [f"{MARCH}999999"], [MARCH]),
     (Time("us"), [MARCH * 1000 + 1999], [MARCH + 1]),
+    (Time("ns"), [f"{MARCH}999999", "x"], [MARCH, "wrong"]),  # as if there were no x
+    (Time("ns"), [f"+{MARCH}999999", f"{MARCH}999999.0"], [MARCH, MARCH]),
+    (Time("s"), [f"{MARCH // 1000}.{k:03d}" for k in range(40)], [MARCH + k for k in range(40)]),
+    (Time("s"), ["-1", "-0.001", "1e3"], [-1000, -1, 1_000_000]),
+    (Time("s"), [MARCH // 1000] * 2 + [10**16], [MARCH, MARCH, "wrong"]),
     (Time("s"), [0, 86_400, 100_000], [0, 86_400_000, 100_000_000]),  # of an unknown start
     (Time("s"), [MARCH // 1000, MARCH // 1000, 5], [MARCH, MARCH, 5000]),  # a clock that was wrong
     (Time(), pa.array([MARCH * 1000], pa.timestamp("us")), [MARCH]),
     (Time(), pa.array([MARCH], pa.timestamp("ms", "Asia/Tokyo")), [MARCH]),
+    (Time(), pa.array([-1, MARCH * 1000], pa.timestamp("us")), [-1, MARCH]),
+    *(
+      (kind, pa.array([datetime.datetime(2026, 3, 1), FAR], pa.timestamp(unit)), [MARCH, "wrong"])
+      for unit in ("s", "ms", "us")
+      for kind in (Time(), Time(zone="Africa/Abidjan"))
+    ),
+    (Time(), [datetime.date(2026, 3, 1), FAR.date()], [MARCH, "wrong"]),
+    (Time(), ["2026-03-01", "9999-12-31"], [MARCH, "wrong"]),
+    (Time(), ["2026-03-01 00:00:00 UTC", "2026-03-01T00:00:00z"], [MARCH] * 2),
+    (Time(), ["2026-03-01", "now", "today"], [MARCH, "wrong", "wrong"]),
+    (Time(zone="Asia/Tokyo"), ["20260301T000000Z", "2026-03-01T09:00"], [MARCH, MARCH]),
     (Time(), [datetime.date(2026, 3, 1), None], [MARCH, "wrong"]),
     (Time(), [1.5], ["wrong"]),
     (Time(), pa.nulls(1), ["wrong"]),
@@ -72,6 +89,7 @@ def test_local_times_are_those_on_the_wall_of_their_zone() -> None:
     (Time(), ["26030100", "26030123"], 'give Table.time_format = "%y%m%d%H"'),
     (Time(), ["03/13/2026 12:04 AM"] * 2 + ["03/14/2026 1:04 PM"], '"%m/%d/%Y %I:%M %p"'),
     (Time(), ["01/02/2026", "03/02/2026"], 'time_format = "%m/%d/%Y" or "%d/%m/%Y"'),
+    (Time(), ["Mar 1, 2026", "May 12, 2026"], 'time_format = "%b %d, %Y"'),
   ],
 )
 def test_times_in_another_unit_or_format_than_was_said_come_with_the_one_that_fits(

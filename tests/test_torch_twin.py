@@ -1,5 +1,6 @@
 """The PyTorch twin: step for step that of TensorFlow, and at home in PyTorch."""
 
+import copy
 import math
 import re
 from pathlib import Path
@@ -64,7 +65,7 @@ def loss_of(network: Any, step: int) -> Any:
   random = np.random.default_rng(step)
   ids = torch.tensor(random.integers(0, 20, (32, 2)))
   target = torch.tensor(random.normal(size=32), dtype=torch.float32)
-  return torch.nn.functional.mse_loss(network(ids)[:, 0], 3 * target + ids[:, 0] / 10)
+  return torch.nn.functional.mse_loss(network(ids)[:, 0].float(), 3 * target + ids[:, 0] / 10)
 
 
 def train(network: Any, optimizer: Any, steps: Any) -> list[float]:
@@ -85,7 +86,7 @@ def weights_of(network: Any) -> list[Array]:
 def everything_of(network: Any, optimizer: Any) -> list[Any]:
   """Weights, slots and clip memory."""
   kept = [
-    value.clone() if torch.is_tensor(value) else value
+    value.clone().numpy() if torch.is_tensor(value) else value
     for state in optimizer.state.values()
     for value in state.values()
   ]
@@ -97,7 +98,7 @@ def same(one: list[Any], other: list[Any]) -> bool:
   return all(np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True) for a, b in pairs)
 
 
-@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize(("sparse", "half"), [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize(
   ("direction", "clip"),
   [
@@ -108,10 +109,10 @@ def same(one: list[Any], other: list[Any]) -> bool:
   ],
 )
 def test_a_saved_optimizer_goes_on_bit_for_bit(
-  direction: str, clip: str, sparse: bool, tmp_path: Any
+  direction: str, clip: str, sparse: bool, half: bool, tmp_path: Any
 ) -> None:
   def make() -> tuple[Any, Any]:
-    network = model(sparse)
+    network = model(sparse).to(torch.bfloat16 if half else torch.float32)
     clips = {"ZClip": {"warmup_steps": 2}, "AdaGC": {"warmup_steps": 2}}.get(clip, {})
     optimizer = twin.ClippedOptimizer(
       twin.tables_apart(network), getattr(twin, direction)(), getattr(twin, clip)(**clips), lr=0.01
@@ -132,12 +133,51 @@ def test_a_saved_optimizer_goes_on_bit_for_bit(
   assert resumed.param_groups[0]["steps"] == 10
 
 
-def test_a_state_of_an_unknown_clip_is_refused_by_name() -> None:
-  optimizer = twin.ClippedOptimizer(model().parameters(), twin.Adagrad(), twin.Clippy())
-  state = optimizer.state_dict()
-  state["param_groups"][0]["clip"] = {"Snip": {}}
-  with pytest.raises(ValueError, match="no clip 'Snip' is known; import the module that defines"):
+@pytest.mark.parametrize(
+  ("spoil", "message"),
+  [
+    (lambda state: state["param_groups"][0].update(clip={"Snip": {}}), "no clip 'Snip' is known"),
+    (lambda state: state["param_groups"][0].update(clip={"Clippy": {"x": 1}}), "Clippy has no x"),
+    (lambda state: state["param_groups"][0].pop("clip"), "the state has no clip, so it is not one"),
+    (lambda state: state.clear(), "the state has no direction, so it is not one of a Clipped"),
+    (
+      lambda state: state["state"][0].update(accumulator=torch.ones(3)),
+      r"the state's accumulator \(3,\) is not one of a parameter \(20, 4\); give the optimizer",
+    ),
+  ],
+)
+def test_a_state_that_does_not_fit_is_refused_by_name_and_changes_nothing(
+  spoil: Any, message: str
+) -> None:
+  network = model()
+  optimizer = twin.ClippedOptimizer(network.parameters(), twin.Adagrad(), twin.Clippy())
+  train(network, optimizer, range(1))
+  before = everything_of(network, optimizer)
+  state = copy.deepcopy(optimizer.state_dict())
+  spoil(state)
+  with pytest.raises(ValueError, match=message):
     optimizer.load_state_dict(state)
+  assert same(everything_of(network, optimizer), before)
+
+
+def test_a_state_that_was_loaded_is_nobody_elses() -> None:
+  network = model()
+  one, other = (
+    twin.ClippedOptimizer(network.parameters(), twin.Adagrad(), twin.Clippy()) for _ in range(2)
+  )
+  train(network, one, range(1))
+  other.load_state_dict(one.state_dict())
+  before = everything_of(network, other)[5:]
+  train(network, one, range(1))
+  assert same(everything_of(network, other)[5:], before)
+
+
+def test_the_state_of_torchs_own_adagrad_is_refused() -> None:
+  network = model()
+  theirs = torch.optim.Adagrad(network.parameters())
+  optimizer = twin.ClippedOptimizer(network.parameters(), twin.Adagrad(), twin.Clippy())
+  with pytest.raises(ValueError, match="not one of a ClippedOptimizer; load it with the optimizer"):
+    optimizer.load_state_dict(theirs.state_dict())
 
 
 def test_tables_are_left_to_the_direction_and_all_else_is_clipped() -> None:
@@ -231,11 +271,15 @@ def test_the_scaler_of_mixed_precision_skips_what_overflows_and_changes_nothing_
 
 
 @pytest.mark.parametrize("clip", stacks.CLIPS, ids=str)
-def test_a_weight_in_pieces_moves_as_the_whole_does(clip: Any, monkeypatch: Any) -> None:
+def test_weights_in_pieces_and_in_a_row_move_as_each_alone_does(
+  clip: Any, monkeypatch: Any
+) -> None:
   ends = []
-  for piece in (12, 1 << 17):
+  for piece, small, together, kept in ((1 << 17, 0, 1, 8), (12, 0, 1, 0), (12, 7, 9, 0)):
     monkeypatch.setattr(twin, "PIECE", piece)
-    monkeypatch.setattr(twin, "KEPT", 8 if piece > 12 else 0)
+    monkeypatch.setattr(twin, "SMALL", small)
+    monkeypatch.setattr(twin, "TOGETHER", together)
+    monkeypatch.setattr(twin, "KEPT", kept)
     parameters = [
       torch.nn.Parameter(torch.tensor(np.random.default_rng(k).normal(size=shape)))
       for k, shape in enumerate([(31, 5), (7,), (2, 3, 4), ()])
@@ -247,8 +291,68 @@ def test_a_weight_in_pieces_moves_as_the_whole_does(clip: Any, monkeypatch: Any)
         parameter.grad = torch.tensor(random.normal(size=tuple(parameter.shape)))
       optimizer.step()
     ends.append([parameter.detach().numpy() for parameter in parameters])
-  for one, other in zip(*ends, strict=True):
-    np.testing.assert_allclose(one, other, rtol=1e-12)
+  for alone, *others in zip(*ends, strict=True):
+    for other in others:
+      np.testing.assert_allclose(alone, other, rtol=1e-12)
+
+
+def gradients_of_ones(optimizer: Any, lengths: dict[Any, float]) -> None:
+  """A step in which every parameter has a gradient of that length, or none."""
+  optimizer.zero_grad()
+  for parameter, length in lengths.items():
+    parameter.grad = torch.full_like(parameter, length / parameter.numel() ** 0.5)
+  optimizer.step()
+
+
+@pytest.mark.parametrize("clip", [("ZClip", {"warmup_steps": 5}), ("AdaGC", {"warmup_steps": 5})])
+def test_one_factor_for_all_has_one_memory_also_of_what_is_unfrozen_and_added_later(
+  clip: Any, tmp_path: Path
+) -> None:
+  name, settings = clip
+  early, late, added = (torch.nn.Parameter(torch.ones(4)) for _ in range(3))
+  optimizer = twin.ClippedOptimizer(
+    [early, late], twin.Sgd(), getattr(twin, name)(**settings), lr=1e-3, scope="global"
+  )
+  for step in range(20):
+    gradients_of_ones(optimizer, {early: 0.9 + 0.01 * (step % 3)})
+  optimizer.add_param_group({"params": [added]})
+  again = twin.ClippedOptimizer([early, late], twin.Sgd(), twin.NoClip())
+  again.add_param_group({"params": [added]})
+  torch.save(optimizer.state_dict(), tmp_path / "state")
+  again.load_state_dict(torch.load(tmp_path / "state"))
+  for each in (optimizer, again):
+    gradients_of_ones(each, {early: 0.9, late: 30.0, added: 0.1})
+    factors = set(each.clipping_factors().values())
+    assert len(factors) == 1
+    assert max(factors) < 0.1
+
+
+def test_one_factor_for_all_is_of_those_with_that_scope_and_clip_alone() -> None:
+  weights = [torch.nn.Parameter(torch.ones(4)) for _ in range(4)]
+  clips = [twin.GradientClipping(1.0), twin.GradientClipping(1.0), twin.ZClip(), twin.AdaGC()]
+  scopes = ["global", "layer", "global", "global"]
+  optimizer = twin.ClippedOptimizer(
+    [
+      {"params": [w], "clip": c, "scope": s} for w, c, s in zip(weights, clips, scopes, strict=True)
+    ],
+    twin.Sgd(),
+    twin.NoClip(),
+  )
+  for _ in range(3):
+    gradients_of_ones(optimizer, dict(zip(weights, [0.5, 100.0, 2.0, 4.0], strict=True)))
+  factors = [optimizer.clipping_factors()[weight] for weight in weights]
+  assert factors == pytest.approx([1.0, 0.01, 1.0, 0.25])
+  norms = [group["memory"] for group in optimizer.param_groups]
+  assert [norms[2]["mean_norm"], norms[3]["average_norm"]] == pytest.approx([2.0, 1.0])
+
+
+@pytest.mark.parametrize("clip", ["ZClip", "AdaGC"])
+def test_next_to_nothing_in_a_warm_up_does_not_stop_a_weight(clip: str) -> None:
+  weight = torch.nn.Parameter(torch.ones(4))
+  optimizer = twin.ClippedOptimizer([weight], twin.Sgd(), getattr(twin, clip)(), lr=0.1)
+  for step in range(240):
+    gradients_of_ones(optimizer, {weight: 1e-9 if step < 120 else 2.0})
+  assert float(weight.detach()[0]) < -4
 
 
 def test_zeros_before_a_task_begins_do_not_stop_its_layer() -> None:
@@ -297,6 +401,27 @@ def test_parameters_of_half_precision_train_and_stay_what_they_are(dtype: str) -
   assert optimizer.skipped_steps == 0
 
 
+@pytest.mark.parametrize("sizes", [[3], [3, 2, 4]])
+def test_accumulators_of_half_precision_go_on_adding_small_squares(sizes: list[int]) -> None:
+  weights = [torch.nn.Parameter(torch.ones(size, dtype=torch.bfloat16)) for size in sizes]
+  optimizer = twin.ClippedOptimizer(weights, twin.Adagrad(), twin.NoClip(), lr=0.0)
+  for _ in range(100):
+    for weight in weights:
+      weight.grad = torch.full_like(weight, 2**-7)
+    optimizer.step()
+  for weight in weights:
+    accumulator = optimizer.state[weight]["accumulator"]
+    assert accumulator.numpy() == pytest.approx(0.1 + 100 * 2**-14)
+
+
+def test_a_gradient_of_float16_whose_square_float16_does_not_hold_is_taken() -> None:
+  weight = torch.nn.Parameter(torch.ones(2, dtype=torch.float16))
+  optimizer = twin.ClippedOptimizer([weight], twin.Adagrad(), twin.Clippy(), lr=0.1)
+  gradients_of_ones(optimizer, {weight: 1000.0})
+  assert optimizer.skipped_steps == 0
+  assert float(weight.detach()[0]) == pytest.approx(0.9, abs=1e-3)
+
+
 def test_a_scheduler_of_pytorch_sets_the_rate_and_a_frozen_layer_stays() -> None:
   weight, frozen = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
   optimizer = twin.ClippedOptimizer([weight, frozen], twin.Sgd(), twin.NoClip(), lr=1.0)
@@ -306,6 +431,11 @@ def test_a_scheduler_of_pytorch_sets_the_rate_and_a_frozen_layer_stays() -> None
     optimizer.step()
     schedule.step()
   assert [float(w.detach()) for w in (weight, frozen)] == [1 - 1.75, 1]
+  cycle = {"max_lr": 1.0, "total_steps": 10}
+  torch.optim.lr_scheduler.OneCycleLR(optimizer, cycle_momentum=False, **cycle)
+  assert optimizer.param_groups[0]["lr"] == pytest.approx(0.04)
+  with pytest.raises(ValueError, match="cycle_momentum"):  # PyTorch's; the page says so
+    torch.optim.lr_scheduler.OneCycleLR(optimizer, **cycle)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pytest
 from ranking.cli import main
 from ranking.data.store import DayStore
 from ranking.evaluation.predictions import load
+from ranking.files import sealed, unsealed
 from ranking.models.network import Network
 from ranking.stability.monitor import DivergenceMonitor
 from ranking.sweeps.paired import over_seeds
@@ -237,10 +238,10 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
   content[100] ^= 1
   damaged.write_bytes(content)
   manifest = run / "checkpoints" / "step-00000008" / "manifest.json"
-  long_ago = json.loads(manifest.read_text())
+  long_ago = unsealed(manifest.read_text())
   long_ago["state"]["seconds"] += 1000
   long_ago["state"]["speed"]["seconds"] += 1000
-  manifest.write_text(json.dumps(long_ago))
+  manifest.write_text(sealed(long_ago))
   capsys.readouterr()
   assert command(f"--run={run}", f"--set={settings}") == 0
   output = capsys.readouterr().out
@@ -251,6 +252,43 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
   result = json.loads((run / "result.json").read_text())
   assert result["seconds"] > 1000  # of both processes
   assert result["examples_per_second"] < 12 * result["batch_size"] / 1000
+
+
+def test_what_was_changed_in_a_run_directory_is_noticed(
+  tmp_path: Path, settings: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+  settings += " train_and_evaluate.checkpoint_every=4 train_and_evaluate.max_steps=10"
+  run = tmp_path / "run"
+  assert command(f"--run={run}", f"--set={settings}") == 0
+  whole = read(run, "metrics")
+  metrics = json.loads((run / "result.json").read_text())["metrics"]
+
+  (run / "result.json").write_text("")
+  (run / "evals.jsonl").write_text("")  # written after the last checkpoint: made again
+  assert command(f"--run={run}", f"--set={settings}") == 0
+  assert "result.json is damaged: the run is finished again" in capsys.readouterr().out
+  assert json.loads((run / "result.json").read_text())["metrics"] == metrics
+  assert [row["step"] for row in read(run, "evals")] == [10]
+
+  (run / "result.json").unlink()
+  series = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+  (run / "metrics.jsonl").write_text("".join(series[:9]))  # reaches step 8, not step 10
+  assert command(f"--run={run}", f"--set={settings}") == 0
+  output = capsys.readouterr().out
+  assert "metrics.jsonl was changed since, or does not reach it" in " ".join(output.split())
+  assert "going on from step 8" in output
+  assert read(run, "metrics") == whole
+
+  (run / "result.json").unlink()
+  (run / "metrics.jsonl").write_text("".join(["?", *series]))
+  assert command(f"--run={run}", f"--set={settings}") == 2
+  assert "is whole; bring one back, or remove" in capsys.readouterr().err
+  assert (run / "metrics.jsonl").read_text() == "".join(["?", *series])  # nothing is lost
+
+  (run / "metrics.jsonl").write_text("".join(series))
+  shutil.rmtree(run / "checkpoints")
+  assert command(f"--run={run}", f"--set={settings}") == 2
+  assert f"{run} has 10 steps and no checkpoint; bring" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_not_overwritten(
@@ -321,9 +359,9 @@ def test_a_run_does_not_go_on_behind_its_checkpoint_or_on_another_day_store(
     capsys.readouterr().err
   )
   manifest = run / "checkpoints" / "step-00000004" / "manifest.json"
-  content = json.loads(manifest.read_text())
+  content = unsealed(manifest.read_text())
   content["state"]["store"] = "another"
-  manifest.write_text(json.dumps(content))
+  manifest.write_text(sealed(content))
   assert command(f"--run={run}", f"--set={settings} train_and_evaluate.max_steps=6") == 2
   assert f"{run} was begun on the day store another" in capsys.readouterr().err
   assert not (run / "result.json").exists()

@@ -32,7 +32,14 @@ def read(kind: Kind, column: Any, *missing: str) -> list[Any]:
     (pa.array(["x", None, "x"]).dictionary_encode(), ["x", None, "x"]),
     ([["a"], None], ["wrong", None]),
     ([{"a": 1}], ["wrong"]),
+    (pa.array([[1, 2]], pa.list_(pa.int8(), 2)), ["wrong"]),
+    ([5.0, np.inf, -np.inf], ["5", "wrong", "wrong"]),
     ([b"ab"], ["ab"]),
+    (pa.array([b"ab"], pa.binary_view()), ["ab"]),
+    (
+      pa.array([b"0123456789abcdef"], pa.uuid()),
+      ["30313233-3435-3637-3839-616263646566"],
+    ),
     ([datetime.date(2026, 3, 1)], ["2026-03-01"]),
   ],
 )
@@ -53,6 +60,18 @@ def test_words_for_nothing_are_values_unless_they_are_said_to_be_missing() -> No
   assert read(Flag(), ["1", "NA"], "NA") == [1, None]
 
 
+@pytest.mark.parametrize("column", [["-1", "-1.0", "2"], [-1.0, -1.0, 2.0], [-1, -1, 2]])
+@pytest.mark.parametrize("missing", ["-1", "-1.0"])
+def test_a_number_that_means_missing_does_so_however_it_is_written(
+  column: list[Any], missing: str
+) -> None:
+  assert read(Id(), column, missing) == [None, None, "2"]
+  found = Number().read(pa.array(column), [missing])
+  assert found.values.to_pylist() == [None, None, 2.0]
+  assert found.counts == {"missing: values of {column} that Table.missing names": 2}
+  assert read(Number(), ["-999.90", "-9.999e2", "1"], "-999.9") == [None, None, 1.0]
+
+
 def test_what_is_changed_is_counted() -> None:
   assert Id().read(pa.array([" a", "b", "NA", " "]), ["NA"]).counts == {
     "trimmed: blanks around values of {column}": 1,
@@ -71,6 +90,7 @@ def test_what_is_changed_is_counted() -> None:
     (Number(), [1.5, np.nan, None, np.inf], [1.5, None, None, "wrong"]),
     (Number(), [True, False, None], [1.0, 0.0, None]),
     (Number(), [[1.0]], ["wrong"]),
+    (Number(), [datetime.timedelta(1), None], ["wrong", None]),
     (Number(), pa.array([1, 2], pa.decimal128(5, 1)), [1.0, 2.0]),
   ],
 )
@@ -93,13 +113,19 @@ def test_yes_and_no_are_told_in_the_style_they_are_written_in() -> None:
   ("kind", "column", "expected"),
   [
     (Bag(), ["a,b", " a , ", "", None, "5.0"], [["a", "b"], ["a"], None, None, ["5"]]),
-    (Bag("|"), ["a|b", "a,b"], [["a", "b"], ["a,b"]]),
+    (Bag("|"), ["a|b", "a,b", "[a]|b]"], [["a", "b"], ["a,b"], ["[a]", "b]"]]),
+    (Bag("|"), ['["a|b", "c"]', "['d']", '[["a"]]'], [["a|b", "c"], ["d"], "wrong"]),
+    (Bag(), ["('a', 'b')", "{'a', 'b'}", "(none)"], [["a", "b"], ["a", "b"], ["(none)"]]),
+    (Bag(), ["['a' 'b']", "[1 2]", "{a,b}", '{"a": 1}'], ["wrong"] * 4),  # of NumPy, of SQL
     (Bag(" "), ["a  b"], [["a", "b"]]),
     (Bag(), ['["a", "b"]', "['a', 'b']", "[1, 2.0]", "[]"], [["a", "b"]] * 2 + [["1", "2"], []]),
     (Bag(), ["[a", "[a]", '[["a"]]'], [["[a"], "wrong", "wrong"]),
     (Bag(), [["a", None, " b"], [], None, ["5.0"]], [["a", "b"], [], [], ["5"]]),
     (Bag(), [[[1]], [[2]]], ["wrong", "wrong"]),
     (Bag(), pa.array([[1, 2], None, [3]])[1:], [[], ["3"]]),
+    (Bag(), pa.array([[1, 2], None, [3, 4]], pa.list_(pa.int8(), 2))[1:], [[], ["3", "4"]]),
+    (Bag(), pa.array([["a"], None, []], pa.list_view(pa.string())), [["a"], [], []]),
+    (Bag(), pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int8())), ["wrong", None]),
   ],
 )
 def test_bags_are_lists_or_text_that_is_cut(kind: Bag, column: Any, expected: list[Any]) -> None:
@@ -114,3 +140,13 @@ def test_bags_that_seem_to_be_cut_at_the_wrong_place_are_told() -> None:
   assert looks_unsplit(Counter({f"word{k}": 1 for k in range(50)}), None) == ""
   assert looks_unsplit(Counter({"food": 50}), None) is None
   assert looks_unsplit(Counter({"a|b": 2}), None) is None  # too few to tell
+  assert looks_unsplit(Counter({"[1 2]": 50}), "|") == " "
+  assert looks_unsplit(Counter({"[1, 2]": 50}), "|") is None
+
+
+def test_what_is_no_number_does_not_change_how_others_are_read() -> None:
+  texts = ["0.1", "+.5e+1", "5.", "12345678901234567890", "2.2250738585072014e-308"]
+  expected = [0.1, 5.0, 5.0, 12345678901234567890.0, 2.2250738585072014e-308]
+  odd = ["1_000", "0x10", "5-", "(5)", "1 000", "--5", "1d5", "\uff15", "$5", "True"]
+  assert read(Number(), texts) == expected
+  assert read(Number(), texts + odd) == expected + ["wrong"] * len(odd)

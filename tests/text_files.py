@@ -4,6 +4,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ranking.data import records
 from ranking.data.dialect import Dialect, settle
 from ranking.data.raw_files import RawFile
@@ -23,8 +25,13 @@ def read(
   layout = settle(file, Dialect(**dialect), columns)
   assert layout is not None
   rows: list[tuple[int, list[str]]] = []
-  for piece in records.read(file, layout, drop, cleaning):
-    table = records.fields(piece, layout, columns)
-    values = [column.to_pylist() for column in table.columns]
-    rows += zip(piece.lines.tolist(), map(list, zip(*values, strict=True)), strict=True)
-  return rows, cleaning
+  pieces = list(records.read(file, layout, drop, cleaning))
+  for quoted in (False, True):  # all that are parsed alike at once, which is quicker
+    alike = [piece for piece in pieces if piece.quoted == quoted]
+    if alike:
+      data = b"".join(piece.data for piece in alike)
+      lines = np.concatenate([piece.lines for piece in alike])
+      table = records.fields(records.Records(data, lines, quoted), layout, columns)
+      values = [column.to_pylist() for column in table.columns]
+      rows += zip(lines.tolist(), map(list, zip(*values, strict=True)), strict=True)
+  return sorted(rows, key=lambda row: row[0]), cleaning

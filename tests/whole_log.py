@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ranking.data.coded import coded_features, looked_up
 from ranking.data.engine import Engine
-from ranking.data.facts import Facts, as_number
+from ranking.data.facts import Facts, as_number, coded_features, looked_up
 from ranking.data.schema import Number, Source
 from tests.frames import Bag, FrameLog
 

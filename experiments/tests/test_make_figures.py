@@ -10,8 +10,9 @@ import pytest
 
 from experiments.__main__ import main
 from experiments.figures import command
-from ranking.sweeps import execution, files, runner
+from ranking.sweeps import execution, files
 from ranking.sweeps.sweep import Sweep, Trial
+from ranking.sweeps.trial_file import describe
 from tests.fake_trainer import result
 
 pytestmark = pytest.mark.usefixtures("own_folder", "fake_trainer")
@@ -70,7 +71,7 @@ def finish(trial: Trial, status: str) -> Path:
   figures = {name: trial.coordinates[name] for name in ("model", "method", "seed")}
   more = {"learning_rate_multiplier": trial.coordinates["learning_rate_multiplier"]}
   (run / "result.json").write_text(json.dumps(result(0.7, status, **figures, **more)))
-  (run / "trial.json").write_text(json.dumps({**runner.describe(trial), "command": "x"}))
+  (run / "trial.json").write_text(json.dumps({**describe(trial), "command": "x"}))
   observation = {
     "gradient_norm": 1.0,
     "weight_norm": 2.0,

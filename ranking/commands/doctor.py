@@ -68,8 +68,23 @@ def _devices() -> Check:
   return ("note" if has_driver else "ok"), f"no GPU in use, {cores} CPU cores", cure
 
 
+def available_memory(information: Path = Path("/proc/meminfo")) -> float:
+  """GiB that a process can have; what only keeps files at hand counts, as it gives way.
+
+  Args:
+    information: of Linux; where it is not there, free pages have to do.
+  """
+  try:
+    (line,) = [
+      each for each in information.read_text().splitlines() if each.startswith("MemAvailable:")
+    ]
+    return int(line.split()[1]) / 2**20  # it is in KiB
+  except (OSError, ValueError):
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+
+
 def _memory() -> Check:
-  free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+  free = available_memory()
   if free < ENOUGH_MEMORY_GB["proxy"]:
     return "BAD", f"{free:.1f} GB of memory free", "close something: SCALE=proxy takes 1 to 2 GB"
   if free < ENOUGH_MEMORY_GB["paper"]:

@@ -6,8 +6,9 @@
 The run directory holds what was trained and measured; with --run, the same command goes on from the
 newest checkpoint after a kill.
 
-Exit codes: 0 finished; 2 bad settings or input; 3 stopped because the run diverged; 143 stopped by
-a signal, or because nobody reads the output, with a checkpoint.
+Exit codes: 0 finished; 2 bad settings or input; 3 stopped because the run diverged; 75 no step for
+stuck_after_seconds; 143 stopped by a signal, by max_seconds, or because nobody reads the output,
+with a checkpoint.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The days of a log: which of them counts as the last, and which are worked on together."""
+"""The days of a log: their rows, and which of them counts as the last."""
 
 import bisect
 import dataclasses
@@ -12,7 +12,6 @@ from ranking.data.engine import Engine
 from ranking.data.facts import Facts
 from ranking.data.schema import DataError
 
-CHUNK_ROWS = 1 << 19  # days are taken together until they have so many rows
 RULE = "too few to be day N: it has at least fair_share of the median rows of such days up to it"
 
 
@@ -25,7 +24,6 @@ class Calendar:
     names: of the days.
     rows: of each day.
     first_times: of each day, in ms since epoch UTC.
-    chunks: of each day, the number of the chunk that it is worked on in, from 0.
     thin: rows of each day after day N, which are left out because they are too few.
   """
 
@@ -33,19 +31,7 @@ class Calendar:
   names: tuple[str, ...]
   rows: tuple[int, ...]
   first_times: tuple[int, ...]
-  chunks: tuple[int, ...]
   thin: tuple[int, ...] = ()
-
-  def table(self) -> pa.Table:
-    """Columns day, chunk and is_training."""
-    is_training = [*[1] * (len(self.days) - 1), 0]
-    return pa.table(
-      {
-        "day": pa.array(self.days, pa.int32()),
-        "chunk": pa.array(self.chunks, pa.int32()),
-        "is_training": pa.array(is_training, pa.int32()),
-      }
-    )
 
 
 def read(
@@ -86,7 +72,6 @@ def read(
     names=tuple(facts.log.day_name(day) for day in days["day"][:stop]),
     rows=tuple(kept),
     first_times=tuple(days["first"][:stop]),
-    chunks=tuple(_chunks(kept)),
     thin=tuple(thin) if not without_last_days else (),
   )
 
@@ -147,13 +132,3 @@ def fair_days(rows: Sequence[int], share: float) -> list[int]:
     else:
       ordered.remove(of_day)
   return fair
-
-
-def _chunks(rows: Sequence[int]) -> list[int]:
-  """The chunk of each day."""
-  chunks, of_chunk = [0], rows[0]
-  for of_day in rows[1:]:
-    full = of_chunk >= CHUNK_ROWS
-    chunks.append(chunks[-1] + full)
-    of_chunk = of_day if full else of_chunk + of_day
-  return chunks

@@ -6,12 +6,15 @@ first, in an earlier row or at an earlier place of its list, then the smaller on
 """
 
 import dataclasses
+from typing import Final
 
 import ibis
 import ibis.expr.types as ir
 
 from ranking.data.engine import Engine
 from ranking.data.features import FIRST_ID, MIN_COUNT
+
+RARE: Final = FIRST_ID - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,13 +23,16 @@ class Vocabulary:
 
   Attributes:
     table: what is coded, `value`: single values, or lists of them; and `id`, one or a list of them.
+      Single values have also a `key`, from 1, by which each is told from all others.
     size: how many ids there are, those for missing and rare values included.
     length: of the longest list; 1 for single values.
+    keys: how many single values there are.
   """
 
   table: ir.Table
   size: int
   length: int = 1
+  keys: int = 0
 
 
 def of_values(engine: Engine, met: ir.Table) -> Vocabulary:
@@ -38,7 +44,8 @@ def of_values(engine: Engine, met: ir.Table) -> Vocabulary:
       of them was; and for values of lists `place` in the list. A value may be there several times.
   """
   table = engine.keep(_numbered(met))
-  return Vocabulary(table, engine.number(table.id.max().fill_null(1).cast("int64")) + 1)
+  found = engine.rows(table.agg(largest=table.id.max(), keys=table.count())).to_pylist()[0]
+  return Vocabulary(table, max(found["largest"] or 0, RARE) + 1, keys=found["keys"])
 
 
 def of_lists(engine: Engine, met: ir.Table) -> Vocabulary:
@@ -76,10 +83,11 @@ def _numbered(met: ir.Table) -> ir.Table:
   counted = met.group_by("value").agg(
     weight=met.weight.sum(), first=met["first"].min(), place=met.place.min()
   )
-  counted = counted.filter(counted.weight > 0)
   order = [counted.weight.desc(), counted["first"], counted.place, counted.value]
-  place = ibis.row_number().over(ibis.window(order_by=order)) + FIRST_ID
-  rare = ibis.literal(FIRST_ID - 1, "int64")
-  return counted.select(
-    value=counted.value, id=ibis.ifelse(counted.weight >= MIN_COUNT, place, rare).cast("int32")
+  ordered = counted.mutate(place=ibis.row_number().over(ibis.window(order_by=order)))
+  few = ibis.ifelse(ordered.weight > 0, RARE, 0).cast("int64")
+  return ordered.select(
+    "value",
+    id=ibis.ifelse(ordered.weight >= MIN_COUNT, ordered.place + FIRST_ID, few).cast("int32"),
+    key=(ordered.place + 1).cast("int32"),
   )

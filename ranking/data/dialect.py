@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Literal
 
+from ranking.data import raw_files
 from ranking.data.raw_files import RawFile
 from ranking.data.schema import DataError
 
@@ -15,6 +16,7 @@ HEAD = 1 << 18  # bytes by which a file's dialect is told
 HEAD_RECORDS = 200
 LONGEST_HEAD = 100_000  # characters of a line that are looked at then
 SEPARATORS = (",", "\t", ";", "|", "::", " ")
+MAGIC = {**raw_files.MAGIC, b"PAR1": "Parquet", b"PK\x03\x04": "an archive or a spreadsheet"}
 BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -85,6 +87,8 @@ def settle(file: RawFile, dialect: Dialect, wanted: Collection[str]) -> Layout |
     head = stream.read(HEAD)
   if not head.strip():
     return None
+  if kind := next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None):
+    raise DataError(f"{file.path} holds {kind}, of which its name says nothing; rename it")
   encoding = dialect.encoding or next(
     (name for bom, name in BOMS.items() if head.startswith(bom)), "utf-8"
   )
@@ -95,7 +99,7 @@ def settle(file: RawFile, dialect: Dialect, wanted: Collection[str]) -> Layout |
   lines = [line.replace("\r", " ")[:LONGEST_HEAD] for line in lines[: HEAD_RECORDS + 1] if line]
   header = dialect.names is None if dialect.header is None else dialect.header
   candidates = [dialect.separator] if dialect.separator else list(SEPARATORS)
-  splits = {each: _split(lines, each, dialect.quote) for each in candidates}
+  splits = {each: _split(lines, each, dialect) for each in candidates}
   if dialect.names is not None:
     return _with_names(file, dialect, splits, header, encoding, old)
   if not header:
@@ -114,6 +118,11 @@ def settle(file: RawFile, dialect: Dialect, wanted: Collection[str]) -> Layout |
     lacking = next((c for c in wanted if layout.place(c) < 0), None)
     if lacking is None:
       raise DataError(f"{file.path} may have several separators; give Table.separator")
+    if "\0" in text:
+      raise DataError(
+        f"{file.path} is no text in {encoding}, as it has NUL characters; give Table.encoding, "
+        'such as "utf-16-le", or save it as CSV or Parquet'
+      )
     cure = (
       "; if that is no header, give Table.names; if it is no part of the log, take it out of RAW"
     )
@@ -130,13 +139,17 @@ def lacks(file: RawFile, column: str, names: Sequence[str], cure: str = "") -> D
   return DataError(f"{file.path} lacks column {column}; it has {has}{meant}{cure}")
 
 
-def _split(lines: Sequence[str], separator: str, quote: str) -> list[list[str]]:
+def _split(lines: Sequence[str], separator: str, dialect: Dialect) -> list[list[str]]:
   if len(separator) > 1:
     return [line.split(separator) for line in lines]
+  quote, escape = dialect.quote or None, dialect.escape or None
   quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
   # One line at a time: an open quote takes no more than its own.
   return [
-    next(csv.reader([line], delimiter=separator, quotechar=quote or None, quoting=quoting), [])
+    next(
+      csv.reader([line], delimiter=separator, quotechar=quote, quoting=quoting, escapechar=escape),
+      [],
+    )
     for line in lines
   ]
 

@@ -12,7 +12,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +51,7 @@ class Engine:
     threads: int | None = None,
   ):
     self.work, self.name = work, name
+    self.advance: Callable[[int], None] = lambda rows: None
     self._kept = 0
     self._closing = contextlib.ExitStack()
     memory = memory or os.environ.get(MEMORY) or DEFAULT_MEMORY
@@ -141,24 +142,25 @@ class Engine:
       )
 
   def arrow(self, tables: pa.Table | Iterable[pa.Table]) -> ir.Table:
-    """A table of what is in memory, or of pieces that are made one after the other."""
+    """A table of what is in memory, or of pieces that are made one after the other.
+
+    `advance` is told the rows of each.
+    """
     pieces = iter([tables] if isinstance(tables, pa.Table) else tables)
     first = next(pieces)
     folder = self._folder()
     with pyarrow.parquet.ParquetWriter(folder / "part.parquet", first.schema) as writer:
       writer.write_table(first)
+      self.advance(len(first))
       for piece in pieces:
         writer.write_table(piece)
+        self.advance(len(piece))
     return self.read_parquet(folder / "part.parquet")
 
   def keep(self, table: ir.Table) -> ir.Table:
     """Works a table out once: what is made of it reads the result."""
     folder = self._write(table)
     return self.read_parquet(folder / "*.parquet")
-
-  def keep_by(self, table: ir.Table, column: str) -> Path:
-    """Works a table out; the rows with a value of a column are files below `folder=value/`."""
-    return self._write(table.mutate(folder=table[column]), "folder")
 
   def number(self, value: ir.Value) -> int:
     """Works a whole number out; 0 for null."""
@@ -195,14 +197,12 @@ class Engine:
           yield from file.iter_batches(BATCH_ROWS)
       shutil.rmtree(folder)
 
-  def _write(self, table: ir.Table, partition: str | None = None) -> Path:
+  def _write(self, table: ir.Table) -> Path:
     folder = self._folder()
     with self._errors():
       if self._spark is not None:
-        writer = self._spark.sql(self.connection.compile(table)).write.mode("overwrite")
-        (writer.partitionBy(partition) if partition else writer).parquet(str(folder))
-      elif partition:
-        self.connection.to_parquet(table, folder, partition_by=partition, overwrite=True)
+        query = self.connection.compile(table)
+        self._spark.sql(query).write.mode("overwrite").parquet(str(folder))
       else:
         self.connection.to_parquet(table, folder / "part.parquet")
     return folder

@@ -1,7 +1,7 @@
 """Labels by expression: `event == 'buy'`, `rating >= 4`, `clicks > 0 and not is_bot`.
 
-Names are columns; one that is no Python name stands in backquotes. A row in which a column has no
-value has no label, unless the other side of an `and` or `or` decides.
+Names are columns; one that is no Python name stands in backquotes, a backquote in it doubled. A row
+in which a column has no value has no label, unless the other side of an `and` or `or` decides.
 """
 
 import ast
@@ -16,6 +16,7 @@ from ranking.data.values import id_of
 
 Type = Literal["id", "number", "flag"]
 Resolve = Callable[[str, Type], Any]  # column and what it is read as → Ibis value
+LARGEST = 2**53
 OPERATORS: Mapping[type, Callable[[Any, Any], Any]] = {
   ast.Eq: lambda a, b: a == b,
   ast.NotEq: lambda a, b: a != b,
@@ -27,8 +28,7 @@ OPERATORS: Mapping[type, Callable[[Any, Any], Any]] = {
   ast.Sub: lambda a, b: a - b,
   ast.Mult: lambda a, b: a * b,
 }
-
-
+QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`((?:[^`]|``)+)`""", re.DOTALL)
 CURE = (
   "it may compare columns with numbers and texts, add and multiply them, and join comparisons by "
   "and, or, not"
@@ -50,12 +50,13 @@ class Expression:
   truth: bool
 
   def __post_init__(self) -> None:
-    self.columns()
+    if not self.columns():
+      raise DataError(f"the expression {self.text!r} names no column; {CURE}")
 
   @classmethod
   def of_column(cls, name: str, truth: bool) -> "Expression":
     """A column alone."""
-    return cls(f"`{name}`", truth)
+    return cls(f"`{name.replace('`', '``')}`", truth)
 
   def columns(self) -> dict[tuple[str, Type], None]:
     """The columns it names, and what each is read as."""
@@ -94,12 +95,16 @@ def _parsed(text: str) -> tuple[ast.expr, dict[str, str]]:
   names: dict[str, str] = {}
 
   def plain(match: re.Match[str]) -> str:
-    name = f"backquoted_{len(names)}"
-    names[name] = match[1]
+    if match[1] is None:  # a text, in which a backquote is one
+      return match[0]
+    name = f"backquoted_{len(names)}_"
+    while name in text:
+      name += "_"
+    names[name] = match[1].replace("``", "`")
     return name
 
   try:
-    return ast.parse(re.sub(r"`([^`]+)`", plain, text.strip()), mode="eval").body, names
+    return ast.parse(QUOTED.sub(plain, text.strip()), mode="eval").body, names
   except (SyntaxError, ValueError) as error:
     raise DataError(
       f"{text!r} is no expression; write it like event == 'buy', rating >= 4 or a > 0 and b == 0"
@@ -117,6 +122,8 @@ class _Reader:
     match node:
       case ast.Name() | ast.Attribute():
         return self._resolve(self._name(node), kind)
+      case ast.BoolOp() | ast.Compare() | ast.UnaryOp(op=ast.Not()) if kind == "number":
+        return self.value(node, "flag").cast("int64")  # such as 2 * (grade == 'good')
       case ast.BoolOp(op=op, values=parts):
         found = [self.value(part, "flag") for part in parts]
         whole = found[0]
@@ -139,6 +146,8 @@ class _Reader:
         return self._comparison([left, *others], ops)
       case ast.Constant(value=str() as text):
         return id_of(text.strip())
+      case ast.Constant(value=int() as constant) if kind == "id":
+        return str(constant)
       case ast.Constant(value=bool() | int() | float() as constant):
         return constant
     raise self._refused(node)
@@ -175,6 +184,8 @@ class _Reader:
       return "id"
     if any(isinstance(constant, bool) for constant in constants):
       return "flag"
+    if equality and any(type(each) is int and abs(each) > LARGEST for each in constants):
+      return "id"  # which a number does not hold to the last digit
     columns = all(isinstance(side, (ast.Name, ast.Attribute)) for side in (left, right))
     return "id" if columns and equality else "number"
 

@@ -1,15 +1,12 @@
 """The rows of a log as the engine has them: few columns, under names no user can have chosen."""
 
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
-import numpy as np
 
 from ranking.data.schema import DataError, Log
-
-FINEST: Final = 2.0**-20  # rated labels that are no whole numbers are summed as multiples of it
-WHOLE: Final = ("binary", "count")  # kinds of task whose labels are whole numbers
 
 
 class Facts:
@@ -65,22 +62,21 @@ class Facts:
     """The name of an expression over the log's rows that is a number."""
     return self._name_of["number", value.op()]
 
-  def known(self, table: ir.Table, task: str) -> tuple[ir.Value, ir.Value]:
-    """Whether a rated label is known, 0 or 1, and the label in its units, 0 if it is not."""
-    label = table[self.number(self.log.labels[task].value)]
-    # What is too large for a sum is refused when it is packed.
-    fits = label.abs() < 2.0**62 * self.unit(task)
-    fixed = in_units(ibis.ifelse(fits, label, 0.0), self.unit(task))
-    return label.notnull().cast("int64"), fixed.cast("int64").fill_null(0)
+  def appearances(self, rows: ir.Table, keys: Mapping[str, str]) -> ir.Table:
+    """Per distinct key: weight, how many training rows have it, and first, when the first had it.
 
-  def is_binary(self, task: str) -> bool:
-    """Whether the labels of a task are 0 and 1."""
-    return next(each.kind for each in self.log.tasks if each.name == task) == "binary"
-
-  def unit(self, task: str) -> float:
-    """What 1 stands for in a sum of labels of a rated task."""
-    kind = next(each.kind for each in self.log.tasks if each.name == task)
-    return 1.0 if kind in WHOLE else FINEST
+    Args:
+      rows: some of the table's, with is_training.
+      keys: columns of the result → of `rows`.
+    """
+    appeared = rows["sequence"] if "sequence" in rows.columns else rows["time"]
+    each = rows.select(
+      **{name: rows[column] for name, column in keys.items()},
+      weight=rows.is_training.cast("int64"),
+      first=ibis.ifelse(rows.is_training, appeared, ibis.null("int64")),
+    )
+    sums = each.group_by(list(keys)).agg(weight=each.weight.sum(), first=each["first"].min())
+    return sums.mutate(weight=sums.weight.cast("int64"))
 
   def _take_in(self, value: ir.Value, is_number: bool = False) -> None:
     key = ("number", value.op()) if is_number else value.op()
@@ -99,10 +95,31 @@ class Facts:
       raise DataError(f"rated task {scaled[0]} is a logarithm, which an engine cannot sum")
 
 
-def in_units(label: Any, unit: float) -> Any:
-  """A label as a whole number of units, of an engine's column or of an array."""
-  halves = label * (1.0 / unit) + 0.5
-  return np.floor(halves) if isinstance(halves, np.ndarray) else halves.floor()
+def coded_features(log: Log) -> Iterator[tuple[str, str, ir.Value]]:
+  """The column of ids, the name and the values of each categorical feature and bag."""
+  for kind, features in (("id", log.categorical), ("bag", log.bags)):
+    for k, (name, value) in enumerate(features.items()):
+      yield f"{kind}_{k}", name, value
+
+
+def looked_up(
+  table: ir.Table, other: ir.Table, keys: Mapping[str, str], names: Mapping[str, str]
+) -> ir.Table:
+  """Adds columns of another table, null where it has no such line.
+
+  Args:
+    table: gets the columns.
+    other: has at most one line per key.
+    keys: columns of `other` → those of `table` that they equal.
+    names: of the columns in the result → in `other`.
+  """
+  other = other.select(
+    **{f"other_{k}": other[key] for k, key in enumerate(keys)},
+    **{name: other[column] for name, column in names.items()},
+  )
+  on = [table[own] == other[f"other_{k}"] for k, own in enumerate(keys.values())]
+  both = table.left_join(other, on)
+  return both.select(*(both[name] for name in (*table.columns, *names)))
 
 
 def as_number(value: ir.Value) -> ir.Value:

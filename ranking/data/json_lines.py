@@ -1,5 +1,7 @@
 """JSON Lines: an object a line, whose values become text as they are written."""
 
+import contextlib
+import functools
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -43,20 +45,24 @@ def keys(file: RawFile, wanted: Sequence[str], most: int = 1000) -> dict[str, No
   A wanted name that is none of them is looked for in the whole file.
   """
   found: dict[str, None] = {}
-  for number, (_, lines) in enumerate(pieces(file)):
-    for line in lines[: 0 if number else most]:
-      try:
-        found.update(dict.fromkeys(_names(json.loads(line))))
-      except ValueError:
-        continue
-    rare = [name for name in wanted if name not in found]
-    if not rare:
-      break
-    for name in rare:
-      last = json.dumps(name.rpartition(".")[2]).encode()
-      if any(last in line for line in lines):
-        found[name] = None
+  rare, read = set(wanted), 0
+  for _, lines in pieces(file):
+    for line in lines:
+      # Of later lines those alone are parsed that may have a name: it may be within a text too.
+      if read < most or b"\\u" in line or any(_last(name) in line for name in rare):
+        with contextlib.suppress(ValueError, RecursionError):
+          found.update(dict.fromkeys(_names(json.loads(line))))
+          rare -= found.keys()
+      read += 1
+      if read >= most and not rare:
+        return found
   return found
+
+
+@functools.cache
+def _last(name: str) -> bytes:
+  """How a line has a name, or the innermost part of it."""
+  return json.dumps(name.rpartition(".")[2], ensure_ascii=False).encode()
 
 
 def _names(value: Any, prefix: str = "") -> Iterator[str]:

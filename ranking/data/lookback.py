@@ -1,22 +1,30 @@
 """What was known of each row's user, item and author just before its event.
 
 Strictly earlier events only, so that two events in the same millisecond do not see each other; and
-labels only once they are known, which in production takes a while. `past.py` has the engine sum
-what each entity had; here that becomes features.
+labels only once they are known, which in production takes a while. `past.py` adds up what each
+entity had; here that becomes features.
 """
 
+import contextlib
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from ranking.array import Array
 from ranking.checks import Checks
+from ranking.data.past import Latest, Sums
 from ranking.data.schema import DataError, Log
 
 PRIOR_ROWS = 20.0  # an entity's rate starts at the running rate of all rows, with this weight
 MS_PER_HOUR = 3_600_000
 LONGEST_DELAY = 1_000_000  # hours, more than a century
 LONGEST_HISTORY = 1_000  # items: each takes 4 bytes of every row
+WHOLE: Final = ("binary", "count")  # kinds of task whose labels are whole numbers
+FINEST: Final = 2.0**-20  # other rated labels are summed as multiples of it
+LARGEST: Final = 2.0**62  # of a sum of labels in their units
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +66,81 @@ class Lookback:
       )
 
 
+class Past:
+  """A context manager that says what a row sees of the past, rows after rows in order of time.
+
+  Args:
+    folder: for what does not fit into memory; must not exist.
+    log: whose rows they are.
+    look: what they see.
+    keys: per entity, how many there are; they are numbered from 1, and 0 is for none.
+  """
+
+  def __init__(self, folder: Path, log: Log, look: Lookback, keys: Sequence[int]):
+    self._tasks = log.rated_tasks
+    kinds = {task.name: task.kind for task in log.tasks}
+    self._units = np.array([1.0 if kinds[task] in WHOLE else FINEST for task in self._tasks])
+    self._total = np.zeros(len(self._tasks))
+    width = 1 + 2 * len(self._tasks)
+    parts = [(0, 1, 0), (1, width, look.delay)] if look.delay else [(0, width, 0)]
+    self._sums = [
+      (slice(first, last), Sums(folder / f"from_{first}", keys, last - first, delay))
+      for first, last, delay in parts
+    ]
+    self._latest = None
+    if look.history:
+      self._latest = Latest(folder / "latest", keys[0], look.history, look.delay)
+
+  def __enter__(self) -> "Past":
+    with contextlib.ExitStack() as stack:
+      for _, sums in self._sums:
+        stack.enter_context(sums)
+      if self._latest:
+        stack.enter_context(self._latest)
+      self._open = stack.pop_all()
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._open.close()
+
+  def rates(self, time: Array, keys: Array, labels: Array) -> Array:
+    """As-of features of the next rows, see `rates`; their labels are learnt.
+
+    Args:
+      time: int64 [n], ms.
+      keys: int32 [n, E], of the entities.
+      labels: float64 [n, R], of the rated tasks, NaN = missing.
+
+    Raises DataError where labels are too large to be added up.
+    """
+    values = np.ones((len(time), 1 + 2 * len(self._tasks)), np.int64)
+    values[:, 1::2] = ~np.isnan(labels)
+    in_units = np.floor(np.nan_to_num(labels) / self._units + 0.5)
+    self._total += np.abs(in_units).sum(axis=0)
+    for task, total, column in zip(self._tasks, self._total, labels.T, strict=True):
+      if total > LARGEST:
+        largest = np.nanmax(np.abs(column))
+        raise DataError(f"label {task} holds {largest:g}, too large to be summed up")
+    values[:, 2::2] = in_units
+    pasts = np.empty((keys.shape[1] + 1, *values.shape))
+    for columns, sums in self._sums:
+      pasts[:, :, columns] = sums.before(time, keys, values[:, columns])
+    return rates(pasts[:-1], pasts[-1, :, 1:], self._units)
+
+  def latest(self, time: Array, keys: Array, labels: Array, items: Array) -> Array:
+    """int32 [n, history], the latest items of each row's user, the latest first, and 0 for none.
+
+    Args:
+      time: int64 [n], ms.
+      keys: int32 [n, E], of the entities.
+      labels: float64 [n, R], of the rated tasks.
+      items: int32 [n], the id of the row's item.
+    """
+    assert self._latest is not None
+    counts = (labels[:, 0] > 0) & (keys[:, 0] > 0) & (keys[:, 1] > 0)
+    return self._latest.before(time, keys[:, 0], items, counts)
+
+
 def rates(pasts: Array, totals: Array, units: Array) -> Array:
   """As-of features: float64 [n, E * (1 + R)].
 
@@ -65,7 +148,8 @@ def rates(pasts: Array, totals: Array, units: Array) -> Array:
   the mean of its labels known by then, smoothed towards that of all labels known by then.
 
   Args:
-    pasts: [E, n, 1 + 2R], in the order of `past.columns_of`.
+    pasts: [E, n, 1 + 2R], of each entity its earlier rows, and per task how many labels of them
+      were known, and their sum.
     totals: [n, 2R], the same of all rows, without their count.
     units: [R], what 1 of a sum stands for.
   """
@@ -76,27 +160,3 @@ def rates(pasts: Array, totals: Array, units: Array) -> Array:
     columns.append(np.log1p(of_entity[:, :1]))
     columns.append((sums + PRIOR_ROWS * running) / (known + PRIOR_ROWS))
   return np.concatenate(columns, axis=1)
-
-
-class Running:
-  """Sums over all rows that were known strictly before a time, rows after rows in order of time.
-
-  Args:
-    columns: how many sums.
-    delay: in ms; a row is known once it is older than this.
-  """
-
-  def __init__(self, columns: int, delay: int):
-    self._base, self._delay = np.zeros(columns), delay
-    self._pending: list[tuple[Array, Array]] = []
-
-  def before(self, time: Array, values: Array) -> Array:
-    """float64 [n, k] for each of the next rows, which are added: ms [n], never falling; [n, k]."""
-    moments, first = np.unique(time, return_index=True)
-    self._pending.append((moments, np.add.reduceat(values, first, axis=0)))
-    while self._pending[0][0][-1] < time[0] - self._delay:
-      self._base = self._base + self._pending.pop(0)[1].sum(axis=0)
-    times = np.concatenate([times for times, _ in self._pending])
-    sums = np.zeros((len(times) + 1, values.shape[1]))
-    np.cumsum(np.concatenate([values for _, values in self._pending]), axis=0, out=sums[1:])
-    return self._base + sums[np.searchsorted(times, time - self._delay)]

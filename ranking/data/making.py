@@ -2,8 +2,9 @@
 
 read     the source has its files read, cleaned and joined        kept/
 days     the rows of each day are counted, and day N is found
-code     values become ids, and rows know their past              kept/
-pack     the arrays of the store, in order of time                store/<day name>/
+code     values become ids                                        kept/, sides/
+pack     the arrays of the store, in order of time, and what      store/<day name>/, past/
+         was known of each row's past
 """
 
 import functools
@@ -33,11 +34,11 @@ def make(
 ) -> None:
   """Leaves the finished store in the folder `store` of the engine's; see `prepare`."""
   name, folder = source.name, engine.work / "store"
-  with console.track(f"reading {name}", "steps", 2) as advance:
+  with console.track(f"reading {name}", "rows", None) as engine.advance:
     log = source.log(engine)
+  with console.track(f"counting {name}", "steps", 1) as advance:
     facts = Facts(log)
     lookback.check(log)
-    advance(1)
     days = calendar.read(engine, facts, name, without_last_days, fair_share)
     cleaning = {
       what: count if isinstance(count, int) else engine.number(count)
@@ -56,7 +57,7 @@ def make(
       console.say(f"{what}: {count:,}")
   console.say(f"preparing {name}: {rows:,} rows of {len(days.rows)} days")
   with console.track("coding", "steps", coded.steps(log)) as advance:
-    made = coded.code(engine, facts, days, lookback, advance)
+    made = coded.code(engine, facts, days, advance)
   with console.track("packing", "rows", 2 * rows) as advance:
     packed = pack.pack(made, days, lookback, folder, advance)
   for what, counts in (
@@ -71,7 +72,7 @@ def make(
   train = packed.labels[:-1]
   schema = Schema(
     dataset=name,
-    features=pack.features_of(made),
+    features=pack.features_of(made, lookback),
     tasks=tuple(log.tasks),
     day_names=days.names,
     label_statistics=features.label_statistics(
@@ -85,6 +86,10 @@ def make(
     report_values=codes.names(engine, made.vocabularies[log.report_by]) if log.report_by else (),
   )
   told = [Remark(line.removeprefix(WARNING)) for line in log.notes if line.startswith(WARNING)]
-  found = remarks(log, schema, days, packed, [store.mapped(folder / name) for name in days.names])
+  written = [
+    store.WrittenDay(folder / name, of_day)
+    for name, of_day in zip(days.names, days.rows, strict=True)
+  ]
+  found = remarks(log, schema, days, packed, written)
   described = card.describe(schema, log, days, packed, cleaning, [*found, *told], identity)
   store.write_schema(folder, described, card.to_markdown(described))

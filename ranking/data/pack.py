@@ -1,15 +1,17 @@
-"""The last stage: the arrays of the store, day by day from the chunks of a coded log.
+"""The last stage: the arrays of the store, day by day from the rows of a coded log.
 
 What numbers become (logarithms, rates, means and deviations) is worked out here, by NumPy, over the
 same blocks of rows in the same order whatever the engine did before.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
+import itertools
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,15 +22,14 @@ from ranking.array import Array
 from ranking.data import features
 from ranking.data.calendar import Calendar
 from ranking.data.coded import Coded
-from ranking.data.facts import in_units
 from ranking.data.features import Moments
-from ranking.data.lookback import Lookback, Running, rates
-from ranking.data.past import columns_of
+from ranking.data.lookback import Lookback, Past
 from ranking.data.schema import DataError, Feature
+from ranking.data.sides import fill, numbers
 from ranking.data.store import ArrayWriter, write_manifest
 
 BLOCK_ROWS: Final = 1 << 16
-LARGEST: Final = 2.0**53  # of a label in its units, so that it is exact
+THREADS: Final = 4  # at most, that standardise days: each holds some blocks of rows
 
 
 @dataclasses.dataclass
@@ -69,18 +70,20 @@ def pack(
   """
   log = coded.facts.log
   packed = Packed()
-  running = Running(2 * len(log.rated_tasks), lookback.delay)
-  chunks = (batch for number in range(calendar.chunks[-1] + 1) for batch in coded.chunk(number))
+  keys = [coded.vocabularies[entity].keys for entity in log.entities]
   crcs = []
   dense: Moments | None = None
-  with contextlib.closing(_ahead(chunks)) as batches:
+  with (
+    Past(folder.with_name("past"), log, lookback, keys) as past,
+    contextlib.closing(_ahead(coded.batches())) as batches,
+  ):
     blocks = _blocks(batches, calendar.rows)
     for place, (name, rows) in enumerate(zip(calendar.names, calendar.rows, strict=True)):
       is_last = place == len(calendar.names) - 1
-      with _Day(coded, folder / name, rows) as day:
+      with _Day(coded, lookback, folder / name, rows) as day:
         for _ in range(0, rows, BLOCK_ROWS):
           columns = next(blocks)
-          moments = day.write(columns, running)
+          moments = day.write(columns, past)
           if not is_last:
             dense = moments if dense is None else dense + moments
           advance(columns.num_rows)
@@ -90,13 +93,19 @@ def pack(
   assert dense is not None
   packed.dense = dense
   packed.filled, packed.clipped = np.zeros((2, len(dense.rows)), np.int64)
-  for name, rows, of_day in zip(calendar.names, calendar.rows, crcs, strict=True):
-    of_day["dense"] = _standardise(folder / name, rows, packed, advance)
-    write_manifest(folder / name, rows, of_day)
+  days = [folder / name for name in calendar.names]
+  with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
+    done = threads.map(_standardise, days, calendar.rows, itertools.repeat(dense))
+    for of_folder, rows, of_day, made in zip(days, calendar.rows, crcs, done, strict=True):
+      of_day["dense"], filled, clipped = made
+      packed.filled += filled
+      packed.clipped += clipped
+      write_manifest(of_folder, rows, of_day)
+      advance(rows)
   return packed
 
 
-def features_of(coded: Coded) -> tuple[Feature, ...]:
+def features_of(coded: Coded, lookback: Lookback) -> tuple[Feature, ...]:
   """The features of the schema, in the order of their columns."""
   log, known = coded.facts.log, coded.vocabularies
   taken = {*log.categorical, *log.bags, *log.dense}
@@ -108,9 +117,9 @@ def features_of(coded: Coded) -> tuple[Feature, ...]:
     return name
 
   bags = [Feature(name, "bag", known[name].size, known[name].length) for name in log.bags]
-  if coded.history:
+  if lookback.history:
     item = log.entities[1]
-    bags.append(Feature(own(f"recent_{item}"), "bag", known[item].size, coded.history))
+    bags.append(Feature(own(f"recent_{item}"), "bag", known[item].size, lookback.history))
   return (
     *(Feature(name, "categorical", known[name].size) for name in log.categorical),
     *bags,
@@ -126,10 +135,10 @@ def features_of(coded: Coded) -> tuple[Feature, ...]:
 class _Day:
   """A context manager that writes the arrays of a day; dense features not standardised yet."""
 
-  def __init__(self, coded: Coded, folder: Path, rows: int):
-    self._coded, self._log, self._folder = coded, coded.facts.log, folder
+  def __init__(self, coded: Coded, lookback: Lookback, folder: Path, rows: int):
+    self._log, self._sides, self._folder = coded.facts.log, coded.sides, folder
     folder.mkdir(parents=True)
-    self._lengths = [f.length for f in features_of(coded) if f.kind == "bag"]
+    self._lengths = [f.length for f in features_of(coded, lookback) if f.kind == "bag"]
     widths = {
       "ids": len(self._log.categorical),
       "bags": sum(self._lengths),
@@ -161,28 +170,45 @@ class _Day:
     """Of each array."""
     return {name: writer.crc for name, writer in self._writers.items()}
 
-  def write(self, columns: pa.Table, running: Running) -> Moments:
+  def write(self, columns: pa.Table, past: Past) -> Moments:
     """The next rows. Returns the moments of their dense features."""
     log, count = self._log, columns.num_rows
     time = columns["time"].to_numpy()
-    labels = _numbers(columns, "label", [number.scale for number in log.labels.values()])
+    labels = _table(columns, "label", [number.scale for number in log.labels.values()])
+    rated = labels[:, [[*log.labels].index(task) for task in log.rated_tasks]]
     labels = labels.astype(np.float32)
     for task, column in zip(log.tasks, labels.T, strict=True):
       features.check_labels(task, column)
-    dense = _numbers(columns, "dense", [number.scale for number in log.dense.values()])
+    ids = np.empty((count, len(log.categorical)), np.int32)
+    bags = np.zeros((count, sum(self._lengths)), np.int32)
+    dense = np.empty((count, len(log.dense)))
+    ends = np.cumsum(self._lengths)
+    of_bag = [bags[:, end - length : end] for end, length in zip(ends, self._lengths, strict=True)]
+    for k, side in enumerate(self._sides):
+      line = columns[f"line_{k}"].to_numpy()
+      ids[:, side.id_places] = np.take(side.ids, line, axis=0)
+      dense[:, side.dense_places] = np.take(side.dense, line, axis=0)
+      for place, bag in side.bags.items():
+        of_bag[place][:] = np.take(bag, line, axis=0)
+    for name in columns.column_names:
+      kind, _, place = name.partition("_")
+      if kind == "id":
+        ids[:, int(place)] = columns[name].to_numpy()
+      elif kind == "bag":
+        fill(of_bag[int(place)], columns[name].combine_chunks())
+      elif kind == "dense":
+        scale = [*log.dense.values()][int(place)].scale
+        dense[:, int(place)] = numbers(columns[name], scale)
     for name, column in zip(log.dense, dense.T, strict=True):
       features.check_dense(name, column)
-    ids = np.empty((count, len(log.categorical)), np.int32)
-    for k in range(ids.shape[1]):
-      ids[:, k] = columns[f"id_{k}"].to_numpy()
-    bags = np.zeros((count, sum(self._lengths)), np.int32)
-    start = 0
-    for k, length in enumerate(self._lengths):
-      is_recent = k == len(log.bags)
-      lists = columns["recent" if is_recent else f"bag_{k}"]
-      _fill(bags[:, start : start + length], lists, is_recent)
-      start += length
-    dense = np.concatenate([dense, as_of(self._coded, columns, running)], axis=1)
+    if log.entities:
+      keys = np.empty((count, len(log.entities)), np.int32)
+      for k in range(keys.shape[1]):
+        keys[:, k] = columns[f"entity_{k}"].to_numpy()
+      dense = np.concatenate([dense, past.rates(time, keys, rated)], axis=1)
+      if len(of_bag) > len(log.bags):
+        items = ids[:, [*log.categorical].index(log.entities[1])]
+        of_bag[-1][:] = past.latest(time, keys, rated, items)
     for name, array in (("time", time), ("ids", ids), ("bags", bags), ("labels", labels)):
       self._writers[name].write(array)
     if log.weight is not None:
@@ -198,7 +224,7 @@ class _Day:
       self._levels[name].update(counts)
     self._unseen += (ids == 0).sum(axis=0)
     if log.truth:
-      truth = _numbers(columns, "truth", [None] * len(log.truth))
+      truth = _table(columns, "truth", [None] * len(log.truth))
       self._truths.append((labels, truth))
     return Moments.of(dense)
 
@@ -215,64 +241,33 @@ class _Day:
         packed.last_truth = np.concatenate(labels), np.concatenate(truths)
 
 
-def as_of(coded: Coded, columns: pa.Table, running: Running) -> Array:
-  """As-of features of the next rows, float64 [n, E * (1 + R)]; `running` learns them."""
-  log, facts = coded.facts.log, coded.facts
-  width = len(columns_of(log))
-  pasts = np.empty((len(log.entities), columns.num_rows, width))
-  for k in range(len(log.entities) * width):
-    pasts[k // width, :, k % width] = columns[f"past_{k}"].to_numpy()
-  units = np.array([facts.unit(task) for task in log.rated_tasks])
-  values = np.zeros((columns.num_rows, 2 * len(units)))
-  for k, task in enumerate(log.rated_tasks):
-    label = columns[f"label_{[*log.labels].index(task)}"].to_numpy(zero_copy_only=False)
-    values[:, 2 * k] = ~np.isnan(label)
-    values[:, 2 * k + 1] = np.nan_to_num(in_units(label, units[k]))
-    if (np.abs(values[:, 2 * k + 1]) > LARGEST).any():
-      raise DataError(f"label {task} holds {np.nanmax(np.abs(label)):g}, too large to be summed up")
-  return rates(pasts, running.before(columns["time"].to_numpy(), values), units)
-
-
-def _numbers(columns: pa.Table, what: str, scales: Iterable[Any]) -> Array:
+def _table(columns: pa.Table, what: str, scales: Sequence[Any]) -> Array:
   """float64 [n, k], each column on its scale; NaN = missing."""
-  names = [name for name in columns.column_names if name.startswith(f"{what}_")]
-  table = np.empty((columns.num_rows, len(names)))
+  table = np.empty((columns.num_rows, len(scales)))
   for k, scale in enumerate(scales):
-    values = columns[f"{what}_{k}"].to_numpy(zero_copy_only=False).astype(np.float64)
-    if scale is not None:
-      with np.errstate(divide="ignore", invalid="ignore"):
-        values = scale(values)
-    table[:, k] = values
+    table[:, k] = numbers(columns[f"{what}_{k}"], scale)
   return table
 
 
-def _fill(table: Array, lists: pa.ChunkedArray, latest_first: bool) -> None:
-  """Writes lists of ids into the rows of a table [n, length] that is 0."""
-  array = lists.combine_chunks()
-  lengths = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-  flat = array.flatten().fill_null(0).to_numpy(zero_copy_only=False)
-  row = np.repeat(np.arange(len(lengths)), lengths)
-  place = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-  if latest_first:
-    place = lengths[row] - 1 - place
-  table[row, place] = flat
+def _standardise(folder: Path, rows: int, moments: Moments) -> tuple[int, Array, Array]:
+  """Writes the dense features of a day.
 
-
-def _standardise(folder: Path, rows: int, packed: Packed, advance: Callable[[int], None]) -> int:
-  """Writes the dense features of a day and counts what changes; returns the CRC of the array."""
-  width = len(packed.dense.mean)
+  Returns:
+    The CRC of the array; and int64 [D] each, how many values were filled, and how many clipped.
+  """
+  width = len(moments.mean)
+  filled, clipped = np.zeros((2, width), np.int64)
   raw = folder / "dense.raw"
   with ArrayWriter(folder, "dense", (rows, width)) as writer, open(raw, "rb") as file:
     for start in range(0, rows, BLOCK_ROWS):
       count = min(BLOCK_ROWS, rows - start)
       block = np.frombuffer(file.read(count * width * 8)).reshape(count, width)
-      scaled = features.standardise(block, packed.dense)
+      scaled = features.standardise(block, moments)
       writer.write(scaled)
-      packed.filled += np.isnan(block).sum(axis=0)
-      packed.clipped += (np.abs(scaled) == features.DENSE_LIMIT).sum(axis=0)
-      advance(count)
+      filled += np.isnan(block).sum(axis=0)
+      clipped += (np.abs(scaled) == features.DENSE_LIMIT).sum(axis=0)
   raw.unlink()
-  return writer.crc
+  return writer.crc, filled, clipped
 
 
 def _blocks(batches: Iterable[pa.RecordBatch], days: Iterable[int]) -> Iterator[pa.Table]:

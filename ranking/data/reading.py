@@ -7,9 +7,10 @@ and counted where that is asked for. What is done to values is counted.
 import collections
 import concurrent.futures
 import dataclasses
+import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from ranking.data.dialect import Dialect, Layout, lacks, settle
 from ranking.data.raw_files import RawFile, listed
 from ranking.data.schema import DataError
 from ranking.data.times import Time
-from ranking.data.values import Bag, Flag, Kind, Read
+from ranking.data.values import Bag, Kind, Read
 
 BATCH_ROWS = 1 << 17  # of a Parquet file that are read together
 PLACES = 1 << 40  # more than a file has lines
@@ -97,6 +98,11 @@ class _Opened:
   layout: Layout | None = None
   is_empty: bool = False
 
+  @property
+  def unit(self) -> str:
+    """What its rows are counted in, for errors."""
+    return "row" if self.file.format == "parquet" else "line"
+
   def has(self, column: str) -> bool:
     """Whether it has a column of a name."""
     if self.layout is not None:
@@ -110,7 +116,6 @@ class _Piece:
 
   table: pa.Table
   cleaning: Counter[str]
-  styles: dict[str, dict[int, list[Any]]]
   texts: dict[str, Counter[str]]
   first_wrong: str | None = None
 
@@ -138,7 +143,6 @@ class Reading:
   ):
     self._columns, self._options, self._timed = columns, options, timed
     self.cleaning, self.notes = Counter[str](), list[str]()
-    self._styles: dict[str, dict[int, list[Any]]] = {}
     self._texts: dict[str, Counter[str]] = {}
     self._first_wrong: str | None = None
     self._wanted = list(dict.fromkeys(name for each in columns.values() for name in each.names))
@@ -164,9 +168,6 @@ class Reading:
       for piece in _ahead(pool, workers, self._work()):
         self.cleaning.update(piece.cleaning)
         self._first_wrong = self._first_wrong or piece.first_wrong
-        for key, styles in piece.styles.items():
-          for style, (rows, first) in styles.items():
-            self._styles.setdefault(key, {}).setdefault(style, [0, first])[0] += rows
         for key, texts in piece.texts.items():
           self._texts.setdefault(key, Counter()).update(texts)
         if len(piece.table):
@@ -185,24 +186,10 @@ class Reading:
       first = self._first_wrong if most.startswith(WRONG) else None
       raise DataError(f"{dropped:,} of {rows:,} rows are not as described: {first or most}")
 
-  def style(self, key: str) -> tuple[int, int]:
-    """How most rows of a Flag are written (its place in STYLES), and how many rows are not.
-
-    Raises DataError for the first that is not, where rows are not to be dropped.
-    """
-    styles = self._styles.get(key, {})
-    if not styles:
-      return 0, 0
-    most = max(styles, key=lambda style: styles[style][0])
-    others = {style: found for style, found in styles.items() if style != most}
-    if others and not self._options.drop:
-      _, (where, value) = min(others.values(), key=lambda found: found[0])
-      words = " and ".join(values.STYLES[most])
-      raise DataError(
-        f"{where} column {self._columns[key].name} holds {value!r} where the other rows have "
-        f"{words}; {CURE}"
-      )
-    return most, sum(rows for rows, _ in others.values())
+  def where(self, sequence: int) -> str:
+    """The file and the place of a row."""
+    number, place = divmod(sequence, PLACES)
+    return f"{self._files[number].file.path} {self._files[number].unit} {place}"
 
   def warnings(self) -> list[str]:
     """What a person should look at: bags that seem to be cut at the wrong place."""
@@ -220,7 +207,8 @@ class Reading:
       elif other is not None:
         found.append(
           f"bag {name}: its values hold {other!r} and no {kind.separator or ','!r}, such as "
-          f'{example!r}, so each is one id; if they are lists, Table.bags = {{"{name}": "{other}"}}'
+          f"{example!r}, so each is one id; if they are lists, Table.bags = "
+          f'{{"{name}": {json.dumps(other)}}}'
         )
     return found
 
@@ -234,7 +222,7 @@ class Reading:
         continue
       if not opened.has(name) and name not in opened.file.partition:
         raise lacks(opened.file, name, opened.names, ELSEWHERE)
-    if opened.file.format == "json":
+    if opened.file.format == "json" and opened.names:  # else its first line tells what is wrong
       for name in self._wanted:
         others = [other for other in self._files if other.file.format == "json"]
         if name not in opened.file.partition and not any(other.has(name) for other in others):
@@ -302,7 +290,6 @@ class Reading:
   ) -> _Piece:
     """Reads the columns of some rows. Raises DataError for the first that is not as described."""
     cleaning["rows read"] += len(places)
-    unit = "row" if opened.file.format == "parquet" else "line"
     read: dict[str, Read] = {}
     raw: dict[str, pa.Array] = {}
     for key, column in self._columns.items():
@@ -330,7 +317,7 @@ class Reading:
     if wrong.any():
       row = int(np.argmax(wrong))
       key = next(key for key, found in read.items() if found.wrong[row])
-      where = f"{opened.file.path} {unit} {places[row]} column {self._columns[key].name}"
+      where = f"{opened.file.path} {opened.unit} {places[row]} column {self._columns[key].name}"
       first_wrong = _sentence(where, raw[key][row].as_py(), read[key])
       if not self._options.drop:
         raise DataError(first_wrong)
@@ -348,13 +335,8 @@ class Reading:
     return _Piece(
       made,
       cleaning,
-      styles={
-        key: _styles(made[key], f"{opened.file.path} {unit}", made["sequence"], raw[key], keep)
-        for key, column in self._columns.items()
-        if isinstance(column.kind, Flag)
-      },
       texts={
-        key: Counter(text for text in raw[key][:SAMPLED].to_pylist() if text and text[0] != "[")
+        key: Counter(text.strip() for text in raw[key][:SAMPLED].to_pylist() if text)
         for key, column in self._columns.items()
         if isinstance(column.kind, Bag) and pa.types.is_string(raw[key].type) and places[0] < 1e6
       }
@@ -379,19 +361,27 @@ class Reading:
     return pa.schema({**kinds, "sequence": pa.int64(), **day})
 
 
-def column_names(file: RawFile, options: Options, wanted: Sequence[str]) -> Callable[[str], bool]:
-  """Tells whether a file, which has the wanted columns, has one of a name."""
-  opened = _open(file, options, wanted)
-  return lambda name: opened.has(name) or name in file.partition
+def held(
+  files: Sequence[RawFile], options: Options, wanted: Sequence[str], asked: Collection[str]
+) -> set[str]:
+  """Which columns are in files that have the wanted ones: in the first, or in any of JSON."""
+  found = set()
+  for file in [files[0], *(file for file in files[1:] if file.format == "json")]:
+    opened = _open(file, options, wanted, asked)
+    found |= {name for name in asked if opened.has(name) or name in file.partition}
+  return found
 
 
-def _open(file: RawFile, options: Options, wanted: Sequence[str]) -> _Opened:
+def _open(
+  file: RawFile, options: Options, wanted: Sequence[str], asked: Collection[str] = ()
+) -> _Opened:
+  """Finds out how a file is written and what columns it has; of JSON, those that are asked for."""
   if file.format == "text":
     others = [name for name in wanted if name not in file.partition]
     layout = settle(file, options.dialect_of(file), others)
     return _Opened(file, () if layout is None else layout.names, layout, layout is None)
   if file.format == "json":
-    return _Opened(file, list(json_lines.keys(file, wanted)))
+    return _Opened(file, list(json_lines.keys(file, [*wanted, *asked])))
   return _Opened(file, list(_paths_of(_parquet_schema(file), file)))
 
 
@@ -431,20 +421,6 @@ def _days(times: Array, zone: str) -> Array:
   local = pd.to_datetime(pd.Series(times), unit="ms", utc=True).dt.tz_convert(zone)
   midnight = local.dt.tz_localize(None).to_numpy("datetime64[D]")
   return midnight.astype(np.int64).astype(np.int32)
-
-
-def _styles(
-  codes: pa.ChunkedArray, where: str, sequence: pa.ChunkedArray, raw: pa.Array, keep: Array
-) -> dict[int, list[Any]]:
-  """Per style its rows, and where and what the first of them is."""
-  found: dict[int, list[Any]] = {}
-  of_row = codes.fill_null(-2).to_numpy() // 2
-  for style in np.unique(of_row[of_row >= 0]).tolist():
-    rows = np.flatnonzero(of_row == style)
-    place = sequence[int(rows[0])].as_py() % PLACES
-    value = raw[int(np.flatnonzero(keep)[rows[0]])].as_py()
-    found[style] = [len(rows), (f"{where} {place}", str(value))]
-  return found
 
 
 def _one(column: Any) -> pa.Array:
@@ -488,7 +464,8 @@ def _parquet_batches(file: RawFile, names: Sequence[str]) -> Iterator[tuple[int,
   """Named columns of a file in pieces, and the number of the first row of each, from 1."""
   with file.open() as raw:
     try:
-      parquet = pyarrow.parquet.ParquetFile(raw)
+      # Whose oldest kind of times else wraps around beyond the year 2262.
+      parquet = pyarrow.parquet.ParquetFile(raw, coerce_int96_timestamp_unit="us")
       top = [_top(name, parquet.schema_arrow) for name in names]
       first = 1
       for batch in parquet.iter_batches(BATCH_ROWS, columns=list(dict.fromkeys(top))):

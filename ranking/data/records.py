@@ -14,6 +14,7 @@ from typing import IO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from ranking.array import Array
@@ -25,6 +26,8 @@ BLOCK = 1 << 23  # bytes that are looked at together
 LONGEST = 1 << 24  # bytes of a record; a longer one has an open quote
 UNIT = b"\x1f"  # stands for a separator of several characters; no text has it
 DROP = 'mend it, or set Table.on_bad_row = "drop"'
+NO_TEXT = "no text"  # how what cannot be decoded becomes a character that UTF-8 has not
+codecs.register_error(NO_TEXT, lambda error: ("\udcff", error.end))  # type: ignore[attr-defined]  # of decoding
 # What a record can be, and the cleaning count of such lines.
 FIELDS, QUOTE, NUL, BYTES, RETURN = 1, 2, 3, 4, 5
 COUNTED = {
@@ -72,7 +75,7 @@ def read(file: RawFile, layout: Layout, drop: bool, cleaning: Counter[str]) -> I
 def _utf8(stream: IO[bytes], layout: Layout) -> Iterator[bytes]:
   """A file's text as UTF-8; what is no text becomes bytes that are no UTF-8."""
   transcoded = layout.encoding.lower().replace("_", "-") not in ("utf-8", "utf8")
-  decoder = codecs.getincrementaldecoder(layout.encoding)("surrogateescape")
+  decoder = codecs.getincrementaldecoder(layout.encoding)(NO_TEXT)
   first = True
   while block := stream.read(BLOCK):
     if transcoded:
@@ -81,6 +84,8 @@ def _utf8(stream: IO[bytes], layout: Layout) -> Iterator[bytes]:
       block = block.removeprefix(codecs.BOM_UTF8)
       first = False
     yield block.replace(b"\r", b"\n") if layout.old_line_ends else block
+  if transcoded:  # a character at the end may be cut off
+    yield decoder.decode(b"", final=True).encode("utf-8", "surrogatepass")
 
 
 class _Splitter:
@@ -91,7 +96,7 @@ class _Splitter:
     self._separator = layout.separator.encode()
     self._between = (UNIT if len(self._separator) > 1 else self._separator)[0]
     self._quote = layout.quote.encode()
-    self._escape = layout.escape.encode()
+    self._stand_ins = _stand_ins(layout)
     self._rest = b""
     self._line = 1  # on which the rest begins
     self._header = layout.header  # is still to come
@@ -103,10 +108,13 @@ class _Splitter:
       data += b"\n"
     cut = data.rfind(b"\n") + 1
     body, tail = data[:cut], data[cut:]
-    if len(self._separator) > 1:
-      if UNIT in block:
-        raise DataError(f"{self._file.path} holds the character 0x1F; write it with one separator")
-      body = body.replace(self._separator, UNIT)
+    for written, stand_in, _ in self._stand_ins:
+      if stand_in in block:
+        raise DataError(
+          f"{self._file.path} holds the character 0x{stand_in.hex()}; write it with a separator of "
+          "one character, and with doubled quotes"
+        )
+      body = body.replace(written, stand_in)
     start = 0
     while start < len(body):
       made, used = self._take(body[start:] if start else body, last)
@@ -166,8 +174,6 @@ class _Splitter:
     ends, stray = line_ends, np.zeros(0, np.int64)
     if quoted:
       quotes = np.flatnonzero(bytes_ == self._quote[0])
-      if self._escape and self._escape in body:
-        quotes = quotes[~_escaped(bytes_, quotes, self._escape[0])]
       stray = self._stray_quotes(bytes_, quotes)
       # Within quotes an odd number of them stands before.
       ends, separators, returns = (
@@ -176,9 +182,8 @@ class _Splitter:
       )
     complete = int(ends[-1]) + 1 if len(ends) else 0
     wrong = np.zeros(len(ends), np.int8)
-    if not self._even(ends, separators):
-      has = np.diff(np.searchsorted(separators, ends), prepend=0) + 1
-      wrong[has != len(self._layout.names)] = FIELDS
+    fields_of = np.diff(np.searchsorted(separators, ends), prepend=0) + 1
+    wrong[fields_of != len(self._layout.names)] = FIELDS
     for kind, places in (
       (RETURN, returns),
       (NUL, np.flatnonzero(bytes_ == 0) if b"\0" in body else ()),
@@ -204,22 +209,6 @@ class _Splitter:
     after_border[13] = True
     after = bytes_[np.minimum(closing + 1, len(bytes_) - 1)]
     return np.concatenate([opening[~border[before] & (opening > 0)], closing[~after_border[after]]])
-
-  def _even(self, ends: Array, separators: Array) -> bool:
-    """Whether each record has as many separators as there must be, by a look at first and last."""
-    between = len(self._layout.names) - 1
-    complete = separators[: len(ends) * between]
-    if not len(ends) or len(complete) < len(ends) * between:
-      return False
-    if not between:
-      return not len(separators) or separators[0] > ends[-1]
-    rows = complete.reshape(-1, between)
-    beyond = separators[len(complete) :]
-    return bool(
-      (rows[:, -1] < ends).all()
-      and (rows[1:, 0] > ends[:-1]).all()
-      and (not len(beyond) or beyond[0] > ends[-1])
-    )
 
   def _report(self, found: "_Found", lines: Array, body: bytes) -> None:
     """Counts what is left out, or raises DataError for the first."""
@@ -284,19 +273,6 @@ def _joined(body: bytes, found: _Found, keep: Array) -> bytes:
   )
 
 
-def _escaped(bytes_: Array, quotes: Array, escape: int) -> Array:
-  """Which quotes an odd number of escapes stands before."""
-  after = quotes[bytes_[np.maximum(quotes - 1, 0)] == escape]
-  odd = set()
-  for place in after[after > 0].tolist():
-    first = place
-    while first and bytes_[first - 1] == escape:
-      first -= 1
-    if (place - first) % 2:
-      odd.add(place)
-  return np.isin(quotes, list(odd))
-
-
 def _no_text(body: bytes) -> list[int]:
   """Where bytes stand that are no UTF-8, one place for each piece of them."""
   places: list[int] = []
@@ -311,6 +287,17 @@ def _no_text(body: bytes) -> list[int]:
       return places
 
 
+def _stand_ins(layout: Layout) -> list[tuple[bytes, bytes, bytes]]:
+  """What is written in more than a character, the one that stands for it, and what it means."""
+  found, escape, quote = [], layout.escape.encode(), layout.quote.encode()
+  if escape and quote:
+    found += [(2 * escape, b"\x1d", escape), (escape + quote, b"\x1e", quote)]
+  if len(layout.separator) > 1:
+    separator = layout.separator.encode()
+    found.append((separator, UNIT, separator))
+  return found
+
+
 def fields(piece: Records, layout: Layout, columns: Sequence[str]) -> pa.Table:
   """Named columns of some records, as text."""
   several = len(layout.separator) > 1
@@ -322,7 +309,6 @@ def fields(piece: Records, layout: Layout, columns: Sequence[str]) -> pa.Table:
     pyarrow.csv.ParseOptions(
       delimiter=UNIT.decode() if several else layout.separator,
       quote_char=(layout.quote if piece.quoted else "") or False,
-      escape_char=layout.escape or False,
       newlines_in_values=piece.quoted,
       ignore_empty_lines=len(names) > 1,
     ),
@@ -334,4 +320,8 @@ def fields(piece: Records, layout: Layout, columns: Sequence[str]) -> pa.Table:
     ),
   )
   assert len(table) == len(piece.lines), (len(table), len(piece.lines))
-  return pa.table([table[place].combine_chunks() for place in places], names=list(columns))
+  values = [table[place].combine_chunks() for place in places]
+  for _, stand_in, meant in _stand_ins(layout):
+    if stand_in in piece.data:
+      values = [pc.replace_substring(each, stand_in.decode(), meant.decode()) for each in values]
+  return pa.table(values, names=list(columns))

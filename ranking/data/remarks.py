@@ -5,6 +5,7 @@ counts of the past grow from day to day is no news, nor is a weekday that is ano
 the data report has all drift there is. What is read of large days is a sample of fixed rows.
 """
 
+import functools
 import statistics
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
@@ -48,10 +49,11 @@ def remarks(
   names = [feature.name for feature in schema.features]
   of_the_log = {*log.categorical, *log.bags, *log.dense}
   past = {name for name in names if name not in of_the_log}
+  same = is_constant(functools.reduce(Moments.__add__, packed.labels[:-1]))
   labelled = np.array([labels.rows for labels in packed.labels])
   return [
     *_leaks(leaks.find(schema, days, {*past, *log.entities})),
-    *_tasks(log.tasks, labelled, np.array(packed.positives)),
+    *_tasks(log.tasks, labelled, np.array(packed.positives), same),
     *_days(calendar),
     *_of_no_use(schema, days, packed.dense, [*log.dense]),
     *_strange(schema, days, packed.unseen, past),
@@ -71,9 +73,18 @@ def _leaks(found: Sequence[leaks.Leak]) -> Iterator[Remark]:
     yield Remark(f"{_listed(others)} predict a task almost perfectly too", others)
 
 
-def _tasks(tasks: Sequence[Task], labelled: Array, positives: Array) -> Iterator[Remark]:
-  """Arguments are [days, T], rows with the label and those above 0."""
-  for task, of_day, above in zip(tasks, labelled.T, positives.T, strict=True):
+def _tasks(
+  tasks: Sequence[Task], labelled: Array, positives: Array, same: Array
+) -> Iterator[Remark]:
+  """The tasks that cannot be learnt or measured.
+
+  Args:
+    tasks: T of them.
+    labelled: [days, T] rows with the label.
+    positives: [days, T] rows with one above 0.
+    same: bool [T], whether all labels of the training days are one value.
+  """
+  for task, of_day, above, alike in zip(tasks, labelled.T, positives.T, same, strict=True):
     counts = task.rules.counts_positives
     rows, ones = int(of_day[-1]), int(above[-1])
     trained, taught = int(of_day[:-1].sum()), int(above[:-1].sum())
@@ -83,6 +94,8 @@ def _tasks(tasks: Sequence[Task], labelled: Array, positives: Array) -> Iterator
       about += f"has no label in the training days{then}: {_NOT_LEARNT}"
     elif counts and taught in (0, trained):
       about += f"is {_never(taught)} positive in the training days: {_NOT_LEARNT}"
+    elif alike:
+      about += f"has one value in all training rows: {_NOT_LEARNT}"
     elif not rows:
       about += "has no label on day N: its figures are n/a"
     elif counts and ones in (0, rows):

@@ -29,6 +29,7 @@ import numpy as np
 
 from ranking.array import Array
 from ranking.data.schema import DataError, Schema
+from ranking.files import crc32
 
 DTYPES = {"ids": "<i4", "bags": "<i4", "dense": "<f4", "labels": "<f4", "time": "<i8"}
 ARRAYS = tuple(DTYPES)  # that every store has
@@ -52,12 +53,6 @@ class Day:
 
   def __len__(self) -> int:
     return len(self.time)
-
-
-def mapped(folder: Path) -> Day:
-  """A day that was just written: its arrays memory-mapped, not compared with their CRC."""
-  arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
-  return Day(name=folder.name, **arrays)
 
 
 class StoredDay(Day):
@@ -84,6 +79,24 @@ class StoredDay(Day):
       raise AttributeError(array)
     object.__setattr__(self, array, self._load(array))
     return self.__dict__[array]
+
+
+class WrittenDay(StoredDay):
+  """A day that was just written: an array is mapped anew whenever it is asked for, and let go.
+
+  So what was looked at does not stay in memory. Nothing is compared with its CRC.
+  """
+
+  def __init__(self, folder: Path, rows: int):
+    super().__init__(
+      folder.name, rows, lambda array: np.load(folder / f"{array}.npy", mmap_mode="r")
+    )
+
+  def __getattr__(self, array: str) -> Array:
+    """Asked for each time."""
+    if array not in ARRAYS:
+      raise AttributeError(array)
+    return np.asarray(self._load(array))
 
 
 class DayStore:
@@ -246,12 +259,3 @@ def _checksum(crc: int, name: Path) -> str:
 def _cure(directory: Path) -> str:
   """What to do about a damaged store, for the end of an error."""
   return f"remove {directory} and prepare it again"
-
-
-def crc32(path: Path) -> int:
-  """CRC-32 of a file's content."""
-  crc = 0
-  with open(path, "rb") as file:
-    while block := file.read(1 << 22):
-      crc = zlib.crc32(block, crc)
-  return crc

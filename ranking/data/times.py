@@ -16,13 +16,18 @@ from ranking.array import Array
 from ranking.data.values import Read, as_float, as_mask, as_text, is_nested, is_text, plain
 
 MS_PER = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
-LATEST = 2**63 // 10**6  # ms since 1970; pandas counts ns
+PER_MS = {"us": 1000, "ns": 1_000_000}
+WHOLE = r"^[+]?(-?\d{1,18}|-?[1-8]\d{18})(\.0*)?$"  # that int64 holds
+NOW = ("now", "today")  # which pandas takes for dates
+LATEST = 2**63 // 10**6  # ms since 1970, in the year 2262; pandas counts ns
 PLAUSIBLE = (631_152_000_000, 4_102_444_800_000)  # ms: the years 1990 to 2099
+EXAMPLE = pd.Timestamp("2026-03-01", tz="UTC")
 FORMATS = (  # of times, that are tried for a hint where none is given
   *("%Y-%m-%d", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d", "%Y.%m.%d %H:%M:%S"),
   *("%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%m/%d/%Y"),
   *("%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M"),
   *("%d.%m.%Y", "%d/%b/%Y:%H:%M:%S %z", "%d-%b-%Y %H:%M:%S", "%a %b %d %H:%M:%S %Y"),
+  *("%m %d, %Y", "%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%a, %d %b %Y %H:%M:%S %z"),
   *("%a %b %d %H:%M:%S %z %Y", "%y%m%d%H", "%Y%m%d%H", "%Y%m%d", "%y%m%d", "%Y%m%d%H%M%S"),
 )
 
@@ -59,70 +64,77 @@ class Time:
     if is_text(column.type):
       column, counts = as_text(column, missing)
     known = as_mask(column.is_valid())
-    try:
-      whole = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-      numbers = whole.astype(np.float64)
-      per_ms = {"us": 1000, "ns": 1_000_000}.get(self.unit)
-      times = whole // per_ms if per_ms else numbers * MS_PER[self.unit]
-    except pa.ArrowInvalid:
-      numbers = as_float(column)
-      times = np.floor(numbers * MS_PER[self.unit])
+    numbers = as_float(column)
     wrong = ~known | ~np.isfinite(numbers)
     belongs, cure = "a number since 1970", ""
     far = ~wrong & (np.abs(numbers * MS_PER[self.unit]) > LATEST)
+    times = _in_ms(column, np.where(wrong | far, 0, numbers), self.unit)
     seen = numbers[~wrong]
     plausible = _plausible(seen * MS_PER[self.unit])
     if len(seen) and plausible.mean() < 0.5 and (unit := unit_that_fits(seen)):
       # Not some clocks that were wrong, but the unit.
       odd = np.flatnonzero(~wrong)[~plausible]
-      wrong = np.isin(np.arange(len(column)), odd)
+      wrong[odd] = True
       belongs = f"a time in {self.unit} since 1970"
       cure = f'it would be {_year(numbers[odd[0]], self.unit)}; Table.time_unit = "{unit}" makes '
       cure += f"it {_date(numbers[odd[0]], unit)}"
     elif far.any():
       wrong |= far
       belongs, cure = "a time that a calendar has", "mend Table.time_unit, or the row"
-    values = pa.array(np.where(wrong, 0, times).astype(np.int64), mask=wrong)
-    return Read(values, wrong, belongs, cure, counts)
+    return Read(pa.array(times, mask=wrong), wrong, belongs, cure, counts)
 
   def _dates(self, column: pa.Array, missing: Collection[str]) -> Read:
     counts: dict[str, int] = {}
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-      when = pd.Series(column.to_pandas())
-      if pa.types.is_date(column.type) or column.type.tz is None:
-        when = self._local(pd.Series(pd.to_datetime(when, errors="coerce")), counts)
-    elif not is_text(column.type) and self.format is None:
+      return self._typed(column)
+    if not is_text(column.type) and self.format is None:
       return self._numbers_without_unit(column)
-    else:
-      column, changed = as_text(column, missing)
-      counts.update(changed)
-      if self.format is None and (times := _iso(column, self.zone)) is not None:
-        return Read(times, as_mask(times.is_null()), "a date", "", counts)
-      text = column.to_pandas()
-      numbers = _epochs(text) & (self.format is None)
-      if numbers.sum() > 0.5 * text.notna().sum():
-        return self._numbers_without_unit(column)
-      when = self._parsed(text.where(~numbers), counts)
+    column, changed = as_text(column, missing)
+    counts.update(changed)
+    if self.format is None:
+      times = _iso(column, self.zone)
+      if times is None:
+        column = pc.replace_substring_regex(column, r"(?: ?UTC| ?GMT|z)$", "Z")
+        times = _iso(column, self.zone)
+      if times is not None:
+        return _within_reach(times, counts)
+    text = column.to_pandas()
+    numbers = _epochs(text) & (self.format is None)
+    if numbers.sum() > 0.5 * text.notna().sum():
+      return self._numbers_without_unit(column)
+    when = self._parsed(text.where(~numbers), counts)
     wrong = when.isna().to_numpy()
     times = when.to_numpy("datetime64[ns]").astype(np.int64) // 1_000_000
     cure = ""
     known = wrong & as_mask(column.is_valid())
-    if known.any() and is_text(column.type):
+    if known.any():
       cure = _hint(column.filter(pa.array(known)), column)
     belongs = "a date" if self.format is None else f"a date like {self.format}"
     values = pa.array(np.where(wrong, 0, times), mask=wrong)
     return Read(values, wrong, belongs, cure, counts)
 
+  def _typed(self, column: pa.Array) -> Read:
+    """Of timestamps and dates as Parquet has them."""
+    counts: dict[str, int] = {}
+    is_local = pa.types.is_date(column.type) or column.type.tz is None
+    if pa.types.is_date(column.type):
+      column = column.cast(pa.timestamp("ms"))
+    found = _within_reach(_of_timestamps(column), counts)
+    if not is_local or self.zone == "UTC":
+      return found
+    when = self._local(pd.Series(pd.to_datetime(found.values.to_pandas(), unit="ms")), counts)
+    times = when.to_numpy("datetime64[ms]").astype(np.int64)
+    return dataclasses.replace(found, values=pa.array(times, mask=found.wrong))
+
   def _parsed(self, text: "pd.Series[str]", counts: dict[str, int]) -> "pd.Series[Any]":
     """Timestamps in UTC; NaT where the text is no date."""
     form = self.format or "ISO8601"
+    text = text.mask(text.str.lower().isin(NOW))
     if self.zone == "UTC" or "%z" in form:
       return pd.to_datetime(text, utc=True, errors="coerce", format=form)
     if self.format is not None:
       return self._local(pd.to_datetime(text, errors="coerce", format=form), counts)
-    own = text.str.contains(r"(?:Z|[+-]\d\d(?::?\d\d)?)$", regex=True, na=False) & (
-      text.str.contains(":", regex=False, na=False)
-    )
+    own = text.str.contains(r"\d[T ]\d.*(?:Z|[+-]\d\d(?::?\d\d)?)$", regex=True, na=False)
     when = pd.to_datetime(text.where(own), utc=True, errors="coerce", format=form)
     others = pd.to_datetime(text.where(~own), errors="coerce", format=form)
     return when.where(own, self._local(others, counts))
@@ -159,16 +171,51 @@ class Time:
 
 def _iso(texts: pa.Array, zone: str) -> pa.Array | None:
   """Times in ms of dates that are all written alike, which Arrow reads fast; else None."""
-  for kind in (pa.timestamp("ns", "UTC"), pa.timestamp("ns")):
+  for kind in (pa.timestamp("us", "UTC"), pa.timestamp("us")):
     if kind.tz is None and zone != "UTC":
       return None
     try:
-      times = texts.cast(kind)
+      return _of_timestamps(texts.cast(kind))
     except pa.ArrowInvalid:
       continue
-    nanoseconds = times.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-    return pa.array(nanoseconds // 1_000_000, mask=as_mask(times.is_null()))
   return None
+
+
+def _of_timestamps(column: pa.Array) -> pa.Array:
+  """Whole ms since 1970 of timestamps of any unit; those that int64 does not hold come as null."""
+  times = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+  if column.type.unit == "s":
+    times = np.clip(times, -LATEST, LATEST) * 1000
+  else:
+    times = times // {"ms": 1, "us": 1000, "ns": 1_000_000}[column.type.unit]
+  return pa.array(times, mask=as_mask(column.is_null()))
+
+
+def _within_reach(times: pa.Array, counts: Mapping[str, int]) -> Read:
+  """Times in ms, of which those are wrong that are null, or that pandas cannot count."""
+  ms = times.fill_null(0).to_numpy(zero_copy_only=False)
+  far = np.abs(ms) > LATEST
+  wrong = as_mask(times.is_null()) | far
+  belongs = "a date from 1677 to 2262" if far.any() else "a date"
+  return Read(pa.array(np.where(far, 0, ms), mask=wrong), wrong, belongs, "", counts)
+
+
+def _in_ms(column: pa.Array, numbers: Array, unit: str) -> Array:
+  """int64 [n] of numbers since 1970, rounded down."""
+  ms = np.floor(np.round(numbers * MS_PER[unit], 3)).astype(np.int64)  # so that .001 s is 1 ms
+  if unit not in PER_MS:
+    return ms
+  # A float does not hold all digits of whole us and ns.
+  if is_text(column.type):
+    is_whole = as_mask(pc.match_substring_regex(column, WHOLE))
+    digits = pc.replace_substring_regex(column, r"^[+]|\.0*$", "")
+    whole = pc.if_else(pa.array(is_whole), digits, "0").cast(pa.int64())
+  elif pa.types.is_integer(column.type):
+    is_whole, whole = as_mask(column.is_valid()), column.cast(pa.int64(), safe=False)
+  else:
+    is_whole, whole = numbers == np.floor(numbers), pa.array(numbers.astype(np.int64))
+  exact = whole.fill_null(0).to_numpy(zero_copy_only=False) // PER_MS[unit]
+  return np.where(is_whole, exact, ms)
 
 
 def unit_that_fits(numbers: Array) -> str | None:
@@ -199,10 +246,12 @@ def _epochs(text: "pd.Series[str]") -> "pd.Series[bool]":
 def _hint(wrong: pa.Array, column: pa.Array) -> str:
   """The format that all of some wrong dates have, if it is one of the common ones."""
   some = pc.drop_null(pc.unique(wrong))[:1000].to_pandas()
+  is_digits = some.str.isdigit().any()
   fitting = [
     form
     for form in FORMATS
-    if pd.to_datetime(some, errors="coerce", format=form, utc=True)
+    if not (is_digits and (some.str.len() != len(EXAMPLE.strftime(form))).any())
+    and pd.to_datetime(some, errors="coerce", format=form, utc=True)
     .between(pd.Timestamp("1990-01-01", tz="UTC"), pd.Timestamp("2099-12-31", tz="UTC"))
     .all()
   ]

@@ -10,10 +10,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +20,9 @@ from ranking.array import Array
 
 LARGEST = float(np.finfo(np.float32).max)  # that a dense feature or a label can be
 WHOLE = re.compile(r"-?\d+\.0*")  # a whole number written as a float
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+LISTS = {"[": "]", "(": ")", "{": "}"}  # how JSON, Python, NumPy and SQL write them
+MEANT = "missing: values of {column} that Table.missing names"
 LOGARITHM = 'its logarithm is taken: mend it, or set Table.on_bad_row = "drop"'
 STYLES = (("0", "1"), ("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))  # of yes and no
 
@@ -62,21 +64,26 @@ class Id:
   type = pa.string()
 
   def read(self, column: pa.Array, missing: Collection[str]) -> Read:
-    """Lists are something else."""
+    """Lists, structures and infinite numbers are something else."""
+    column = plain(column)
     if is_nested(column.type):
       wrong = as_mask(column.is_valid())
-      return Read(
-        pa.nulls(len(column), pa.string()), wrong, "a single id", "name lists in Table.bags"
-      )
+      cure = "name lists in Table.bags, and what is within a structure with a point"
+      return Read(pa.nulls(len(column), pa.string()), wrong, "a single id", cure)
+    wrong = np.zeros(len(column), bool)
+    if pa.types.is_floating(column.type):
+      wrong = as_mask(pc.is_inf(column.cast(pa.float64())))
     values, counts = as_text(column, missing)
-    return Read(_whole_as_such(values), np.zeros(len(column), bool), "an id", "", counts)
+    if wrong.any():
+      values = pc.if_else(pa.array(wrong), pa.scalar(None, pa.string()), values)
+    return Read(_whole_as_such(values), wrong, "an id", "", counts)
 
 
 @dataclasses.dataclass(frozen=True)
 class Bag:
   """A list of ids: a list as such, text of a JSON or Python list, or text cut at a separator.
 
-  `separator` is what text is cut at; None = a comma, unless it is written as a list.
+  `separator` is what text is cut at that is not written as a list; None = a comma.
   """
 
   separator: str | None = None
@@ -85,8 +92,9 @@ class Bag:
   def read(self, column: pa.Array, missing: Collection[str]) -> Read:
     """Text that begins as a list and is none is something else where no separator is given."""
     column = plain(column)
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-      column = column.cast(pa.list_(column.type.value_type))
+    if is_nested(column.type):
+      if not pa.types.is_list(column.type):
+        return Read(pa.nulls(len(column), self.type), as_mask(column.is_valid()), "a list of ids")
       flat = Id().read(column.flatten(), missing)
       lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
       offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
@@ -102,10 +110,9 @@ class Bag:
     codes = coded.indices
     seen = np.bincount(pc.drop_null(codes).to_numpy(), minlength=len(coded.dictionary))
     for text, rows in zip(coded.dictionary.to_pylist(), seen, strict=True):
-      found = self._list(text)
-      lists.append(found)
-      if found is not None and self.separator is None and text.startswith("["):
-        as_lists += int(rows)
+      written = _written_list(text)
+      as_lists += 0 if written is None else int(rows)
+      lists.append(self._ids(text, written))
     if as_lists:
       counts = {**counts, "read as lists: values of {column} such as ['a', 'b']": as_lists}
     known = pa.array([found if found is not None else [] for found in lists], self.type)
@@ -114,21 +121,40 @@ class Bag:
     values = pa.concat_arrays([known, pa.array([None], self.type)]).take(pa.array(places))
     return Read(values, bad[places], "a list of ids", "", counts)
 
-  def _list(self, text: str) -> list[str] | None:
-    """The ids of a value; None if it is no list."""
-    if self.separator is not None or not (text.startswith("[") and text.endswith("]")):
-      parts = text.split(self.separator or ",")
-      return [id_of(part.strip()) for part in parts if part.strip()]
-    try:
-      found = json.loads(text)
-    except ValueError:
-      try:
-        found = ast.literal_eval(text)
-      except (ValueError, SyntaxError):
-        return None
-    if any(isinstance(each, (list, tuple, dict, set)) for each in found):
+  def _ids(self, text: str, written: list[Any] | None) -> list[str] | None:
+    """The ids of a value, which may be written as a list; None if it is a broken one."""
+    if written is None and self.separator is None and _is_enclosed(text, "[{"):
       return None
-    return [id_of(str(each).strip()) for each in found if each is not None and str(each).strip()]
+    found = text.split(self.separator or ",") if written is None else written
+    if any(isinstance(each, (list, dict)) for each in found):
+      return None
+    texts = [str(each).strip() for each in found if each is not None and each == each]
+    return [id_of(each) for each in texts if each]
+
+
+def _is_enclosed(text: str, by: str) -> bool:
+  return len(text) > 1 and text[0] in by and LISTS[text[0]] == text[-1]
+
+
+def _written_list(text: str) -> list[Any] | None:
+  """What text says that is a whole JSON or Python list, tuple or set; None if it is none."""
+  if not _is_enclosed(text, "[({"):
+    return None
+  try:
+    found = json.loads(text)
+    return found if isinstance(found, list) else [found]
+  except ValueError:
+    pass
+  try:
+    tree = ast.parse(text, mode="eval").body
+    # In their order, which a set that is made would lose.
+    if not isinstance(tree, (ast.List, ast.Tuple, ast.Set)):
+      return None
+    if re.search(r"""['"]\s+['"]""", text):  # NumPy's ['a' 'b'], which Python takes for 'ab'
+      return None
+    return [ast.literal_eval(each) for each in tree.elts]
+  except (ValueError, SyntaxError, RecursionError, MemoryError):
+    return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +198,13 @@ class Number:
       belongs = "a number of 0 or more" if self.logarithm else "a number that float32 holds"
       cure = LOGARITHM if self.logarithm else ""
     wrong |= unfit
-    values = pa.array(np.where(wrong, np.nan, numbers), mask=~known | wrong)
+    known &= ~wrong
+    if missing:  # as numbers too: -999.90 is -999.9
+      meant = known & np.isin(numbers, as_float(pa.array(sorted(missing), pa.string())))
+      known &= ~meant
+      if rows := int(meant.sum()):
+        counts = {**counts, MEANT: counts.get(MEANT, 0) + rows}
+    values = pa.array(np.where(known, numbers, np.nan), mask=~known)
     return Read(values, wrong, belongs, cure, counts)
 
 
@@ -229,6 +261,19 @@ def _flag(text: str) -> int:
   return -2
 
 
+OTHER_BYTES = (
+  pa.types.is_large_binary,
+  pa.types.is_binary_view,
+  pa.types.is_fixed_size_binary,
+)
+OTHER_LISTS = (
+  pa.types.is_large_list,
+  pa.types.is_fixed_size_list,
+  pa.types.is_list_view,
+  pa.types.is_large_list_view,
+)
+
+
 def decoded(column: pa.Array) -> tuple[pa.Array, Array]:
   """A column without bytes that are no text, and bool [n] of the rows that had them."""
   column = plain(column)
@@ -252,18 +297,27 @@ def decoded(column: pa.Array) -> tuple[pa.Array, Array]:
 
 def side_by_side(columns: Sequence[pa.Array]) -> pa.Array:
   """The texts of columns, a blank between them; null where one is."""
-  texts = [as_text(column, ())[0] for column in columns]
+  texts = [Id().read(column, ()).values for column in columns]
   return pc.binary_join_element_wise(*texts, " ")
 
 
 def plain(column: pa.Array) -> pa.Array:
-  """A column that is no dictionary and no view."""
-  if pa.types.is_dictionary(column.type):
-    column = column.dictionary_decode()
+  """A column that is no dictionary, view or list of another kind."""
+  if isinstance(column.type, pa.UuidType):
+    return pa.array([None if value is None else str(value) for value in column.to_pylist()])
   if isinstance(column, pa.ExtensionArray):
     column = column.storage
-  if pa.types.is_string_view(column.type):
-    column = column.cast(pa.string())
+  if pa.types.is_dictionary(column.type):
+    column = column.dictionary_decode()
+  kind = column.type
+  if any(is_such(kind) for is_such in OTHER_LISTS):
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+      return pa.array(column.to_pylist(), pa.list_(kind.value_type))
+    return column.cast(pa.list_(kind.value_type))
+  if pa.types.is_string_view(kind) or pa.types.is_large_string(kind):
+    return column.cast(pa.string())
+  if any(is_such(kind) for is_such in OTHER_BYTES):
+    return column.cast(pa.binary())
   return column
 
 
@@ -274,7 +328,7 @@ def is_nested(kind: pa.DataType) -> bool:
 
 def is_text(kind: pa.DataType) -> bool:
   """Whether values are texts, or bytes of them."""
-  return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind)
+  return pa.types.is_string(kind) or pa.types.is_binary(kind)
 
 
 def as_text(column: pa.Array, missing: Collection[str]) -> tuple[pa.Array, dict[str, int]]:
@@ -294,9 +348,10 @@ def as_text(column: pa.Array, missing: Collection[str]) -> tuple[pa.Array, dict[
     counts["trimmed: blanks around values of {column}"] = changed
   gone = nothing
   if missing:
-    named = pc.is_in(texts, value_set=pa.array(sorted(missing), pa.string()))
+    meant = sorted({id_of(text.strip()) for text in missing})
+    named = pc.is_in(_whole_as_such(texts), value_set=pa.array(meant, pa.string()))
     if number := pc.sum(pc.and_(named, texts.is_valid())).as_py():
-      counts["missing: values of {column} that Table.missing names"] = number
+      counts[MEANT] = number
     gone = pc.or_(nothing, named)
   return pc.if_else(gone, pa.scalar(None, pa.string()), texts), counts
 
@@ -335,15 +390,19 @@ def _without_nulls(lists: pa.ListArray) -> pa.Array:
 
 def as_float(column: pa.Array) -> Array:
   """float64 [n]; NaN where there is nothing, and infinite for what is no number."""
+  if pa.types.is_temporal(column.type):
+    return np.where(as_mask(column.is_valid()), np.inf, np.nan)
+  if not is_text(column.type):
+    return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
   try:
-    numbers = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    if is_text(column.type):  # which may say nan
-      numbers = np.where(np.isnan(numbers) & as_mask(column.is_valid()), np.inf, numbers)
-    return numbers
-  except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-    text = column.cast(pa.string()).to_pandas()
-    numbers = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    return np.where(np.isnan(numbers) & text.notna().to_numpy(), np.inf, numbers)
+    numbers = column.cast(pa.float64())
+  except pa.ArrowInvalid:
+    # What is no number must not change how the others are read.
+    texts = column.cast(pa.string())
+    is_number = pc.match_substring_regex(texts, NUMBER)
+    numbers = pc.if_else(is_number, texts, pa.scalar(None, pa.string())).cast(pa.float64())
+  found = numbers.to_numpy(zero_copy_only=False)
+  return np.where(np.isnan(found) & as_mask(column.is_valid()), np.inf, found)  # it may say nan
 
 
 def as_mask(array: pa.Array) -> Array:
@@ -355,9 +414,10 @@ def looks_unsplit(values: Counter[str], separator: str | None) -> str | None:
   """What else may separate the ids of a bag, or "" if nearly all are unique; None if all is well.
 
   Args:
-    values: a sample of its texts that are no lists.
+    values: a sample of its texts; those that are lists tell nothing.
     separator: at which they are cut.
   """
+  values = Counter({t: rows for t, rows in values.items() if _written_list(t) is None})
   total = sum(values.values())
   if total < 20:
     return None

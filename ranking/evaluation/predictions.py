@@ -10,6 +10,7 @@ import numpy as np
 from ranking.array import Array
 from ranking.data.store import DayStore
 from ranking.files import atomically
+from ranking.run_directory import check_unchanged
 
 FILE = "predictions.npz"
 
@@ -55,6 +56,7 @@ class Predictions:
 def load(run_directory: Path) -> Predictions:
   """The predictions of a run. Raises ValueError if it left none, or if they are damaged."""
   path = run_directory / FILE
+  check_unchanged(path)
   try:
     with open(path, "rb") as opened, np.load(opened) as file:
       return Predictions(

@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+  from ranking.optimizers.averages import EvaluateAverages, averaged_weights
   from ranking.optimizers.clipping import (
     AdaptiveGradientClipping,
     Clippy,
@@ -35,6 +36,7 @@ __all__ = [
   "ClippedOptimizer",
   "Clippy",
   "Cosine",
+  "EvaluateAverages",
   "GradientClipping",
   "InverseSquareRoot",
   "Lamb",
@@ -48,18 +50,21 @@ __all__ = [
   "StateError",
   "StopWhenSkipping",
   "ZClip",
+  "averaged_weights",
   "keep_statistics",
   "observe",
   "unwrapped",
 ]
 
 MODULES = (
+  "averages",
   "clipping",
   "directions",
   "guards",
   "norm_history",
   "observation",
   "optimizer",
+  "optimizer_settings",
   "rules",
   "saved_state",
   "schedules",

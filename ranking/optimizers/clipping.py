@@ -91,6 +91,12 @@ class Clip:
     del weights, rate, of_rows
     return tf.abs(tensor)
 
+  def pressure_beside(
+    self, preconditioner: tf.Tensor, weights: tf.Tensor, tensor: tf.Tensor, rate: tf.Tensor
+  ) -> tf.Tensor:
+    """`pressure`, for a clip that needs the preconditioner."""
+    raise NotImplementedError
+
 
 @dataclasses.dataclass(frozen=True)
 class NoClip(Clip):
@@ -272,8 +278,16 @@ class Clippy(LimitedMoves):
     self, preconditioner: tf.Tensor, weights: tf.Tensor, tensor: tf.Tensor, rate: tf.Tensor
   ) -> Measures:
     """The largest move of a coordinate as a multiple of its limit, of three parts."""
+    return {
+      "excess": reductions.largest(self.pressure_beside(preconditioner, weights, tensor, rate))
+    }
+
+  def pressure_beside(
+    self, preconditioner: tf.Tensor, weights: tf.Tensor, tensor: tf.Tensor, rate: tf.Tensor
+  ) -> tf.Tensor:
+    """η·|r| as a share of the limit of three parts."""
     limit = self.limit(weights) + self.accumulator_threshold * preconditioner
-    return {"excess": reductions.largest(_share(rate * tf.abs(tensor), limit))}
+    return _share(rate * tf.abs(tensor), limit)
 
 
 @dataclasses.dataclass(frozen=True)

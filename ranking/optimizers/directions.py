@@ -53,7 +53,7 @@ class Direction:
       gradient: of a variable, or of some of its rows.
       slots: by name, of the gradient's shape.
       weights: of the gradient's shape.
-      step: scalar of the gradient's dtype; 1 for the first.
+      step: scalar of the gradient's dtype, or float32 beside a shorter one; 1 for the first.
     """
     raise NotImplementedError
 
@@ -101,7 +101,8 @@ class Adagrad(Direction):
   With accumulate_when="after", G is without this step's g², as in the authors' release; then g² can
   enter it clipped, by the optimizer's `accumulate`. r is 0 where G + epsilon is.
 
-  G only grows, and in a stream without end the rate of every weight goes to 0. With a share `keep`
+  G only grows, up to the largest number of its dtype, and in a stream without end the rate of every
+  weight goes to 0. With a share `keep`
   below 1, G ← keep · G + g²; of a table only rows with a gradient forget. `reset_slots` of the
   optimizer is the other way, once a day, say.
   """
@@ -142,7 +143,9 @@ class Adagrad(Direction):
     """See `Direction`."""
     del weights, step
     kept = slots["accumulator"] if self.keep == 1 else self.keep * slots["accumulator"]
-    new_slots = {"accumulator": kept + tf.square(gradient)}
+    # Gradients of 1e19 have finite squares, which add up to infinity all the same.
+    total = tf.minimum(kept + tf.square(gradient), gradient.dtype.max)
+    new_slots = {"accumulator": total}
     return gradient * self.preconditioner(slots, new_slots), new_slots
 
   def preconditioner(self, slots: Slots, new_slots: Slots) -> tf.Tensor:
@@ -198,6 +201,7 @@ class Adam(Direction):
       1 - self.beta_2
     )
     correction = tf.sqrt(1 - tf.pow(beta_2, step)) / (1 - tf.pow(beta_1, step))
+    correction = tf.cast(correction, gradient.dtype)
     length = tf.sqrt(second) + self.epsilon
     if self.epsilon >= SURELY_POSITIVE:
       direction = correction * first / length

@@ -1,8 +1,9 @@
 """Clips that judge the length of a gradient by those of earlier steps.
 
-A step in which a variable has no gradient, or one of zeros, tells nothing of its lengths: it may be
-frozen, or its task may have no weight yet. Such steps are neither remembered nor counted, so that a
-warm-up is of the steps in which the variable (with scope="global", any of them) was to move.
+A step in which a variable has no gradient, or one of next to nothing, tells nothing of its lengths:
+it may be frozen, or its task may have no weight yet. Such steps are neither remembered nor counted,
+so that a warm-up is of the steps in which the variable (with scope="global", any of them) was to
+move. What is next to nothing is each clip's `epsilon`.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from ranking.optimizers import reductions
 from ranking.optimizers.clipping import Clip, Measures, Memory, at_most_one
-from ranking.optimizers.settings import ThresholdError
+from ranking.optimizers.settings import LATER, ThresholdError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,14 +36,15 @@ class AdaGC(_NormHistory):
 
   γ ← decay · γ + (1 − decay) · σ‖g‖₂ for each variable. In its first `warmup_steps` the gradient of
   all variables together is clipped to `absolute_threshold` and γ is the smallest norm so far.
-  Defaults are those of the authors' code. Unlike there, a norm of 0 is no norm to remember: it
-  would keep the variable still for good.
+  Defaults are those of the authors' code. Unlike there, a clipped norm of `epsilon` or less is none
+  to remember: it would keep the variable still for good.
   """
 
   relative_threshold: float = 1.04
   absolute_threshold: float = 1.0
   decay: float = 0.99
   warmup_steps: int = 100
+  epsilon: float = dataclasses.field(default=1e-6, metadata=LATER)
 
   def initial_memory(self) -> dict[str, float]:
     """γ, and how many norms it is of."""
@@ -65,7 +67,7 @@ class AdaGC(_NormHistory):
     smallest = tf.where(average > 0.0, tf.minimum(average, clipped), clipped)
     mean = self.decay * known + (1.0 - self.decay) * clipped
     latest = {"average_norm": tf.where(warm, mean, smallest)}
-    return factor, _unless(clipped == 0.0, memory, latest)
+    return factor, _unless(clipped <= self.epsilon, memory, latest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +78,7 @@ class ZClip(_NormHistory):
   and variance are averages with weight `decay` on the past, of clipped norms; over the first
   `warmup_steps`, which are not clipped, plain ones. The authors judge the norm of all variables
   together (scope="global"), and also cap it at a constant, which GradientClipping does. Unlike
-  there, a norm of 0 is no norm to remember.
+  there, a norm of `epsilon` or less, which is added to deviations, is none to remember.
   """
 
   threshold: float = 2.5
@@ -115,7 +117,7 @@ class ZClip(_NormHistory):
     squares = tf.where(warm, clipped - new_mean, clipped - mean) * (clipped - new_mean)
     new_variance = variance + weight * (squares - variance)
     latest = {"mean_norm": new_mean, "variance_of_norm": new_variance}
-    return at_most_one(clipped, norm), _unless(norm == 0.0, memory, latest)
+    return at_most_one(clipped, norm), _unless(norm <= self.epsilon, memory, latest)
 
 
 def _unless(nothing: tf.Tensor, memory: Memory, latest: Memory) -> Memory:

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from ranking.optimizers.clipping import Clip
 from ranking.optimizers.guards import unwrapped
-from ranking.optimizers.optimizer import ClippedOptimizer, Gradient
+from ranking.optimizers.optimizer import ClippedOptimizer
+from ranking.optimizers.rows import Gradient, moved
 
 
 class Observation(NamedTuple):
@@ -54,6 +55,8 @@ def observe(
   optimizer, grads_and_vars = unwrapped(optimizer), list(grads_and_vars)
   optimizer.check_replica([variable for _, variable in grads_and_vars])
   pairs = optimizer.distinct(grads_and_vars)
+  optimizer.note_tables(pairs)
+  pairs = optimizer.means(pairs)
   decided = {name: optimizer.decide(clip, pairs) for name, clip in shadows.items()}
   in_force = optimizer.decide(None, pairs)
   return [
@@ -72,15 +75,20 @@ def _observe(
   factor: tf.Tensor,
   shadow_factors: dict[str, tf.Tensor],
 ) -> Observation:
-  clip, make, *_ = optimizer.treatment(variable, gradient)
-  values, weights, slots = optimizer.values(gradient, variable, make)
-  direction, _ = make(values, slots, weights, optimizer.step(values.dtype))
+  clip, make, times, _ = optimizer.treatment(variable, gradient)
+  kept = optimizer.kept.slots[optimizer.kept.index(variable)]
+  values, weights, slots = moved(gradient, variable, kept, make)
+  direction, new_slots = make(values, slots, weights, optimizer.step(values.dtype))
   acted_on = values if clip.acts_on == "gradient" else direction
-  of_rows = isinstance(gradient, tf.IndexedSlices)
-  pressure = clip.pressure(weights, acted_on, optimizer.rate(values.dtype), of_rows)
+  rate = times * optimizer.rate(values.dtype)
+  if clip.needs_preconditioner:
+    scale = make.preconditioner(slots, new_slots)
+    pressure = clip.pressure_beside(scale, weights, acted_on, rate)
+  else:
+    pressure = clip.pressure(weights, acted_on, rate, optimizer.is_table(variable, gradient))
   # One more, which never is the largest, because a step may touch no row of a table at all.
   position = tf.argmax(tf.pad(tf.reshape(pressure, [-1]), [[0, 1]], constant_values=-2.0))
-  if of_rows and make.is_row_wise:
+  if isinstance(gradient, tf.IndexedSlices) and make.is_row_wise:
     width = math.prod(variable.shape[1:])
     rows = tf.pad(tf.cast(gradient.indices, tf.int64), [[0, 1]])
     position = rows[position // width] * width + position % width

@@ -16,6 +16,7 @@ stands last in an `optax.chain`. Gradients have to be summed over devices before
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -183,6 +184,15 @@ class Adam(Direction):
 # Clips: how much of a step is let through.
 
 
+class Leaf(NamedTuple):
+  """What a clip may want to know of a leaf, float32 or float64."""
+
+  weights: jax.Array
+  tensor: jax.Array  # what the clip acts on, of the weights' shape
+  rate: jax.Array  # η
+  preconditioner: jax.Array | None  # what gradients were multiplied with, where it is needed
+
+
 @dataclasses.dataclass(frozen=True)
 class Clip:
   """Base of all clips: a frozen dataclass of thresholds with pure methods.
@@ -202,14 +212,8 @@ class Clip:
     """Whether it is given 1/√G of Adagrad."""
     return False
 
-  def measure(
-    self,
-    weights: jax.Array,
-    tensor: jax.Array,
-    rate: jax.Array,
-    preconditioner: jax.Array | None = None,
-  ) -> Measures:
-    """Numbers that `factor` needs; `tensor` is what the clip acts on, of the weights' shape."""
+  def measure(self, leaf: Leaf) -> Measures:
+    """Numbers that `factor` needs."""
     raise NotImplementedError
 
   def factor(self, measures: Measures) -> jax.Array:
@@ -239,15 +243,9 @@ class _OfGradients(Clip):
 
   acts_on: ClassVar[Literal["gradient", "direction"]] = "gradient"
 
-  def measure(
-    self,
-    weights: jax.Array,
-    tensor: jax.Array,
-    rate: jax.Array,
-    preconditioner: jax.Array | None = None,
-  ) -> Measures:
+  def measure(self, leaf: Leaf) -> Measures:
     """‖g‖₂²."""
-    return {"gradient": _square(tensor)}
+    return {"gradient": _square(leaf.tensor)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,15 +289,9 @@ class AdaptiveGradientClipping(Clip):
         f'AdaptiveGradientClipping.unit is {self.unit!r}; make it "output" or "layer"'
       )
 
-  def measure(
-    self,
-    weights: jax.Array,
-    tensor: jax.Array,
-    rate: jax.Array,
-    preconditioner: jax.Array | None = None,
-  ) -> Measures:
+  def measure(self, leaf: Leaf) -> Measures:
     """‖w‖₂² and ‖g‖₂² of each unit, shaped to broadcast against the weights."""
-    return {"weights": self._squares(weights), "gradient": self._squares(tensor)}
+    return {"weights": self._squares(leaf.weights), "gradient": self._squares(leaf.tensor)}
 
   def factor(self, measures: Measures) -> jax.Array:
     """In [0, 1], one for each unit."""
@@ -309,7 +301,7 @@ class AdaptiveGradientClipping(Clip):
   def _squares(self, tensor: jax.Array) -> jax.Array:
     if self.unit == "layer" or tensor.ndim < 2:
       return _square(tensor)
-    return jnp.sum(jnp.square(_wide(tensor)), axis=range(tensor.ndim - 1), keepdims=True)
+    return jnp.sum(jnp.square(tensor), axis=range(tensor.ndim - 1), keepdims=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -319,15 +311,9 @@ class Lamb(Clip):
   multiplier: float = 1e-2
   acts_on: ClassVar[Literal["gradient", "direction"]] = "direction"
 
-  def measure(
-    self,
-    weights: jax.Array,
-    tensor: jax.Array,
-    rate: jax.Array,
-    preconditioner: jax.Array | None = None,
-  ) -> Measures:
+  def measure(self, leaf: Leaf) -> Measures:
     """‖w‖₂² and ‖r‖₂²."""
-    return {"weights": _square(weights), "direction": _square(tensor)}
+    return {"weights": _square(leaf.weights), "direction": _square(leaf.tensor)}
 
   def factor(self, measures: Measures) -> jax.Array:
     """Positive; unlike the other factors it may exceed 1."""
@@ -350,21 +336,14 @@ class _Excess(Clip):
 class LimitedMoves(_Excess):
   """Base of the clips whose σ = min(1, min over coordinates of limit(w) / (η·|r|))."""
 
-  def limit(self, weights: jax.Array, preconditioner: jax.Array | None) -> jax.Array:
+  def limit(self, leaf: Leaf) -> jax.Array:
     """The farthest that a step may move each coordinate."""
     raise NotImplementedError
 
-  def measure(
-    self,
-    weights: jax.Array,
-    tensor: jax.Array,
-    rate: jax.Array,
-    preconditioner: jax.Array | None = None,
-  ) -> Measures:
+  def measure(self, leaf: Leaf) -> Measures:
     """The largest move of a coordinate as a multiple of its limit."""
-    move = rate * jnp.abs(_wide(tensor))
-    limit = _wide(self.limit(weights, preconditioner))
-    return {"excess": jnp.max(jnp.where(move == 0.0, 0.0, move / limit), initial=0.0)}
+    move = leaf.rate * jnp.abs(leaf.tensor)
+    return {"excess": jnp.max(jnp.where(move == 0.0, 0.0, move / self.limit(leaf)), initial=0.0)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -385,10 +364,12 @@ class Clippy(LimitedMoves):
     """Where the third part is there."""
     return self.accumulator_threshold > 0
 
-  def limit(self, weights: jax.Array, preconditioner: jax.Array | None) -> jax.Array:
+  def limit(self, leaf: Leaf) -> jax.Array:
     """relative·|w| + absolute, and the third part."""
-    limit = self.relative_threshold * jnp.abs(weights) + self.absolute_threshold
-    return limit if preconditioner is None else limit + self.accumulator_threshold * preconditioner
+    limit = self.relative_threshold * jnp.abs(leaf.weights) + self.absolute_threshold
+    if leaf.preconditioner is None:
+      return limit
+    return limit + self.accumulator_threshold * leaf.preconditioner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -402,10 +383,10 @@ class LayerClippy(LimitedMoves):
   layer_threshold: float = 0.02
   epsilon: float = 1e-3
 
-  def limit(self, weights: jax.Array, preconditioner: jax.Array | None) -> jax.Array:
+  def limit(self, leaf: Leaf) -> jax.Array:
     """relative·|w| + layer·max(RMS(w), epsilon)."""
-    scale = jnp.maximum(_root_mean_square(weights), self.epsilon)
-    return self.relative_threshold * jnp.abs(weights) + self.layer_threshold * scale
+    scale = jnp.maximum(_root_mean_square(leaf.weights), self.epsilon)
+    return self.relative_threshold * jnp.abs(leaf.weights) + self.layer_threshold * scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -420,21 +401,15 @@ class OperatorNorm(_Excess):
   threshold: float = 0.03
   epsilon: float = 1e-3
 
-  def measure(
-    self,
-    weights: jax.Array,
-    tensor: jax.Array,
-    rate: jax.Array,
-    preconditioner: jax.Array | None = None,
-  ) -> Measures:
+  def measure(self, leaf: Leaf) -> Measures:
     """The length of the step as a multiple of its limit."""
-    limit = self.threshold * jnp.maximum(_root_mean_square(weights), self.epsilon)
-    if tensor.ndim < 2:
-      norm, width = jnp.sqrt(_square(tensor)), math.sqrt(tensor.size)
+    limit = self.threshold * jnp.maximum(_root_mean_square(leaf.weights), self.epsilon)
+    if leaf.tensor.ndim < 2:
+      norm, width = jnp.sqrt(_square(leaf.tensor)), math.sqrt(leaf.tensor.size)
     else:
-      matrix = _wide(tensor).reshape(-1, tensor.shape[-1])
+      matrix = leaf.tensor.reshape(-1, leaf.tensor.shape[-1])
       norm, width = _operator_norm(matrix), sum(map(math.sqrt, matrix.shape))
-    step = rate * norm
+    step = leaf.rate * norm
     return {"excess": jnp.where(step == 0.0, 0.0, step / (limit * width))}
 
 
@@ -445,16 +420,10 @@ class RmsClip(Clip):
   threshold: float = 1.0
   acts_on: ClassVar[Literal["gradient", "direction"]] = "direction"
 
-  def measure(
-    self,
-    weights: jax.Array,
-    tensor: jax.Array,
-    rate: jax.Array,
-    preconditioner: jax.Array | None = None,
-  ) -> Measures:
+  def measure(self, leaf: Leaf) -> Measures:
     """‖r‖₂² and the number of coordinates."""
-    square = _square(tensor)
-    return {"direction": square, "coordinates": jnp.asarray(tensor.size, square.dtype)}
+    square = _square(leaf.tensor)
+    return {"direction": square, "coordinates": jnp.asarray(leaf.tensor.size, square.dtype)}
 
   def factor(self, measures: Measures) -> jax.Array:
     """In [0, 1]."""
@@ -467,14 +436,15 @@ class AdaGC(_OfGradients):
   """σ = min(1, relative_threshold · γ / ‖g‖₂), γ an average of clipped norms (arXiv 2502.11034).
 
   γ ← decay · γ + (1 − decay) · σ‖g‖₂ for each leaf. In its first `warmup_steps` the gradient of all
-  leaves together is clipped to `absolute_threshold` and γ is the smallest norm so far. A norm of 0
-  is neither remembered nor counted.
+  leaves together is clipped to `absolute_threshold` and γ is the smallest norm so far. A clipped
+  norm of `epsilon` or less is neither remembered nor counted.
   """
 
   relative_threshold: float = 1.04
   absolute_threshold: float = 1.0
   decay: float = 0.99
   warmup_steps: int = 100
+  epsilon: float = 1e-6
 
   def initial_memory(self) -> dict[str, float]:
     """γ, and how many norms it is of."""
@@ -496,7 +466,7 @@ class AdaGC(_OfGradients):
     smallest = jnp.where(average > 0.0, jnp.minimum(average, clipped), clipped)
     mean = self.decay * known + (1.0 - self.decay) * clipped
     latest = {"average_norm": jnp.where(warm, mean, smallest)}
-    return factor, _unless(clipped == 0.0, memory, latest)
+    return factor, _unless(clipped <= self.epsilon, memory, latest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -505,8 +475,9 @@ class ZClip(_OfGradients):
 
   With z = (‖g‖₂ − mean) / deviation > threshold, σ‖g‖₂ = mean + threshold² / z · deviation. Mean
   and variance are averages with weight `decay` on the past, of clipped norms; over the first
-  `warmup_steps`, which are not clipped, plain ones. A norm of 0 is neither remembered nor counted.
-  The authors judge the norm of all leaves together (scope="global").
+  `warmup_steps`, which are not clipped, plain ones. A norm of `epsilon` or less, which is added to
+  deviations, is neither remembered nor counted. The authors judge the norm of all leaves together
+  (scope="global").
   """
 
   threshold: float = 2.5
@@ -544,7 +515,7 @@ class ZClip(_OfGradients):
     squares = jnp.where(warm, clipped - new_mean, clipped - mean) * (clipped - new_mean)
     new_variance = variance + weight * (squares - variance)
     latest = {"mean_norm": new_mean, "variance_of_norm": new_variance}
-    return at_most_one(clipped, norm), _unless(norm == 0.0, memory, latest)
+    return at_most_one(clipped, norm), _unless(norm <= self.epsilon, memory, latest)
 
 
 def _unless(nothing: jax.Array, memory: Memory, latest: Memory) -> Memory:
@@ -559,14 +530,14 @@ def at_most_one(limit: jax.Array | float, norm: jax.Array) -> jax.Array:
   return jnp.where(over, limit / jnp.where(over, norm, 1.0), 1.0)
 
 
-def _wide(tensor: jax.Array) -> jax.Array:
-  """In float32, or float64 if it is of that."""
-  return tensor.astype(jnp.promote_types(tensor.dtype, jnp.float32))
+def _wide(tensor: jax.Array) -> Any:
+  """The type in which a leaf is worked on: its own, float32 for what is less precise."""
+  return jnp.promote_types(jnp.result_type(tensor), jnp.float32)
 
 
 def _square(tensor: jax.Array) -> jax.Array:
   """‖x‖₂²."""
-  return jnp.sum(jnp.square(_wide(tensor)))
+  return jnp.sum(jnp.square(tensor))
 
 
 def _root_mean_square(tensor: jax.Array) -> jax.Array:
@@ -597,9 +568,15 @@ class ClippedState(NamedTuple):
   """What `clipped` keeps."""
 
   steps: jax.Array  # taken, int32
-  slots: dict[str, Any]  # by name a tree like the parameters
+  slots: dict[str, Any]  # by name a tree like the parameters; float32 for half precision
   memory: dict[str, jax.Array]  # of the clip, by name [leaves], or [1] with scope="global"
   factors: Any  # the smallest σ of each leaf in the last step taken, a tree like the parameters
+
+
+class FiniteState(NamedTuple):
+  """What `skip_unless_finite` keeps."""
+
+  inner: Any  # the state of the transformation
   skipped_steps: jax.Array  # that were not finite, int32
   skipped_in_a_row: jax.Array  # of these the last
 
@@ -614,11 +591,8 @@ def clipped(
 ) -> optax.GradientTransformationExtraArgs:
   """A transformation that makes −η·σ·r of a gradient; its `update` needs the parameters.
 
-  A step with a gradient that is not finite or whose square overflows its type, with a learning rate
-  or a `value` (the loss, an optional argument of `update`) that is not finite, is 0 and changes
-  nothing but the counts of skipped steps.
-
-  With `optax.inject_hyperparams` give static_args="mask" if the mask is a function.
+  Its state is a FiniteState of a ClippedState: see `skip_unless_finite` for steps that are not
+  finite. With `optax.inject_hyperparams` give static_args="mask" if the mask is a function.
 
   Args:
     direction: keeps the slots and makes r of the gradient.
@@ -645,107 +619,133 @@ def clipped(
   of_units = isinstance(clip, AdaptiveGradientClipping) and clip.unit != "layer"
   if scope == "global" and of_units:
     raise ValueError('scope="global" needs norms of whole leaves; give AGC unit="layer"')
-  if isinstance(clip, Clippy) and clip.needs_preconditioner:
-    direction_has = isinstance(direction, Adagrad)
-    if not direction_has:
-      raise ValueError(f"{clip} needs an accumulator, and {direction} has none; give it Adagrad()")
+  if clip.needs_preconditioner and not isinstance(direction, Adagrad):
+    raise ValueError(f"{clip} needs an accumulator, and {direction} has none; give it Adagrad()")
 
   def init(params: Any) -> ClippedState:
     count = len(jax.tree.leaves(params)) if scope == "layer" else 1
     return ClippedState(
       steps=jnp.zeros([], jnp.int32),
       slots={
-        name: jax.tree.map(functools.partial(jnp.full_like, fill_value=value), params)
+        name: jax.tree.map(functools.partial(_filled, value), params)
         for name, value in direction.initial_slots().items()
       },
       memory={
         name: jnp.full([count], value, jnp.result_type(float))
         for name, value in clip.initial_memory().items()
       },
-      factors=jax.tree.map(lambda leaf: jnp.ones([], _wide(leaf).dtype), params),
-      skipped_steps=jnp.zeros([], jnp.int32),
-      skipped_in_a_row=jnp.zeros([], jnp.int32),
+      factors=jax.tree.map(lambda leaf: jnp.ones([], _wide(leaf)), params),
     )
 
   def update(
-    updates: Any, state: ClippedState, params: Any = None, *, value: Any = None, **extra: Any
+    updates: Any, state: ClippedState, params: Any = None, **extra: Any
   ) -> tuple[Any, ClippedState]:
     del extra
     if params is None:
       raise ValueError("clips need the weights; call update(updates, state, params)")
-    gradients, tree = jax.tree.flatten(updates)
-    weights = tree.flatten_up_to(params)
-    slots = [
-      dict(zip(state.slots, leaves, strict=True))
-      for leaves in zip(*map(tree.flatten_up_to, state.slots.values()), strict=True)
-    ] or [{} for _ in gradients]
+    given, tree = jax.tree.flatten(updates)
+    weights = [jnp.asarray(leaf, _wide(leaf)) for leaf in tree.flatten_up_to(params)]
+    gradients = [jnp.asarray(g, w.dtype) for g, w in zip(given, weights, strict=True)]
+    slots: list[Slots] = [{} for _ in gradients]
+    for name, leaves in state.slots.items():
+      for own, leaf in zip(slots, tree.flatten_up_to(leaves), strict=True):
+        own[name] = leaf
     masks = tree.flatten_up_to(mask(params) if callable(mask) else mask) if mask is not None else []
     is_clipped = [bool(each) for each in masks] or [True] * len(gradients)
     number = state.steps + 1
-    rate = learning_rate(state.steps) if callable(learning_rate) else learning_rate
-    rate = jnp.asarray(rate, jnp.result_type(float))
+    rate = jnp.asarray(
+      learning_rate(state.steps) if callable(learning_rate) else learning_rate,
+      jnp.result_type(float),
+    )
 
     made = [
-      direction.move(g, own, w, number.astype(_wide(g).dtype))
+      direction.move(g, own, w, number.astype(w.dtype))
       for g, own, w in zip(gradients, slots, weights, strict=True)
     ]
     own_measures = [
       clip.measure(
-        w,
-        g if clip.acts_on == "gradient" else r,
-        rate.astype(_wide(g).dtype),
-        direction.preconditioner(old, new) if clip.needs_preconditioner else None,
+        Leaf(
+          w,
+          g if clip.acts_on == "gradient" else r,
+          rate.astype(w.dtype),
+          direction.preconditioner(old, new) if clip.needs_preconditioner else None,
+        )
       )
       for w, g, old, (r, new) in zip(weights, gradients, slots, made, strict=True)
     ]
-    everywhere = _joined(clip, [m for m, yes in zip(own_measures, is_clipped, strict=True) if yes])
-    factors, memories = [], []
-    for k, own in enumerate(own_measures):
-      place = k if scope == "layer" else 0
-      memory = {name: kept[place] for name, kept in state.memory.items()}
-      if is_clipped[k]:
-        sigma, memory = clip.factor_and_memory(
-          own if scope == "layer" else everywhere, everywhere, memory
+    of_clipped = [own for own, yes in zip(own_measures, is_clipped, strict=True) if yes]
+    everywhere = {} if of_units else _joined(clip, of_clipped)
+    factors: list[jax.Array] = []
+    memory = dict(state.memory)
+    for place, (own, yes) in enumerate(zip(own_measures, is_clipped, strict=True)):
+      at = place if scope == "layer" else 0
+      sigma = jnp.ones([], rate.dtype)
+      if yes:
+        sigma, latest = clip.factor_and_memory(
+          own if scope == "layer" else everywhere,
+          everywhere,
+          {name: kept[at] for name, kept in state.memory.items()},
         )
-      else:
-        sigma = jnp.ones([], rate.dtype)
+        memory = {name: memory[name].at[at].set(value) for name, value in latest.items()}
       factors.append(sigma)
-      memories.append(memory)
 
-    finite = jnp.isfinite(jnp.square(rate)) & all_finite(gradients, factors, value)
-    changes, new_slots = [], []
-    for g, w, own, (r, new), sigma, yes in zip(
-      gradients, weights, slots, made, factors, is_clipped, strict=True
-    ):
-      at = number.astype(_wide(g).dtype)
-      sigma = sigma.astype(g.dtype)
+    changes = []
+    for k, (g, w) in enumerate(zip(gradients, weights, strict=True)):
+      (r, new), sigma, at_step = made[k], factors[k].astype(w.dtype), number.astype(w.dtype)
       change = sigma * r
-      if yes and accumulate == "clipped":
+      if is_clipped[k] and accumulate == "clipped":
         if clip.acts_on == "gradient" and not direction.accumulates_after:
-          change, new = direction.move(sigma * g, own, w, at)
+          change, new = direction.move(sigma * g, slots[k], w, at_step)
         elif direction.accumulates_after:
-          _, new = direction.move(sigma * g, own, w, at)
-      change = -rate.astype(g.dtype) * change
-      changes.append(jnp.where(finite, change, 0.0).astype(g.dtype))
-      new_slots.append({name: jnp.where(finite, new[name], own[name]) for name in own})
+          _, new = direction.move(sigma * g, slots[k], w, at_step)
+      slots[k] = new
+      changes.append((-rate.astype(w.dtype) * change).astype(jnp.result_type(given[k])))
+    return tree.unflatten(changes), ClippedState(
+      steps=number,
+      slots={name: tree.unflatten([new[name] for new in slots]) for name in state.slots},
+      memory=memory,
+      factors=tree.unflatten(
+        [jnp.min(sigma).astype(w.dtype) for sigma, w in zip(factors, weights, strict=True)]
+      ),
+    )
+
+  return skip_unless_finite(optax.GradientTransformationExtraArgs(init, update))
+
+
+def skip_unless_finite(
+  transformation: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+  """A transformation whose steps that are not finite are 0 and change nothing but two counts.
+
+  Finite are: the sum of squared gradients, all updates, and `value`, the loss, an optional argument
+  of `update`. `clipped` is one of these, and sees the leaves that it is given; around an
+  `optax.multi_transform` or `optax.masked` this sees the others as well.
+  """
+  inner = optax.with_extra_args_support(transformation)
+
+  def init(params: Any) -> FiniteState:
+    return FiniteState(inner.init(params), jnp.zeros([], jnp.int32), jnp.zeros([], jnp.int32))
+
+  def update(
+    updates: Any, state: FiniteState, params: Any = None, *, value: Any = None, **extra: Any
+  ) -> tuple[Any, FiniteState]:
+    if value is not None:
+      extra["value"] = value
+    changes, new = inner.update(updates, state.inner, params, **extra)
+    squares = [_square(jnp.asarray(g, _wide(g))) for g in jax.tree.leaves(updates)]
+    checks = [
+      jnp.isfinite(sum(squares, jnp.zeros([]))),
+      jnp.all(jnp.isfinite(0.0 if value is None else value)),
+    ]
+    checks += [jnp.all(jnp.isfinite(change)) for change in jax.tree.leaves(changes)]
+    finite = jnp.all(jnp.stack(checks))
 
     def kept(new: jax.Array, old: jax.Array) -> jax.Array:
-      return jnp.where(finite, new, old).astype(old.dtype)
+      return jnp.where(finite, new, old)
 
     skipped = 1 - finite.astype(jnp.int32)
-    clipped_places = [k for k, yes in enumerate(is_clipped) if yes][:1]
-    memories = memories if scope == "layer" else [memories[k] for k in clipped_places]
-    new_memory = {
-      name: jnp.stack([memory[name].astype(old.dtype) for memory in memories]) if memories else old
-      for name, old in state.memory.items()
-    }
-    return tree.unflatten(changes), ClippedState(
-      steps=state.steps + 1 - skipped,
-      slots={name: tree.unflatten([new[name] for new in new_slots]) for name in state.slots},
-      memory={name: kept(new, state.memory[name]) for name, new in new_memory.items()},
-      factors=jax.tree.map(
-        kept, tree.unflatten([jnp.min(sigma) for sigma in factors]), state.factors
-      ),
+    return jax.tree.map(lambda change: kept(change, jnp.zeros_like(change)), changes), FiniteState(
+      inner=jax.tree.map(kept, new, state.inner),
       skipped_steps=state.skipped_steps + skipped,
       skipped_in_a_row=skipped * (state.skipped_in_a_row + 1),
     )
@@ -753,29 +753,34 @@ def clipped(
   return optax.GradientTransformationExtraArgs(init, update)
 
 
+# Words in the key of a leaf that is multiplied or added, though it is called an embedding too.
+NO_TABLE = {"kernel", "bias", "projection", "dense", "scale", "norm", "gamma", "beta", "gate"}
+
+
 def no_tables(params: Any) -> Any:
-  """A mask: False for embedding tables, leaves whose own key has "embedding" in it.
+  """A mask: False for embedding tables, leaves whose own key has the word "embedding" in it.
 
-  The keys above do not count: the layers of a user_embedding_tower are no tables.
+  The keys above do not count, nor does an attribute "value" below: the layers of a
+  user_embedding_tower are no tables, and an embedding_kernel is none.
   """
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: "embedding" not in jax.tree_util.keystr(path[-1:]).lower(), params
-  )
+
+  def is_no_table(path: Any, _: Any) -> bool:
+    names = [jax.tree_util.keystr(path[k : k + 1]).lower() for k in range(len(path))]
+    while len(names) > 1 and re.fullmatch(r"\W*value\W*", names[-1]):
+      names.pop()
+    words = set(re.split(r"[^a-z]+", names[-1])) if names else set()
+    return not words & {"embedding", "embeddings"} or bool(words & NO_TABLE)
+
+  return jax.tree_util.tree_map_with_path(is_no_table, params)
 
 
-def all_finite(gradients: list[jax.Array], factors: list[jax.Array], value: Any) -> jax.Array:
-  """Scalar bool: the squares of gradients in their own type, the factors and a loss are finite."""
-  checks = [jnp.all(jnp.isfinite(jnp.asarray(factor))) for factor in factors]
-  for gradient in gradients:
-    checks.append(_square(gradient) <= jnp.finfo(gradient.dtype).max)  # not, of what is no number
-  if value is not None:
-    checks.append(jnp.all(jnp.isfinite(value)))
-  return functools.reduce(jnp.logical_and, checks, jnp.ones([], bool))
+def _filled(value: float, leaf: jax.Array) -> jax.Array:
+  """A slot of a leaf, sharded as that is."""
+  return jnp.full_like(leaf, value, dtype=_wide(leaf))
 
 
 def _joined(clip: Clip, measures: list[Measures]) -> Measures:
   """The measures of several leaves as if they were one."""
-  if not measures or jnp.ndim(next(iter(measures[0].values()))) != 0:
-    return {}
   join = jnp.max if clip.joins == "largest" else jnp.sum
-  return {name: join(jnp.stack([each[name] for each in measures])) for name in measures[0]}
+  names = measures[0] if measures else ()
+  return {name: join(jnp.stack([each[name] for each in measures])) for name in names}

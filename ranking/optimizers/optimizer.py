@@ -1,46 +1,38 @@
 """The one optimizer: w ← w − η·σ·r, with a direction r and a clipping factor σ (equation 5).
 
-A step has three parts, and nothing is written before the third:
-
-    measure   per variable: ‖g‖₂², and the numbers its clip needs, each in one pass
-    decide    whether the step is finite; σ of every variable, or one σ for all; the clip's memory
-    write     per variable: weights and slots, in one pass
+What tf_keras asks of an optimizer is here; how a step is taken is in step.py (variables one by
+one), stacked.py (many small ones at once) and finite.py (whether it is taken at all).
 """
 
-import dataclasses
 import functools
-import json
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from ranking.optimizers.clipping import AdaptiveGradientClipping, Clip, Measures, Memory, NoClip
-from ranking.optimizers.directions import Adagrad, Direction, Slots
-from ranking.optimizers.rules import TABLES, Rule, Treatment, check_pattern, is_table, treatment
+from ranking.optimizers import micro_batches, stacked
+from ranking.optimizers.arguments import check_arguments, check_counts
+from ranking.optimizers.clipping import Clip
+from ranking.optimizers.directions import Adagrad, Direction
+from ranking.optimizers.finite import is_finite
+from ranking.optimizers.kept import FACTOR, Kept
+from ranking.optimizers.plain import made, plain, plain_rule
+from ranking.optimizers.rows import Gradient
+from ranking.optimizers.rules import TABLES, Rule, Treatment, is_table, treatment
 from ranking.optimizers.saved_state import (
   CURE,
   Layout,
   StateError,
-  describe,
+  as_bytes,
+  check_fit,
   of_adagrad,
+  of_bytes,
   short,
 )
-from ranking.optimizers.settings import LATER, ThresholdError
-
-Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices
-
-# A variable this large is measured and updated by compiled (XLA) functions, which read it fewer
-# times. Compiling takes some 50 ms a variable, more than a short run on smaller ones gives back.
-FUSED_FROM = 1 << 20
-
-COUNTS = ("skipped_steps", "skipped_in_a_row")
-
-# So many small variables of one shape and treatment are stacked and moved as one. A step of
-# hundreds would be hundreds of times the same dozens of operations, to trace and to carry out.
-STACKED_FROM = 8
+from ranking.optimizers.settings import ThresholdError
+from ranking.optimizers.step import Decision, Pairs, Step, at_least_float32, decide, move
 
 # What tf_keras optimizers have, and a step of this one would not look at.
 UNUSED = {
@@ -49,82 +41,6 @@ UNUSED = {
   "clipvalue": "a clip, such as clip=Clippy()",
   "weight_decay": "direction=Adam(weight_decay=...)",
 }
-
-
-class Decision(NamedTuple):
-  """What a step will do to one variable."""
-
-  factor: tf.Tensor  # σ: scalar, or one for each unit of unit-wise AGC
-  memory: Memory  # of its clip, after the step; empty where another variable keeps the same
-  rate: tf.Tensor  # η
-  step: tf.Tensor  # its number, 1 for the first
-
-
-class Together(NamedTuple):
-  """What a step will do to variables that it has stacked: each along the first axis."""
-
-  places: list[int]  # of the variables among the pairs
-  change: tf.Tensor  # η·σ·r
-  slots: Slots  # new ones
-  factors: tf.Tensor  # the smallest σ of each
-  half_square: tf.Tensor  # of the gradients
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerSettings:
-  """Describes a ClippedOptimizer: all of its arguments but the learning rate, which see there.
-
-  Raises ThresholdError for an argument that it cannot have.
-  """
-
-  direction: Direction
-  clip: Clip
-  accumulate: Literal["clipped", "original"] = "clipped"
-  exclude: str = TABLES
-  scope: Literal["layer", "global"] = "layer"
-  rules: Sequence[Rule] = dataclasses.field(default=(), metadata=LATER)
-
-  def __post_init__(self) -> None:
-    for kind, made, wanted in (
-      ("direction", self.direction, Direction),
-      ("clip", self.clip, Clip),
-    ):
-      if not isinstance(made, wanted):
-        raise ThresholdError(f"{kind} is {made!r}; make it a {wanted.__name__.lower()}, an object")
-    for name, known in (("accumulate", ("clipped", "original")), ("scope", ("layer", "global"))):
-      if getattr(self, name) not in known:
-        raise ThresholdError(
-          f'{name} is {getattr(self, name)!r}; make it "{known[0]}" or "{known[1]}"'
-        )
-    for rule in self.rules:
-      if not isinstance(rule, Rule):
-        raise ThresholdError(f'rules has {rule!r}; make it Rule("pattern", clip=...)')
-    check_pattern("exclude", self.exclude)
-    for clip in (self.clip, *(rule.clip for rule in self.rules)):
-      of_units = isinstance(clip, AdaptiveGradientClipping) and clip.unit != "layer"
-      if self.scope == "global" and of_units:
-        raise ThresholdError('scope="global" needs norms of whole variables; give AGC unit="layer"')
-    for rule in (Rule("", self.clip), *self.rules):
-      clip, direction = rule.clip or self.clip, rule.direction or self.direction
-      if clip.needs_preconditioner and not direction.has_preconditioner:
-        raise ThresholdError(
-          f"{clip} has a threshold that is relative to an accumulator, and {direction} has none; "
-          "give it direction=Adagrad()"
-        )
-
-  def build(
-    self, learning_rate: float | tf_keras.optimizers.schedules.LearningRateSchedule
-  ) -> "ClippedOptimizer":
-    """The optimizer with this learning rate."""
-    return ClippedOptimizer(
-      self.direction,
-      self.clip,
-      learning_rate,
-      self.accumulate,
-      self.exclude,
-      self.scope,
-      rules=self.rules,
-    )
 
 
 @tf_keras.saving.register_keras_serializable("ranking")
@@ -148,6 +64,11 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       up, or a pattern that is searched for in their names; "" for none.
     scope: "layer" for one σ per variable, "global" for one σ for all that are clipped (4.3.2).
     rules: other treatments of some variables; the first that fits wins, before `exclude`.
+    micro_batches: a step is taken after so many calls of `apply_gradients`, with the mean of their
+      gradients; guards and clips see that mean. A count of 1 sums up nothing.
+    use_ema, ema_momentum, ema_overwrite_frequency: averages of weights, as in tf_keras: after each
+      step average ← momentum · average + (1 − momentum) · w; after so many steps, and at the end of
+      `fit`, weights are set to them. See averages.py for evaluation.
   """
 
   def __init__(
@@ -160,9 +81,20 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     scope: Literal["layer", "global"] = "layer",
     name: str = "ClippedOptimizer",
     rules: Sequence[Rule] = (),
+    micro_batches: int = 1,
+    use_ema: bool = False,
+    ema_momentum: float = 0.99,
+    ema_overwrite_frequency: int | None = None,
   ):
-    OptimizerSettings(direction, clip, accumulate, exclude, scope, rules)  # refuses what is none
-    super().__init__(name=name, weight_decay=None)  # decay belongs to the direction
+    check_arguments(direction, clip, accumulate, exclude, scope, rules)
+    check_counts(micro_batches, ema_momentum, ema_overwrite_frequency)
+    super().__init__(
+      name,
+      weight_decay=None,  # decay belongs to the direction
+      use_ema=use_ema,
+      ema_momentum=ema_momentum,
+      ema_overwrite_frequency=ema_overwrite_frequency,
+    )
     self._learning_rate = self._build_learning_rate(learning_rate)
     self.direction = direction
     self.clip = clip
@@ -172,8 +104,19 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     self.rules = self._no_dependency(tuple(rules))
     self.skipped_steps = self.add_variable([], tf.int64, name="skipped_steps")
     self.skipped_in_a_row = self.add_variable([], tf.int64, name="skipped_in_a_row")
-    self._fused = self._no_dependency({})
-    self._layout = self._no_dependency(Layout())
+    self.micro_batches = micro_batches
+    counts = ["skipped_steps", "skipped_in_a_row"]
+    if micro_batches > 1:
+      self.batches_summed = self.add_variable([], tf.int64, name="batches_summed")
+      self.losses_summed = self.add_variable([], tf.float32, name="losses_summed")
+      counts += ["batches_summed", "losses_summed"]
+    self._counts = self._no_dependency(counts)
+    self._seen = self._no_dependency({})  # whose gradients have been summed, and one of them
+    self._functions = self._no_dependency({})  # that are compiled
+    self._tables = self._no_dependency(set())  # variables whose gradients have come in rows
+    self._layout = self._no_dependency(Layout(self._begin_anew))
+    self._kept: Kept | None = None  # once built
+    self._description: tf.Variable | None = None  # of what there are lists of
     self._lists = self._no_dependency({})  # of what is kept of each variable, by kind
     self._awaited = self._no_dependency({})  # values that were loaded before there were variables
 
@@ -182,8 +125,10 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       raise ThresholdError(
         f"{name} = {value!r} would be ignored; give the optimizer {UNUSED[name]} instead"
       )
-    if name == "use_ema" and value:
-      raise ThresholdError("use_ema = True would be ignored; average the weights in a callback")
+    if name == "use_ema" and getattr(self, "_built", False) and value != self.use_ema:
+      raise ThresholdError(
+        f"use_ema = {value!r} comes too late: the optimizer is built; make it with use_ema={value}"
+      )
     super().__setattr__(name, value)
 
   def build(self, var_list: Sequence[tf.Variable]) -> None:
@@ -196,34 +141,31 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     self._refuse_foreign_state()
 
   def _build(self, var_list: list[tf.Variable]) -> None:
-    shared = list(self.clip.initial_memory()) if self.scope == "global" else []
-    self._layout.build(describe(var_list, self._kinds_of, shared))
+    treatments = [self.treatment(variable) for variable in var_list]
+    more = (self.micro_batches > 1, bool(self.use_ema))
+    kept = Kept(var_list, treatments, self.scope, *more, self._var_key)
+    self._layout.build(kept.layout)
     super().build(var_list)
-    self._built_for = self._no_dependency(var_list)
-    self._slots, self._memories, self._factors = (self._no_dependency([]) for _ in range(3))
-    self._shared_memory = self._no_dependency({})
-    lists: dict[str, list[tf.Variable]] = {}
 
-    def add(kind: str, variable: tf.Variable, value: float, shape: Any = ()) -> tf.Variable:
-      initial = tf.constant(value, variable.dtype, shape)
-      made = self.add_variable_from_reference(variable, kind, initial_value=initial)
-      lists.setdefault(kind, []).append(made)
-      return made
+    def slot(kind: str, variable: tf.Variable, value: float) -> tf.Variable:
+      initial = tf.constant(value, variable.dtype, variable.shape)
+      return self.add_variable_from_reference(variable, kind, initial_value=initial)
 
-    for variable in var_list:
-      treated = self.treatment(variable)
-      slots = treated.direction.initial_slots()
-      memory = treated.clip.initial_memory() if self.scope == "layer" else {}
-      self._slots.append(
-        {kind: add(kind, variable, v, variable.shape) for kind, v in slots.items()}
-      )
-      self._memories.append({kind: add(kind, variable, v) for kind, v in memory.items()})
-      self._factors.append(add("clipping_factor", variable, 1.0))
-    if shared:  # in the first variable's dtype, as the measures are joined
-      first = next((v for v in var_list if self.is_clipped(v)), var_list[0])
-      for kind, value in self.clip.initial_memory().items():
-        self._shared_memory[kind] = add(kind, first, value)
-    for kind, variables in lists.items():
+    def scalar(kind: str, variable: tf.Variable, value: float) -> tf.Variable:
+      dtype = variable.dtype if kind == FACTOR else at_least_float32(variable.dtype)
+      name = f"{kind}/{variable._shared_name}"
+      added = tf.Variable(tf.constant(value, dtype), name=name, trainable=False)
+      self._variables.append(added)
+      return added
+
+    def marks(kind: str, variable: tf.Variable, value: float) -> tf.Variable:
+      initial = tf.fill(variable.shape[:1], tf.constant(value, variable.dtype))
+      return self.add_variable_from_reference(variable, kind, initial_value=initial)
+
+    averages = self._model_variables_moving_average if self.use_ema else None
+    kept.make(slot, scalar, marks, averages)
+    self._kept = self._no_dependency(kept)
+    for kind, variables in kept.lists.items():
       for position in self._deferred_dependencies.get(_list_name(kind), ()):
         if len(position.object_proto.children) != len(variables):
           raise StateError(
@@ -234,20 +176,46 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       self._handle_deferred_dependencies(_list_name(kind), self._lists[kind])
     self._assign_values(self._awaited)
     self._awaited.clear()
+    layout = as_bytes(kept.layout)
+    self._description = self._no_dependency(tf.Variable(layout, name="layout", trainable=False))
     self._built = True
 
-  def _kinds_of(self, variable: tf.Variable) -> list[str]:
-    """What is kept of a variable, by name."""
-    treated = self.treatment(variable)
-    memory = treated.clip.initial_memory() if self.scope == "layer" else {}
-    return [*treated.direction.initial_slots(), *memory, "clipping_factor"]
+  @property
+  def kept(self) -> Kept:
+    """What is kept of variables. Raises RuntimeError before the optimizer is built."""
+    if self._kept is None:
+      raise RuntimeError("the optimizer is not built; call optimizer.build with its variables")
+    return self._kept
 
   def treatment(self, variable: tf.Variable, gradient: Gradient | None = None) -> Treatment:
     """Clip, direction and rate of a variable; a gradient in rows shows that it is a table."""
-    made = treatment(variable, gradient, self.rules, self.exclude, self.clip, self.direction)
+    looked_up = self.is_table(variable, gradient)
+    made = treatment(variable, looked_up, self.rules, self.exclude, self.clip, self.direction)
     if self._use_weight_decay(variable):
       return made
     return made._replace(direction=made.direction.without_decay())
+
+  def is_table(self, variable: tf.Variable, gradient: Gradient | None = None) -> bool:
+    """Whether a variable is looked up, as its name says, or its gradients, now or earlier."""
+    return self._var_key(variable) in self._tables or is_table(variable, gradient)
+
+  def note_tables(self, pairs: Iterable[tuple[Gradient, tf.Variable]]) -> None:
+    """Takes variables whose gradients come in rows for tables from now on.
+
+    Raises StateError if what was made for one when the optimizer was built is not a table's.
+    """
+    for gradient, variable in pairs:
+      if not isinstance(gradient, tf.IndexedSlices) or self.is_table(variable):
+        continue
+      before, now = self.treatment(variable), self.treatment(variable, gradient)
+      lacks = now.clip.initial_memory().keys() - self.kept.memory_of(variable, now).keys()
+      if lacks or before.direction.initial_slots() != now.direction.initial_slots():
+        raise StateError(
+          f"variable {short(variable)} is looked up, which its name does not say, and the "
+          "optimizer was built for what it keeps of other variables; name it in a rule, "
+          f'Rule("{short(variable)}", ...), before that for TABLES'
+        )
+      self._tables.add(self._var_key(variable))
 
   def is_clipped(self, variable: tf.Variable) -> bool:
     """Whether the clip applies to a variable, or the direction alone."""
@@ -270,25 +238,31 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     Without an argument they are those that the optimizer was built for, which may be more than the
     trainable ones of today: every scalar is called clipping_factor/ and the variable's name.
     """
+    if self._kept is None and variables is None:
+      return []
     if variables is None:
-      return list(self._factors) if getattr(self, "_built", False) else []
-    return [self._factors[self._index(variable)] for variable in variables]
+      return list(self.kept.factors)
+    return [self.kept.factors[self.kept.index(variable)] for variable in variables]
 
   def state_of(self, variable: tf.Variable) -> dict[str, tf.Variable]:
     """Slots, memory and clipping factor of a variable, by kind; memory may be of all variables."""
-    index = self._index(variable)
+    place = self.kept.index(variable)
     return {
-      **self._slots[index],
-      **self._memories[index],
-      **(self._shared_memory if self.is_clipped(variable) else {}),
-      "clipping_factor": self._factors[index],
+      **self.kept.slots[place],
+      **self.kept.memory_of(variable, self.treatment(variable)),
+      FACTOR: self.kept.factors[place],
     }
 
-  def reset_slots(self) -> None:
-    """Gives all slots the values that they had before the first step; counts and memory stay."""
-    for slots, variable in zip(self._slots, self._built_for, strict=True):
-      for kind, value in self.treatment(variable).direction.initial_slots().items():
-        slots[kind].assign(tf.fill(variable.shape, tf.constant(value, slots[kind].dtype)))
+  def reset_slots(self, variables: Sequence[tf.Variable] | None = None) -> None:
+    """Gives slots the values that they had before the first step; counts and memory stay.
+
+    Those of some variables, or of all.
+    """
+    self.kept.reset_slots(variables)
+
+  def _begin_anew(self) -> None:
+    """Where a state from before the first step is restored."""
+    self.kept.reset()
 
   def minimize(self, loss: Any, var_list: Any, tape: tf.GradientTape | None = None) -> tf.Variable:
     """Does what tf_keras does, and looks at the loss for being finite."""
@@ -327,94 +301,58 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     if experimental_aggregate_gradients and not skip_gradients_aggregation:
       grads_and_vars = self.aggregate_gradients(grads_and_vars)
     pairs = self.distinct(grads_and_vars)
+    self.note_tables(pairs)
+    summed = self._sum_up(pairs, loss) if self.micro_batches > 1 else None
+    if summed is not None:
+      pairs, loss = self._means(summed.sums), summed.losses
+    step = self._step()
     with tf.name_scope(name or self.name):
-      stacks = [self._take_together(pairs, places) for places in self._alike(pairs)]
-      stacked = {place for together in stacks for place in together.places}
-      alone = [pair for place, pair in enumerate(pairs) if place not in stacked]
-      decisions = self.decide(None, alone) if alone else []
-      finite = self._is_finite(alone, decisions, stacks, loss)
-      writes = [write for each in stacks for write in self._writes(pairs, each, finite)]
+      stacks = stacked.stacks_of(step, pairs)
+      together = {place for stack in stacks for place in stack.places}
+      alone = [pair for place, pair in enumerate(pairs) if place not in together]
+      decisions = decide(step, alone) if alone else []
+      finite = is_finite(step, alone, decisions, stacks, loss)
+      taken = finite if summed is None else finite & summed.due
+      writes = [write for stack in stacks for write in stacked.writes_of(step, pairs, stack, taken)]
       tf.__internal__.distribute.interim.maybe_merge_call(
-        self._write, self._distribution_strategy, alone, decisions, writes, finite
+        self._write, self._distribution_strategy, alone, decisions, writes, taken, summed
       )
     return self.iterations
 
-  def _alike(self, pairs: Sequence[tuple[Gradient, tf.Variable]]) -> list[list[int]]:
-    """Places of small variables that a step can stack: of one shape, treatment and no memory."""
-    found: dict[Any, list[int]] = {}
-    for place, (gradient, variable) in enumerate(pairs):
-      treated = self.treatment(variable, gradient)
-      together = self.scope == "global" and treated.is_clipped
-      if together or treated.clip.initial_memory() or isinstance(gradient, tf.IndexedSlices):
-        continue
-      if variable.shape.is_fully_defined() and not _is_large(gradient):
-        of_rows = is_table(variable, gradient)
-        key = (treated, of_rows, tuple(variable.shape), variable.dtype)
-        found.setdefault(key, []).append(place)
-    return [places for places in found.values() if len(places) >= STACKED_FROM]
+  def means(self, pairs: Pairs) -> Pairs:
+    """Gradients of a step that would be taken now: with those of earlier micro-batches, if any."""
+    return self._means(self._sum_up(pairs, None).sums) if self.micro_batches > 1 else pairs
 
-  def _take_together(
-    self, pairs: Sequence[tuple[Gradient, tf.Variable]], places: list[int]
-  ) -> Together:
-    """The step of variables of one shape and treatment."""
-    gradient, variable = pairs[places[0]]
-    treated, of_rows = self.treatment(variable, gradient), is_table(variable, gradient)
-    kept = [self._slots[self._index(pairs[place][1])] for place in places]
-    stack = (
-      tf.stack([pairs[place][0] for place in places]),
-      tf.stack([pairs[place][1] for place in places]),
-      {name: tf.stack([slots[name] for slots in kept]) for name in kept[0]},
+  def _means(self, sums: Sequence[tuple[micro_batches.Sum, tf.Variable]]) -> Pairs:
+    return [(micro_batches.mean(total, self.micro_batches), variable) for total, variable in sums]
+
+  def _sum_up(self, pairs: Pairs, loss: tf.Tensor | None) -> micro_batches.Summed:
+    """Sums of gradients and losses with those of this micro-batch, and whether a step is due."""
+    own = {self._var_key(variable): (gradient, variable) for gradient, variable in pairs}
+    for key, (gradient, variable) in own.items():
+      self._seen.setdefault(key, (variable, isinstance(gradient, tf.IndexedSlices)))
+    # A variable without a gradient here may have one in another micro-batch of the step.
+    both = [own.get(key) or micro_batches.nothing(*seen) for key, seen in self._seen.items()]
+    total = tf.zeros([]) if loss is None else tf.reduce_sum(tf.cast(loss, tf.float32))
+    replica = tf.distribute.get_replica_context()
+    if loss is not None and replica is not None and replica.num_replicas_in_sync > 1:
+      total = replica.all_reduce(tf.distribute.ReduceOp.SUM, total)
+    due = tf.equal((self.batches_summed + 1) % self.micro_batches, 0)
+    sums = micro_batches.summed(self.kept, both)
+    return micro_batches.Summed(sums, self.losses_summed + total, due)
+
+  def _step(self) -> Step:
+    """The step to come."""
+    return Step(
+      self.treatment,
+      self.is_table,
+      self.rate,
+      self.step,
+      self.kept,
+      self.scope,
+      self.accumulate,
+      self._functions,
     )
-    ((rate, step),) = self._now([(gradient, variable)], [treated])
-
-    def take(stack: Any, rate: tf.Tensor, step: tf.Tensor) -> Any:
-      def take_one(one: Any) -> tuple[tf.Tensor, Slots, tf.Tensor]:
-        gradient, weights, slots = one
-        measures = _measures(treated, of_rows, gradient, weights, slots, rate, step)
-        factor = treated.clip.factor(measures)
-        change, slots = self._move(gradient, weights, slots, factor, rate, step, treated)
-        return change, slots, tf.reduce_min(factor)
-
-      return tf.vectorized_map(take_one, stack)
-
-    key = ("together", treated, of_rows, len(places), tuple(variable.shape), variable.dtype)
-    if key not in self._fused:
-      self._fused[key] = tf.function(functools.partial(take), autograph=False)
-    change, slots, factors = self._fused[key](stack, rate, step)
-    return Together(places, change, slots, factors, tf.nn.l2_loss(stack[0]))
-
-  def _writes(
-    self, pairs: Sequence[tuple[Gradient, tf.Variable]], together: Together, finite: tf.Tensor
-  ) -> list[tuple[tf.Variable, tuple[Any, ...]]]:
-    """(variable, what to write) of variables that were stacked; what there is if not finite."""
-    variables = [pairs[place][1] for place in together.places]
-    indices = [self._index(variable) for variable in variables]
-    change = tf.where(finite, together.change, tf.zeros_like(together.change))
-    old = tf.stack([self._factors[index] for index in indices])
-    factors = tf.unstack(tf.where(finite, together.factors, old))
-    slots: list[Slots] = [{} for _ in indices]
-    for name, values in together.slots.items():
-      old = tf.stack([self._slots[index][name] for index in indices])
-      for each, value in zip(slots, tf.unstack(tf.where(finite, values, old)), strict=True):
-        each[name] = value
-    parts = zip(tf.unstack(change), slots, factors, [finite] * len(indices), strict=True)
-    return list(zip(variables, parts, strict=True))
-
-  def _write_part(
-    self,
-    variable: tf.Variable,
-    change: tf.Tensor,
-    slots: Slots,
-    factor: tf.Tensor,
-    finite: tf.Tensor,
-  ) -> None:
-    """Writes what was computed together for one variable."""
-    index = self._index(variable)
-    for name, value in slots.items():
-      self._slots[index][name].assign(value)
-    self._factors[index].assign(factor)
-    variable.assign_sub(change)
-    _constrain(variable, finite)
 
   def check_replica(self, variables: Iterable[tf.Variable]) -> None:
     """Raises RuntimeError or ValueError where a step would go wrong on several replicas."""
@@ -451,76 +389,12 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     return [(g, variable) for g, (_, variable) in zip(gradients, pairs, strict=True)]
 
   @tf.autograph.experimental.do_not_convert
-  def decide(
-    self, shadow: Clip | None, pairs: Sequence[tuple[Gradient, tf.Variable]]
-  ) -> list[Decision]:
-    """What a step will do to the variable of each of the pairs; writes nothing.
+  def decide(self, shadow: Clip | None, pairs: Pairs) -> list[Decision]:
+    """What a step will do to the variable of each of the pairs, from `distinct`; see step.py.
 
-    Args:
-      shadow: another clip, without memory, in place of those of all variables that are clipped.
-      pairs: from `distinct`, the gradients summed over replicas.
+    With a shadow, another clip, in place of those of all variables that are clipped.
     """
-    treated = [self.treatment(variable, gradient) for gradient, variable in pairs]
-    if shadow is not None:
-      treated = [t._replace(clip=shadow) if t.is_clipped else t for t in treated]
-    now = self._now(pairs, treated)
-    measures = [
-      self._measure(t, *pair, *at) for t, pair, at in zip(treated, pairs, now, strict=True)
-    ]
-    of_clip: dict[Clip, list[Measures]] = {}
-    for t, own in zip(treated, measures, strict=True):
-      if t.is_clipped and (self.scope == "global" or t.clip.initial_memory()):
-        of_clip.setdefault(t.clip, []).append(own)
-    joined = {clip: _join(clip, each) for clip, each in of_clip.items()}
-    if self.scope == "global":
-      return self._decide_together(treated, measures, joined, now)
-    decisions = []
-    for t, own, (_, variable), (rate, step) in zip(treated, measures, pairs, now, strict=True):
-      everywhere = _cast(joined.get(t.clip, {}), variable.dtype)
-      memory = self._memories[self._index(variable)] if t.clip.initial_memory() else {}
-      memory = {name: tf.convert_to_tensor(value) for name, value in memory.items()}
-      factor, memory = t.clip.factor_and_memory(own, everywhere, memory, step)
-      decisions.append(Decision(factor, memory, rate, step))
-    return decisions
-
-  def _decide_together(
-    self,
-    treated: Sequence[Treatment],
-    measures: Sequence[Measures],
-    joined: dict[Clip, Measures],
-    now: Sequence[tuple[tf.Tensor, tf.Tensor]],
-  ) -> list[Decision]:
-    """One σ, and one memory, for all variables of a clip."""
-    made: dict[Clip, tuple[tf.Tensor, Memory]] = {}
-    decisions = []
-    for t, own, (rate, step) in zip(treated, measures, now, strict=True):
-      if not t.is_clipped:
-        decisions.append(Decision(t.clip.factor(own), {}, rate, step))
-        continue
-      memory: Memory = {}
-      if t.clip not in made:
-        everywhere = joined[t.clip]
-        dtype = next(iter(everywhere.values())).dtype
-        kept = self._shared_memory if t.clip.initial_memory() else {}
-        memory = _cast({name: tf.convert_to_tensor(v) for name, v in kept.items()}, dtype)
-        made[t.clip] = t.clip.factor_and_memory(
-          everywhere, everywhere, memory, tf.cast(step, dtype)
-        )
-        memory = made[t.clip][1]
-      decisions.append(Decision(tf.cast(made[t.clip][0], rate.dtype), memory, rate, step))
-    return decisions
-
-  def _now(
-    self, pairs: Sequence[tuple[Gradient, tf.Variable]], treated: Sequence[Treatment]
-  ) -> list[tuple[tf.Tensor, tf.Tensor]]:
-    """Rate and number of the step to come, for each of the pairs."""
-    made: dict[Any, tuple[tf.Tensor, tf.Tensor]] = {}
-    keys = [(variable.dtype, t.rate) for (_, variable), t in zip(pairs, treated, strict=True)]
-    for dtype, times in keys:
-      if (dtype, times) not in made:
-        rate = self.rate(dtype)
-        made[dtype, times] = (rate if times == 1.0 else times * rate, self.step(dtype))
-    return [made[key] for key in keys]
+    return decide(self._step(), pairs, shadow)
 
   def rate(self, dtype: tf.DType) -> tf.Tensor:
     """η of the step to come; `learning_rate` still is the last step's if there is a schedule."""
@@ -530,211 +404,68 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     return tf.cast(rate, dtype)
 
   def step(self, dtype: tf.DType) -> tf.Tensor:
-    """The number of the step to come; 1 for the first."""
-    return tf.cast(self.iterations + 1, dtype)
-
-  def values(
-    self, gradient: Gradient, variable: tf.Variable, direction: Direction
-  ) -> tuple[tf.Tensor, tf.Tensor, Slots]:
-    """(gradient, weights, slots) of what a step moves, all of one shape.
-
-    The whole variable; or the rows that a sparse gradient touches, unless the direction also moves
-    those that it does not.
-    """
-    slots = self._slots[self._index(variable)]
-    if not isinstance(gradient, tf.IndexedSlices):
-      return gradient, variable, slots
-    rows = gradient.indices
-    if direction.is_row_wise:
-      gathered = {name: tf.gather(slot, rows) for name, slot in slots.items()}
-      return gradient.values, tf.gather(variable, rows), gathered
-    dense = tf.math.unsorted_segment_sum(gradient.values, rows, variable.shape[0])
-    return dense, variable, slots
-
-  def _measure(
-    self,
-    treated: Treatment,
-    gradient: Gradient,
-    variable: tf.Variable,
-    rate: tf.Tensor,
-    step: tf.Tensor,
-  ) -> Measures:
-    """What the clip needs to know of one variable."""
-    of_rows = is_table(variable, gradient)
-    measure = functools.partial(_measures, treated, of_rows)
-    values, weights, slots = self.values(gradient, variable, treated.direction)
-    if not _is_large(gradient):
-      return measure(values, weights, slots, rate, step)
-    clip, direction, *_ = treated
-    key = ("measure", clip, direction, of_rows, tuple(variable.shape), variable.dtype)
-    compiled = self._compiled(key, measure)
-    weights, slots = tf.nest.map_structure(tf.convert_to_tensor, (weights, dict(slots)))
-    return compiled(values, weights, slots, rate, step)
-
-  def _is_finite(
-    self,
-    pairs: Sequence[tuple[Gradient, tf.Variable]],
-    decisions: Sequence[Decision],
-    stacks: Sequence[Together],
-    loss: tf.Tensor | None,
-  ) -> tf.Tensor:
-    """Scalar bool, the same on every replica: whether what a step would write is finite.
-
-    The sum of all squared gradients, and the square of the rate: then so is any product of the two.
-    σ and the clip's new memory. Our own directions make finite numbers of finite gradients; those
-    of another direction are looked at one by one.
-    """
-    squares: dict[tf.DType, list[tf.Tensor]] = {}
-    for gradient, _ in pairs:
-      values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
-      squares.setdefault(values.dtype, []).append(tf.nn.l2_loss(values))
-    for together in stacks:
-      squares.setdefault(together.half_square.dtype, []).append(together.half_square)
-    sums = [2.0 * tf.add_n(same) for same in squares.values()]
-    rates = {id(decision.rate): decision.rate for decision in decisions}
-    sums += [tf.square(rate) for rate in rates.values()]
-    sums += [tensor for each in stacks for tensor in (each.change, each.factors)]
-    scalars: dict[tf.DType, list[tf.Tensor]] = {}
-    for (gradient, variable), decision in zip(pairs, decisions, strict=True):
-      treated = self.treatment(variable, gradient)
-      seen = list(decision.memory.values())
-      if not isinstance(treated.clip, NoClip):
-        seen.append(decision.factor)
-      if not treated.direction.keeps_finite:
-        values, weights, slots = self.values(gradient, variable, treated.direction)
-        direction, slots = treated.direction(values, slots, weights, decision.step)
-        seen += [direction, *slots.values()]
-      for value in seen:
-        if value.shape.rank == 0:
-          scalars.setdefault(value.dtype, []).append(value)
-        else:
-          sums.append(value)
-    sums += [tf.stack(same) for same in scalars.values()]
-    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(total)) for total in sums])
-    if loss is None:
-      return finite
-    replica = tf.distribute.get_replica_context()
-    if replica is not None and replica.num_replicas_in_sync > 1:
-      loss = replica.all_reduce(tf.distribute.ReduceOp.SUM, loss)
-    return finite & tf.reduce_all(tf.math.is_finite(loss))
+    """The number of the step to come, 1 for the first; in float32 at least, to count on."""
+    return tf.cast(self.iterations + 1, at_least_float32(dtype))
 
   def _write(
     self,
     distribution: tf.distribute.Strategy,
-    pairs: Sequence[tuple[Gradient, tf.Variable]],
+    pairs: Pairs,
     decisions: Sequence[Decision],
-    writes: Sequence[tuple[tf.Variable, tuple[Any, ...]]],
-    finite: tf.Tensor,
+    writes: Sequence[tuple[tf.Variable, stacked.Write]],
+    taken: tf.Tensor,
+    summed: micro_batches.Summed | None,
   ) -> None:
     """Carries out a decision on every replica."""
-    update = distribution.extended.update
+    step, update = self._step(), distribution.extended.update
+    write = functools.partial(stacked.write, self.kept)
     for variable, parts in writes:
-      update(variable, self._write_part, args=parts, group=False)
+      update(variable, write, args=tuple(parts), group=False)
     for (gradient, variable), decision in zip(pairs, decisions, strict=True):
       # By the variable itself: its copy on a replica has another name.
       here = distribution.experimental_local_results(gradient)[0]
-      write = functools.partial(self._write_variable, self.treatment(variable, here))
-      update(variable, write, args=(gradient, decision, finite), group=False)
+      write = functools.partial(move, step, self.treatment(variable, here))
+      update(variable, write, args=(gradient, decision, taken), group=False)
+    if self.use_ema:
+      for variable in (*(v for v, _ in writes), *(v for _, v in pairs)):
+        update(variable, self._average, args=(taken,), group=False)
+    counted: tuple[Any, ...] = (taken,)
+    if summed is not None:
+      write = functools.partial(micro_batches.write, self.kept)
+      for total, variable in summed.sums:
+        update(variable, write, args=(total, summed.due), group=False)
+      counted = (taken, summed.losses, summed.due)
     if self._distribution_strategy is distribution:
-      update(self._iterations, self._write_counts, args=(finite,), group=False)
+      update(self._iterations, self._write_counts, args=counted, group=False)
     else:  # made outside of its scope, the counts are ordinary variables
-      self._write_counts(self._iterations, distribution.experimental_local_results(finite)[0])
+      local = [distribution.experimental_local_results(value)[0] for value in counted]
+      self._write_counts(self._iterations, *local)
 
-  def _write_variable(
+  def _average(self, variable: tf.Variable, taken: tf.Tensor) -> None:
+    """Lets an average follow the weights of one variable on one replica, after a step."""
+    average = self.kept.averages[self.kept.index(variable)]
+    latest = self.ema_momentum * average + (1 - self.ema_momentum) * variable
+    average.assign(tf.where(taken, latest, average))
+    if self.ema_overwrite_frequency:
+      now = tf.equal((self.iterations + 1) % self.ema_overwrite_frequency, 0)
+      variable.assign(tf.where(taken & now, average, variable))
+
+  def _write_counts(
     self,
-    treated: Treatment,
-    variable: tf.Variable,
-    gradient: Gradient,
-    decision: Decision,
-    finite: tf.Tensor,
+    iterations: tf.Variable,
+    taken: tf.Tensor,
+    losses: tf.Tensor | None = None,
+    due: tf.Tensor | None = None,
   ) -> None:
-    """Moves one variable and its slots, unless the step is not finite."""
-    index = self._index(variable)
-    of_rows = isinstance(gradient, tf.IndexedSlices) and treated.direction.is_row_wise
-
-    def move(
-      gradient: Gradient,
-      factor: tf.Tensor,
-      rate: tf.Tensor,
-      step: tf.Tensor,
-      finite: tf.Tensor | None = None,
-    ) -> None:
-      values, weights, slots = self.values(gradient, variable, treated.direction)
-      change, new_slots = self._move(values, weights, slots, factor, rate, step, treated)
-      if finite is not None:
-        change = tf.where(finite, change, tf.zeros_like(change))
-        new_slots = {name: tf.where(finite, new, slots[name]) for name, new in new_slots.items()}
-      targets = [(self._slots[index][name], value) for name, value in new_slots.items()]
-      if of_rows:
-        for slot, value in targets:
-          slot.scatter_update(tf.IndexedSlices(value, gradient.indices))
-        variable.scatter_sub(tf.IndexedSlices(change, gradient.indices))
-      else:
-        for slot, value in targets:
-          slot.assign(value)
-        variable.assign_sub(change)
-
-    scalars = (decision.factor, decision.rate, decision.step)
-    if _is_large(gradient):
-      compiled = self._compiled(("write", variable.ref()), move)
-      # A condition, not a selection of new or old values: XLA then writes in place.
-      tf.cond(finite, lambda: compiled(gradient, *scalars), lambda: None)
-    else:  # where a condition costs more than the selection
-      move(gradient, *scalars, finite)
-    smallest = decision.factor
-    if smallest.shape.rank != 0:  # one σ for each unit; of no rows there is none
-      smallest = tf.reduce_min(smallest)
-      smallest = tf.where(tf.math.is_inf(smallest), tf.ones_like(smallest), smallest)
-    kept = [(self._factors[index], smallest)]
-    memory = self._shared_memory if self.scope == "global" else self._memories[index]
-    kept += [(memory[name], value) for name, value in decision.memory.items()]
-    for scalar, value in kept:
-      scalar.assign(tf.where(finite, tf.cast(value, scalar.dtype), scalar))
-    _constrain(variable, finite)
-
-  def _move(
-    self,
-    gradient: tf.Tensor,
-    weights: tf.Tensor,
-    slots: Slots,
-    factor: tf.Tensor,
-    rate: tf.Tensor,
-    step: tf.Tensor,
-    treated: Treatment,
-  ) -> tuple[tf.Tensor, Slots]:
-    """(η·σ·r, new slots)."""
-    make, on_gradient = treated.direction, treated.clip.acts_on == "gradient"
-    if on_gradient and self.accumulate == "clipped":
-      direction, new_slots = make(factor * gradient, slots, weights, step)
-      return rate * direction, new_slots
-    direction, new_slots = make(gradient, slots, weights, step)
-    if make.accumulates_after and self.accumulate == "clipped":
-      _, new_slots = make(factor * gradient, slots, weights, step)
-    return rate * factor * direction, new_slots
-
-  def _write_counts(self, iterations: tf.Variable, finite: tf.Tensor) -> None:
-    taken = tf.cast(finite, tf.int64)
-    iterations.assign_add(taken)
-    self.skipped_steps.assign_add(1 - taken)
-    self.skipped_in_a_row.assign((1 - taken) * (self.skipped_in_a_row + 1))
-
-  def _compiled(self, key: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as XLA compiles it, kept so that eager steps compile once as well."""
-    if key not in self._fused:
-      # TensorFlow takes functions of the same code for one that it traces again and again.
-      self._fused[key] = tf.function(functools.partial(function), jit_compile=True)
-    return self._fused[key]
-
-  def _index(self, variable: tf.Variable) -> int:
-    """The place of a variable. Raises KeyError for one that the optimizer was not built for."""
-    index: int | None = getattr(self, "_index_dict", {}).get(self._var_key(variable))
-    if index is None:
-      raise KeyError(
-        f"the optimizer was not built for variable {short(variable)}; call optimizer.build with "
-        "all variables that will ever be trained before the first step, or compile with a new "
-        "optimizer"
-      )
-    return index
+    """Counts a step as taken or skipped, or a micro-batch before one is due."""
+    steps = tf.constant(1, tf.int64) if due is None else tf.cast(due, tf.int64)
+    done = tf.cast(taken, tf.int64)
+    iterations.assign_add(done)
+    self.skipped_steps.assign_add(steps - done)
+    self.skipped_in_a_row.assign((1 - done) * (self.skipped_in_a_row + steps - done))
+    if due is not None:
+      self.batches_summed.assign_add(1)
+      self.losses_summed.assign(tf.where(due, 0.0, losses))
 
   # Saving and restoring
 
@@ -743,7 +474,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     if save_type != "checkpoint":
       return super()._trackable_children(save_type, **kwargs)
     names = ("_iterations", "_learning_rate", "_current_learning_rate")
-    children = {name: getattr(self, name, None) for name in (*names, *COUNTS, "_layout")}
+    children = {name: getattr(self, name, None) for name in (*names, *self._counts, "_layout")}
     if not isinstance(self._learning_rate, tf.Variable):
       del children["_learning_rate"]
     children |= {_list_name(kind): variables for kind, variables in self._lists.items()}
@@ -761,7 +492,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
 
   def _named_values(self) -> dict[str, tf.Variable]:
     """All that is saved, by name."""
-    made = {name: getattr(self, name) for name in ("iterations", *COUNTS)}
+    made = {name: getattr(self, name) for name in ("iterations", *self._counts)}
     if isinstance(self._learning_rate, tf.Variable):
       made["learning_rate"] = self._learning_rate
     for kind, variables in self._lists.items():
@@ -783,7 +514,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     names = list(store.keys())  # a store is no mapping
     values = {name: np.array(store[name]) for name in names}
     if "layout" in values:
-      self._layout.expect(json.loads(values.pop("layout").tobytes().decode()))
+      self._layout.expect(of_bytes(values.pop("layout")))
     elif not isinstance(self.direction, Adagrad) or "0" not in values:
       raise StateError(
         "the file holds another optimizer, or an earlier version of this one; load it with that, "
@@ -802,36 +533,63 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       if name in values:
         variable.assign(values[name])
 
+  @property
+  def numbers(self) -> list[tf.Variable]:
+    """Counts, slots, memory and clipping factors: all that steps change."""
+    return list(self._variables)
+
+  @property
+  def variables(self) -> list[tf.Variable]:
+    """`numbers`, and what they are of: .h5 files hold nothing else of an optimizer."""
+    made: list[tf.Variable] = super().variables
+    if self._description is not None:
+      made.append(self._description)
+    return made
+
   def set_weights(self, weights: Sequence[Any]) -> None:
-    """Raises StateError unless these are the values of all of `variables`, in their order."""
-    shapes = [tuple(np.shape(value)) for value in weights]
-    own = [tuple(variable.shape) for variable in self.variables]
-    if shapes != own:
-      raise StateError(
-        f"set_weights was given {len(shapes)} arrays, and the optimizer has {len(own)} variables "
-        "of other shapes; give it those of an optimizer that was built for the same variables"
+    """Takes the values of all of `variables`, in their order, from .h5 files too.
+
+    Raises RuntimeError for those of other variables, or of another optimizer. For a ValueError,
+    load_model would begin with a new state.
+    """
+    values = [np.asarray(value) for value in weights]
+    if not getattr(self, "_built", False):
+      raise RuntimeError(
+        "set_weights was called before the optimizer was built; call "
+        "optimizer.build(model.trainable_variables) first"
       )
-    super().set_weights(weights)
+    if not values or values[-1].dtype != np.uint8:
+      raise RuntimeError(
+        f"set_weights was given {len(values)} arrays that do not say which variables they are of; "
+        "give it those of optimizer.variables of an optimizer like this one, or start anew"
+      )
+    shapes, own = ([tuple(value.shape) for value in each] for each in (values[:-1], self.numbers))
+    try:
+      check_fit(of_bytes(values[-1]), self.kept.layout)
+    except StateError as error:
+      raise RuntimeError(str(error)) from error
+    if shapes != own:
+      raise RuntimeError(
+        f"set_weights was given {len(shapes)} arrays, and the optimizer has {len(own)} variables "
+        "of other shapes; give it those of an optimizer like this one"
+      )
+    super().set_weights(values[:-1])
 
   def get_config(self) -> dict[str, Any]:
     """Every argument of the constructor, as plain values."""
     return {
-      "direction": _plain(self.direction),
-      "clip": _plain(self.clip),
+      "direction": plain(self.direction),
+      "clip": plain(self.clip),
       "learning_rate": self._serialize_hyperparameter(self._learning_rate),
       "accumulate": self.accumulate,
       "exclude": self.exclude,
       "scope": self.scope,
       "name": self.name,
-      "rules": [
-        {
-          "variables": rule.variables,
-          "clip": rule.clip and _plain(rule.clip),
-          "direction": rule.direction and _plain(rule.direction),
-          "rate": rule.rate,
-        }
-        for rule in self.rules
-      ],
+      "rules": [plain_rule(rule) for rule in self.rules],
+      "micro_batches": self.micro_batches,
+      "use_ema": self.use_ema,
+      "ema_momentum": self.ema_momentum,
+      "ema_overwrite_frequency": self.ema_overwrite_frequency,
     }
 
   @classmethod
@@ -839,75 +597,10 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
   ) -> "ClippedOptimizer":
     """The inverse of `get_config`. Raises ValueError for a clip or direction that is unknown."""
-    rules = [Rule(**_made(rule)) for rule in config.get("rules", ())]
-    return super().from_config({**config, **_made(config), "rules": rules}, custom_objects)
-
-
-def _plain(part: Any) -> dict[str, Any]:
-  """A clip or direction as its name and fields."""
-  return {type(part).__name__: dataclasses.asdict(part)}
-
-
-def _made(config: dict[str, Any]) -> dict[str, Any]:
-  """A configuration with its direction and clip as objects."""
-  made = dict(config)
-  for part, base in (("direction", Direction), ("clip", Clip)):
-    if config[part] is None:
-      continue
-    ((name, arguments),) = config[part].items()
-    kinds = {kind.__name__: kind for kind in _kinds(base)}
-    if name not in kinds:
-      raise ValueError(f"no {part} {name!r} is known; import the module that defines it")
-    made[part] = kinds[name](**arguments)
-  return made
-
-
-def _measures(
-  treated: Treatment,
-  of_rows: bool,
-  gradient: tf.Tensor,
-  weights: tf.Tensor,
-  slots: Slots,
-  rate: tf.Tensor,
-  step: tf.Tensor,
-) -> Measures:
-  """What the clip of a variable needs to know of it."""
-  clip, direction, *_ = treated
-  if clip.acts_on == "direction":
-    gradient, new_slots = direction(gradient, slots, weights, step)
-    if clip.needs_preconditioner:
-      scale = direction.preconditioner(slots, new_slots)
-      return clip.measure_beside(scale, weights, gradient, rate)
-  return clip.measure(weights, gradient, rate, of_rows)
-
-
-def _constrain(variable: tf.Variable, finite: tf.Tensor) -> None:
-  if variable.constraint is not None:
-    variable.assign(tf.where(finite, variable.constraint(variable), variable))
-
-
-def _join(clip: Clip, measures: Sequence[Measures]) -> Measures:
-  """`clip.join`, in the first variable's dtype where they differ."""
-  dtypes = {name: value.dtype for name, value in measures[0].items()}
-  return clip.join([{n: tf.cast(v, dtypes[n]) for n, v in each.items()} for each in measures])
-
-
-def _cast(values: Measures, dtype: tf.DType) -> Measures:
-  return {name: tf.cast(value, dtype) for name, value in values.items()}
-
-
-def _kinds(base: type[Any]) -> list[type[Any]]:
-  """A class's subclasses, theirs included."""
-  return [kind for child in base.__subclasses__() for kind in (child, *_kinds(child))]
+    rules = [Rule(**made(rule)) for rule in config.get("rules", ())]
+    return super().from_config({**config, **made(config), "rules": rules}, custom_objects)
 
 
 def _list_name(kind: str) -> str:
-  """What a checkpoint calls the list of one kind of state; accumulators as tf_keras does."""
-  return f"_{kind}s"
-
-
-def _is_large(gradient: Gradient) -> bool:
-  if isinstance(gradient, tf.IndexedSlices):
-    return False
-  size = gradient.shape.num_elements()
-  return size is not None and size >= FUSED_FROM
+  """What a checkpoint calls the list of one kind of state; some as tf_keras does."""
+  return "_model_variables_moving_average" if kind == "average" else f"_{kind}s"

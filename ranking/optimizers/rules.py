@@ -13,6 +13,9 @@ from ranking.optimizers.settings import ThresholdError
 # In place of a pattern: tables that are looked up, however they are called.
 TABLES = "@tables"
 
+# Words in the name of a variable that is multiplied or added, though it is called an embedding too.
+NO_TABLE = {"kernel", "bias", "projection", "dense", "scale", "norm", "gamma", "beta", "gate"}
+
 
 class Treatment(NamedTuple):
   """What a step does with one variable."""
@@ -53,14 +56,14 @@ class Rule:
     if not (is_number and 0 <= self.rate < float("inf")):
       raise ThresholdError(f"Rule.rate is {self.rate!r}; make it a number that is not negative")
 
-  def fits(self, variable: tf.Variable, gradient: Any = None) -> bool:
+  def fits(self, variable: tf.Variable, looked_up: bool) -> bool:
     """Whether the rule is for a variable."""
-    return finds(self.variables, variable, gradient)
+    return finds(self.variables, variable, looked_up)
 
 
 def treatment(
   variable: tf.Variable,
-  gradient: Any,
+  looked_up: bool,
   rules: tuple[Rule, ...],
   exclude: str,
   clip: Clip,
@@ -68,19 +71,19 @@ def treatment(
 ) -> Treatment:
   """That of the first rule that fits; else of `exclude`; else the optimizer's own."""
   for rule in rules:
-    if rule.fits(variable, gradient):
+    if rule.fits(variable, looked_up):
       own = rule.clip or clip
       clipped = not isinstance(rule.clip, NoClip)
       return Treatment(own, rule.direction or direction, float(rule.rate), clipped)
-  if finds(exclude, variable, gradient):
+  if finds(exclude, variable, looked_up):
     return Treatment(NoClip(), direction, 1.0, is_clipped=False)
   return Treatment(clip, direction, 1.0, is_clipped=True)
 
 
-def finds(pattern: str, variable: tf.Variable, gradient: Any = None) -> bool:
+def finds(pattern: str, variable: tf.Variable, looked_up: bool) -> bool:
   """Whether a pattern is found in a variable's name; "" never is."""
   if pattern == TABLES:
-    return is_table(variable, gradient)
+    return looked_up
   return bool(pattern) and re.search(pattern, variable.name) is not None
 
 
@@ -88,10 +91,12 @@ def is_table(variable: tf.Variable, gradient: Any = None) -> bool:
   """Whether a variable is looked up: its gradient comes in rows, or it is called an embedding.
 
   The variable of an Embedding layer is "embeddings". Its own name counts, not those of the layers
-  and models that it is in.
+  and models that it is in; nor is "embedding_kernel" a table.
   """
   own = variable.name.removesuffix(":0").rpartition("/")[2]
-  return isinstance(gradient, tf.IndexedSlices) or "embedding" in own
+  words = set(re.split(r"[^a-z]+", own.lower()))
+  is_called_one = bool(words & {"embedding", "embeddings"}) and not words & NO_TABLE
+  return isinstance(gradient, tf.IndexedSlices) or is_called_one
 
 
 def check_pattern(name: str, pattern: Any) -> None:

@@ -6,11 +6,15 @@ lists goes a layout that says what they are of; a restore compares it before any
 """
 
 import json
+import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from ranking.array import Array
 from ranking.errors import InputError
 
 CURE = "build the optimizer for the variables that it was saved with, in their order"
@@ -20,15 +24,23 @@ class StateError(InputError):
   """A saved optimizer does not fit the one that it is restored into."""
 
 
+class StateWarning(UserWarning):
+  """State was taken by the order of variables whose names have other numbers than when saved."""
+
+
 class Layout(tf.train.experimental.PythonState):
   """A description of all lists of state, in checkpoints a string.
+
+  Args:
+    begin_anew: called where what is restored was saved before the first step, so with no lists.
 
   Attributes:
     built: that of the optimizer it belongs to; None before it is built.
     awaited: that of what was restored before there was anything to compare it with.
   """
 
-  def __init__(self) -> None:
+  def __init__(self, begin_anew: Callable[[], None]) -> None:
+    self._begin_anew = begin_anew
     self.built: dict[str, Any] | None = None
     self.awaited: dict[str, Any] | None = None
 
@@ -53,23 +65,23 @@ class Layout(tf.train.experimental.PythonState):
 
   def expect(self, saved: dict[str, Any] | None) -> None:
     """Compares what is about to be restored with what there is, now or when it is built."""
-    if saved is None:  # it was saved before its first step
-      return
     if self.built is None:
       self.awaited = saved
+    elif saved is None:
+      self._begin_anew()
     else:
       check_fit(saved, self.built)
 
 
 def describe(
-  variables: Sequence[tf.Variable], kinds: Callable[[tf.Variable], list[str]], shared: list[str]
+  variables: Sequence[tf.Variable], kinds: Sequence[list[str]], shared: list[str]
 ) -> dict[str, Any]:
   """The layout of an optimizer: of each variable its name, shape, and what is kept of it."""
   return {
     "shared": shared,
     "variables": [
-      {"name": short(variable), "shape": variable.shape.as_list(), "kept": kinds(variable)}
-      for variable in variables
+      {"name": short(variable), "shape": variable.shape.as_list(), "kept": kept}
+      for variable, kept in zip(variables, kinds, strict=True)
     ],
   }
 
@@ -77,8 +89,9 @@ def describe(
 def check_fit(saved: dict[str, Any], built: dict[str, Any]) -> None:
   """Raises StateError that names the first thing in which two layouts differ.
 
-  Names may differ, as Keras counts layers anew in every process. But the same names in another
-  order are other variables.
+  Numbers in names may differ, as Keras counts layers on through a process; but all by the same, and
+  then it is said, for frozen layers would look alike. The same names in another order are other
+  variables.
   """
   if saved["shared"] != built["shared"]:
     raise StateError(
@@ -111,6 +124,51 @@ def check_fit(saved: dict[str, Any], built: dict[str, Any]) -> None:
       f"{moved} is variable {of_old.index(moved) + 1} of the saved optimizer and variable "
       f"{of_new.index(moved) + 1} of this one; {CURE}"
     )
+  _check_names(of_old, of_new)
+
+
+def _check_names(old: Sequence[str], new: Sequence[str]) -> None:
+  """Raises StateError unless names differ by the same numbers; warns if they do so."""
+  shifts: dict[tuple[int, str], int] = {}
+  for number, (one, two) in enumerate(zip(old, new, strict=True), start=1):
+    for level, (before, now) in enumerate(zip(_numbered(one), _numbered(two), strict=False)):
+      shift = now[1] - before[1]
+      if before[0] != now[0] or shifts.setdefault((level, now[0]), shift) != shift:
+        raise StateError(
+          f"variable {number} of the saved optimizer is {one}, of this one {two}, and by their "
+          f"names they are not the same; {CURE}, with the names that layers had"
+        )
+  if any(shifts.values()):
+    one, two = next(pair for pair in zip(old, new, strict=True) if pair[0] != pair[1])
+    warnings.warn(
+      f"state was restored by the order of variables: of {one} into {two}, and so on. That is "
+      "right if the layers are the same and only numbered anew, and wrong if others are frozen "
+      "than when it was saved; layers with names of their own leave no doubt",
+      StateWarning,
+      stacklevel=2,
+    )
+
+
+def _numbered(name: str) -> list[tuple[str, int]]:
+  """The parts of a name, the last first, each with its number apart: of "dense_2", "dense" and 2.
+
+  From the last, as a model's own name is there or not, by how the model was first called.
+  """
+  parts = [re.fullmatch(r"(.*?)(?:_(\d+))?", part) for part in reversed(name.split("/"))]
+  return [(part[1], int(part[2] or 0)) for part in parts if part]
+
+
+def as_bytes(layout: dict[str, Any] | None) -> Array:
+  """uint8 [n]: a layout among arrays."""
+  return np.frombuffer(json.dumps(layout).encode(), np.uint8)
+
+
+def of_bytes(array: Any) -> Any:
+  """The inverse of `as_bytes`. Raises StateError for what is none."""
+  try:
+    return json.loads(np.asarray(array).tobytes().decode())
+  except ValueError as error:
+    raise StateError("the last array is no description of an optimizer's variables") from error
 
 
 def of_adagrad(values: dict[str, Any], shapes: Sequence[Any]) -> dict[str, Any]:

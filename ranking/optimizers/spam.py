@@ -59,7 +59,7 @@ class Spam(Direction):
     is_spike = looks & (second > 0) & (tf.square(gradient) > self.spike_threshold * second)
     near = tf.sign(gradient) * tf.sqrt(self.spike_threshold * second)
     direction, slots = self._adam(tf.where(is_spike, near, gradient), slots, weights, step)
-    return self._share(step, since) * direction, slots
+    return tf.cast(self._share(step, since), gradient.dtype) * direction, slots
 
   @property
   def _adam(self) -> Adam:

@@ -16,28 +16,29 @@ A step has three parts, and nothing is written before the third:
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Tensors = list[Tensor]  # pieces of parameters
-Slots = dict[str, Tensors]
+Slots = dict[str, Tensor]
 Measures = dict[str, Tensor]  # float64 on the host, a number for each part of a parameter
 Memory = dict[str, Tensor]  # likewise
 
 SHARES = ("decay", "momentum", "beta_1", "beta_2")  # of the past in an average
 PIECE = 1 << 17  # elements; with what is made of it on the way, a piece stays in a CPU's cache
+SMALL = 1 << 16  # elements; up to so many, parameters are worked on in a row with others,
+TOGETHER = 1 << 19  # which is about so long
 KEPT = 8  # bundles; what the measuring of so few has made is kept for writing
 POWER_STEPS = 4
-# An epsilon from which on nothing is divided by 0, in any type: what is less is 0 in float16.
-SURELY_POSITIVE = 6e-8
+SURELY_POSITIVE = 1e-37  # an epsilon from which on nothing is divided by 0, in float32
 SCALARS: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
 LARGEST_RATE = 1e19  # whose square is finite in float32
-JOINS = {"sum": (0.0, "sum"), "largest": (-math.inf, "amax"), "smallest": (math.inf, "amin")}
+JOINS = {"sum": (0.0, "sum"), "largest": (-math.inf, "amax")}
 
 
 def _check(settings: Any) -> None:
@@ -78,15 +79,15 @@ class Direction:
     return {}
 
   def move(
-    self, gradients: Tensors, slots: Slots, weights: Tensors, step: int
-  ) -> tuple[Tensors, Slots]:
-    """(r, new slots), finite where gradients are; writes to none of its arguments.
+    self, gradient: Tensor, slots: Slots, weights: Tensor, step: int
+  ) -> tuple[Tensor, Slots]:
+    """(r, new slots), finite where the gradient is; writes to none of its arguments.
 
-    `step` is 1 for the first.
+    All are of one shape, float32 or float64. `step` is 1 for the first.
     """
     raise NotImplementedError
 
-  def preconditioner(self, slots: Slots, new_slots: Slots) -> Tensors:
+  def preconditioner(self, slots: Slots, new_slots: Slots) -> Tensor:
     """What gradients were multiplied with. Raises ValueError if that is nothing of Adagrad's."""
     raise ValueError(
       f"a clip's accumulator_threshold needs an accumulator, and {self} has none; give it Adagrad()"
@@ -110,13 +111,12 @@ class Sgd(Direction):
     return {"velocity": 0.0} if self.momentum else {}
 
   def move(
-    self, gradients: Tensors, slots: Slots, weights: Tensors, step: int
-  ) -> tuple[Tensors, Slots]:
+    self, gradient: Tensor, slots: Slots, weights: Tensor, step: int
+  ) -> tuple[Tensor, Slots]:
     """See `Direction`."""
     if not self.momentum:
-      return gradients, slots
-    velocity = torch._foreach_mul(slots["velocity"], self.momentum)
-    torch._foreach_add_(velocity, gradients)
+      return gradient, slots
+    velocity = (self.momentum * slots["velocity"]).add_(gradient)
     return velocity, {"velocity": velocity}
 
 
@@ -158,27 +158,23 @@ class Adagrad(Direction):
     return {"accumulator": self.initial_accumulator_value}
 
   def move(
-    self, gradients: Tensors, slots: Slots, weights: Tensors, step: int
-  ) -> tuple[Tensors, Slots]:
+    self, gradient: Tensor, slots: Slots, weights: Tensor, step: int
+  ) -> tuple[Tensor, Slots]:
     """See `Direction`."""
-    kept = slots["accumulator"]
-    if self.keep != 1:
-      kept = torch._foreach_mul(kept, self.keep)
-    accumulator = torch._foreach_addcmul(kept, gradients, gradients)
+    kept = slots["accumulator"] if self.keep == 1 else self.keep * slots["accumulator"]
+    accumulator = torch.addcmul(kept, gradient, gradient)
     # At the largest number there is, rather than infinite, a weight would still move.
-    torch._foreach_clamp_max_(accumulator, torch.finfo(accumulator[0].dtype).max)
-    new_slots = {"accumulator": accumulator}
-    return torch._foreach_div(gradients, self._roots(slots, new_slots)), new_slots
+    new_slots = {"accumulator": accumulator.clamp_(max=torch.finfo(accumulator.dtype).max)}
+    root = self._root(slots, new_slots)
+    return torch.div(gradient, root, out=root), new_slots
 
-  def preconditioner(self, slots: Slots, new_slots: Slots) -> Tensors:
+  def preconditioner(self, slots: Slots, new_slots: Slots) -> Tensor:
     """1 / sqrt(G + epsilon), 0 where that is infinite."""
-    return torch._foreach_reciprocal(self._roots(slots, new_slots))
+    return self._root(slots, new_slots).reciprocal_()
 
-  def _roots(self, slots: Slots, new_slots: Slots) -> Tensors:
+  def _root(self, slots: Slots, new_slots: Slots) -> Tensor:
     kept = slots if self.accumulates_after else new_slots
-    roots = torch._foreach_add(kept["accumulator"], self.epsilon)
-    torch._foreach_sqrt_(roots)
-    return _infinite_for_zero(roots, self.epsilon)
+    return _divisor((kept["accumulator"] + self.epsilon).sqrt_(), self.epsilon)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,40 +202,85 @@ class Adam(Direction):
     return {"first_moment": 0.0, "second_moment": 0.0}
 
   def move(
-    self, gradients: Tensors, slots: Slots, weights: Tensors, step: int
-  ) -> tuple[Tensors, Slots]:
+    self, gradient: Tensor, slots: Slots, weights: Tensor, step: int
+  ) -> tuple[Tensor, Slots]:
     """See `Direction`."""
-    first = torch._foreach_mul(slots["first_moment"], self.beta_1)
-    torch._foreach_add_(first, gradients, alpha=1 - self.beta_1)
-    second = torch._foreach_mul(slots["second_moment"], self.beta_2)
-    torch._foreach_addcmul_(second, gradients, gradients, value=1 - self.beta_2)
-    roots = torch._foreach_sqrt(second)
-    torch._foreach_add_(roots, self.epsilon)
-    direction = torch._foreach_div(first, _infinite_for_zero(roots, self.epsilon))
-    correction = math.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
-    torch._foreach_mul_(direction, correction)
+    first = (self.beta_1 * slots["first_moment"]).add_(gradient, alpha=1 - self.beta_1)
+    second = self.beta_2 * slots["second_moment"]
+    second.addcmul_(gradient, gradient, value=1 - self.beta_2)
+    root = _divisor(second.sqrt().add_(self.epsilon), self.epsilon)
+    direction = torch.div(first, root, out=root)
+    direction *= math.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
     if self.weight_decay:
-      torch._foreach_add_(direction, weights, alpha=self.weight_decay)
+      direction.add_(weights, alpha=self.weight_decay)
     return direction, {"first_moment": first, "second_moment": second}
 
 
-def _infinite_for_zero(roots: Tensors, epsilon: float) -> Tensors:
-  """Makes of 0, which an epsilon of some size rules out, a divisor that leaves nothing."""
-  if epsilon >= SURELY_POSITIVE:
-    return roots
-  return [torch.where(root == 0.0, math.inf, root) for root in roots]
+def _divisor(root: Tensor, epsilon: float) -> Tensor:
+  """Infinite where 0, which an epsilon of some size rules out, so that nothing is left."""
+  return root if epsilon >= SURELY_POSITIVE else torch.where(root == 0.0, math.inf, root)
 
 
 # Clips: how much of a step is let through.
 
 
-class About(NamedTuple):
-  """What a clip may want to know of some pieces."""
+@dataclasses.dataclass
+class Bundle:
+  """What a step works on at a time: a large piece of a parameter, or many small ones in a row.
 
+  Numbers of a bundle are float64 [pieces]. Half precision is worked on in float32.
+  """
+
+  owners: list[int]  # the part of each piece
+  is_of_rows: list[bool]  # whether each is of rows of a table
+  targets: list[Tensor]  # pieces of weights, to be written
+  sizes: list[int]  # their elements
+  weights: Tensor  # of the one piece's shape, or a vector
+  gradient: Tensor  # likewise, as the slots
+  slots: Slots
   rate: float  # η
-  scales: list[float]  # RMS(w) of the parameter of each, for a clip that needs it
-  of_rows: list[bool]  # whether each is of rows of a table
-  preconditioners: Tensors  # what gradients were multiplied with, for a clip that needs it
+  scales: Sequence[float] = ()  # RMS(w) of the parameter of each, for a clip that needs it
+  preconditioner: Tensor | None = None  # what gradients were multiplied with, where it is needed
+  made: tuple[Tensor, Slots] | None = None  # direction and new slots, where they are kept
+
+  def vectors(self, tensor: Tensor) -> Sequence[Tensor]:
+    """Views of a tensor, one for each piece; a vector if there are several."""
+    return [tensor] if len(self.sizes) == 1 else tensor.split(self.sizes)
+
+  def pieces(self, tensor: Tensor) -> Sequence[Tensor]:
+    """Views of a tensor, one for each piece in its shape."""
+    if len(self.sizes) == 1:
+      return [tensor]
+    views: Sequence[Tensor] = torch._utils._unflatten_dense_tensors(tensor, self.targets)
+    return views
+
+  def squares(self, tensor: Tensor) -> Tensor:
+    """‖x‖₂² of each piece, without overflow of its float32."""
+    return torch.stack(torch._foreach_norm(self.vectors(tensor))).double().square()
+
+  def largest(self, tensor: Tensor) -> Tensor:
+    """The largest number of each piece."""
+    return torch.stack(torch._foreach_max(self.vectors(tensor))).double()
+
+  def times(self, factor: Any, tensor: Tensor) -> Tensor:
+    """A tensor by σ: a list of one for each piece, or a tensor of one for each element."""
+    if isinstance(factor, Tensor) or len(factor) == 1:
+      return tensor * (factor if isinstance(factor, Tensor) else factor[0])
+    made = tensor.clone()
+    torch._foreach_mul_(self.vectors(made), factor)
+    return made
+
+  def move(self, factor: Any, direction: Tensor) -> None:
+    """Subtracts η·σ·r; σ as in `times`."""
+    if isinstance(factor, Tensor) or self.targets[0].dtype != direction.dtype:
+      moved = self.weights.sub(self.times(factor, direction), alpha=self.rate)
+      torch._foreach_copy_(self.targets, self.pieces(moved))
+    elif len(factor) == 1:
+      self.targets[0].sub_(direction, alpha=self.rate * factor[0])
+    else:
+      ones = [torch.ones((), dtype=direction.dtype, device=direction.device)] * len(factor)
+      by = [-self.rate * each for each in factor]
+      torch._foreach_addcmul_(self.targets, self.pieces(direction), ones, by)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,23 +304,18 @@ class Clip:
     """Whether it is given 1/√G of Adagrad."""
     return False
 
-  def measure(self, weights: Tensors, tensors: Tensors, about: About) -> dict[str, Tensor]:
-    """By name a number for each piece, float64. ‖g‖₂² ("gradient") and "size" are known besides.
+  def measure(self, tensor: Tensor, bundle: Bundle) -> dict[str, Tensor]:
+    """By name a number for each piece; "size" is known besides.
 
     Args:
-      weights: of the pieces.
-      tensors: what the clip acts on, of the weights' shapes.
-      about: more of the pieces.
+      tensor: what the clip acts on, shaped like the bundle's weights.
+      bundle: more of the pieces.
     """
     return {}
 
   def factor(self, measures: Measures) -> Tensor:
     """σ of each parameter."""
     raise NotImplementedError
-
-  def factors_of_units(self, weights: Tensors, tensors: Tensors) -> Tensors | None:
-    """σ of each output unit of each piece, for a clip that judges by units."""
-    return None
 
   def initial_memory(self) -> dict[str, float]:
     """Numbers kept of each parameter from step to step, and what they start with."""
@@ -292,7 +328,7 @@ class Clip:
 
     Args:
       own: measures of the parameters; with one σ for all, of all.
-      everywhere: measures of all clipped parameters joined.
+      everywhere: measures of all parameters with this clip and scope, joined.
       memory: by name.
     """
     return self.factor(own), memory
@@ -306,15 +342,25 @@ class NoClip(Clip):
 
   def factor(self, measures: Measures) -> Tensor:
     """1."""
-    return torch.ones_like(measures["gradient"])
+    return torch.ones_like(measures["size"])
 
 
 @dataclasses.dataclass(frozen=True)
-class GradientClipping(Clip):
+class _OfGradients(Clip):
+  """What those that judge gradients by their length measure."""
+
+  acts_on: ClassVar[Literal["gradient", "direction"]] = "gradient"
+
+  def measure(self, tensor: Tensor, bundle: Bundle) -> dict[str, Tensor]:
+    """‖g‖₂²."""
+    return {"gradient": bundle.squares(tensor)}
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientClipping(_OfGradients):
   """σ = min(1, threshold / ‖g‖₂)."""
 
   threshold: float = 1e-1
-  acts_on: ClassVar[Literal["gradient", "direction"]] = "gradient"
 
   def factor(self, measures: Measures) -> Tensor:
     """In [0, 1]."""
@@ -342,23 +388,27 @@ class AdaptiveGradientClipping(Clip):
         f'AdaptiveGradientClipping.unit is {self.unit!r}; make it "output" or "layer"'
       )
 
-  def measure(self, weights: Tensors, tensors: Tensors, about: About) -> dict[str, Tensor]:
-    """‖w‖₂² of each piece."""
-    return {"weights": _squares(weights)} if self.unit == "layer" else {}
+  def measure(self, tensor: Tensor, bundle: Bundle) -> dict[str, Tensor]:
+    """‖w‖₂² and ‖g‖₂² of layers."""
+    if self.unit == "output":
+      return {}
+    return {"weights": bundle.squares(bundle.weights), "gradient": bundle.squares(tensor)}
 
   def factor(self, measures: Measures) -> Tensor:
     """In [0, 1]."""
     limit = self.threshold * measures["weights"].sqrt().clamp(min=self.epsilon)
     return at_most_one(limit, measures["gradient"].sqrt())
 
-  def factors_of_units(self, weights: Tensors, tensors: Tensors) -> Tensors | None:
-    """In [0, 1], shaped to broadcast against the weights."""
-    if self.unit == "layer":
-      return None
-    return [
+  def factors_of_units(self, tensor: Tensor, bundle: Bundle) -> Tensor:
+    """σ of the unit of every element, in [0, 1], to multiply with."""
+    factors = [
       at_most_one(self.threshold * _lengths(w).clamp(min=self.epsilon), _lengths(x))
-      for w, x in zip(weights, tensors, strict=True)
+      for w, x in zip(bundle.pieces(bundle.weights), bundle.pieces(tensor), strict=True)
     ]
+    if len(factors) == 1:
+      return factors[0]
+    pairs = zip(factors, bundle.targets, strict=True)
+    return torch.cat([factor.expand(target.shape).reshape(-1) for factor, target in pairs])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -368,9 +418,9 @@ class Lamb(Clip):
   multiplier: float = 1e-2
   acts_on: ClassVar[Literal["gradient", "direction"]] = "direction"
 
-  def measure(self, weights: Tensors, tensors: Tensors, about: About) -> dict[str, Tensor]:
+  def measure(self, tensor: Tensor, bundle: Bundle) -> dict[str, Tensor]:
     """‖w‖₂² and ‖r‖₂²."""
-    return {"weights": _squares(weights), "direction": _squares(tensors)}
+    return {"weights": bundle.squares(bundle.weights), "direction": bundle.squares(tensor)}
 
   def factor(self, measures: Measures) -> Tensor:
     """Positive; unlike the other factors it may exceed 1."""
@@ -379,30 +429,31 @@ class Lamb(Clip):
     return self.multiplier * torch.where(zero, 1.0, weights / torch.where(zero, 1.0, direction))
 
 
-class LimitedMoves(Clip):
-  """Base of the clips whose σ = min(1, min over coordinates of limit(w) / (η·|r|))."""
+class _Excess(Clip):
+  """Base of the clips that measure a step as a multiple of its limit, the "excess"."""
 
   acts_on: ClassVar[Literal["gradient", "direction"]] = "direction"
   joins: ClassVar[Literal["sum", "largest"]] = "largest"
 
-  def limits(self, weights: Tensors, about: About) -> Tensors:
+  def factor(self, measures: Measures) -> Tensor:
+    """In [0, 1]; 0 only where the limit is and something would move."""
+    return 1.0 / measures["excess"].clamp(min=1.0)
+
+
+class LimitedMoves(_Excess):
+  """Base of the clips whose σ = min(1, min over coordinates of limit(w) / (η·|r|))."""
+
+  def limit(self, bundle: Bundle) -> Tensor:
     """The farthest that a step may move each coordinate."""
     raise NotImplementedError
 
-  def measure(self, weights: Tensors, tensors: Tensors, about: About) -> dict[str, Tensor]:
+  def measure(self, tensor: Tensor, bundle: Bundle) -> dict[str, Tensor]:
     """The largest r of a coordinate as a multiple of its limit, times η."""
-    limits = self.limits(weights, about)
     # Not 0, so that what does not move is 0 and not 0 / 0.
-    torch._foreach_clamp_min_(limits, torch.finfo(limits[0].dtype).tiny)
-    excess = torch._foreach_div(tensors, limits)
-    torch._foreach_abs_(excess)
-    largest = torch.stack(torch._foreach_max(excess)).double()
+    limit = self.limit(bundle).clamp_(min=torch.finfo(tensor.dtype).tiny)
+    largest = bundle.largest(torch.div(tensor, limit, out=limit).abs_())
     # Not infinite, so that a rate of 0 times it is 0.
-    return {"excess": about.rate * largest.clamp(max=torch.finfo(torch.float64).max)}
-
-  def factor(self, measures: Measures) -> Tensor:
-    """In [0, 1]; 0 only where a coordinate with limit 0 would move."""
-    return 1.0 / measures["excess"].clamp(min=1.0)
+    return {"excess": bundle.rate * largest.clamp(max=torch.finfo(torch.float64).max)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -423,14 +474,12 @@ class Clippy(LimitedMoves):
     """Where the third part is there."""
     return self.accumulator_threshold > 0
 
-  def limits(self, weights: Tensors, about: About) -> Tensors:
+  def limit(self, bundle: Bundle) -> Tensor:
     """relative·|w| + absolute, and the third part."""
-    limits = torch._foreach_abs(weights)
-    torch._foreach_mul_(limits, self.relative_threshold)
-    torch._foreach_add_(limits, self.absolute_threshold)
-    if about.preconditioners:
-      torch._foreach_add_(limits, about.preconditioners, alpha=self.accumulator_threshold)
-    return limits
+    limit = bundle.weights.abs().mul_(self.relative_threshold).add_(self.absolute_threshold)
+    if bundle.preconditioner is not None:
+      limit.add_(bundle.preconditioner, alpha=self.accumulator_threshold)
+    return limit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -446,16 +495,16 @@ class LayerClippy(LimitedMoves):
   epsilon: float = 1e-3
   needs_scale: ClassVar[bool] = True
 
-  def limits(self, weights: Tensors, about: About) -> Tensors:
+  def limit(self, bundle: Bundle) -> Tensor:
     """relative·|w| + layer·max(RMS(w), epsilon)."""
-    limits = torch._foreach_abs(weights)
-    torch._foreach_mul_(limits, self.relative_threshold)
-    torch._foreach_add_(limits, [self.layer_threshold * max(s, self.epsilon) for s in about.scales])
-    return limits
+    shares = [self.layer_threshold * max(scale, self.epsilon) for scale in bundle.scales]
+    limit = bundle.weights.abs().mul_(self.relative_threshold)
+    torch._foreach_add_(bundle.vectors(limit), shares)
+    return limit
 
 
 @dataclasses.dataclass(frozen=True)
-class OperatorNorm(Clip):
+class OperatorNorm(_Excess):
   """σ = min(1, threshold · max(RMS(w), epsilon) · (√m + √n) / (η · ‖r‖)), ‖r‖ the operator norm.
 
   A weight [n, ...] is a matrix of n outputs and m inputs; a vector or scalar of n numbers has the
@@ -465,28 +514,24 @@ class OperatorNorm(Clip):
 
   threshold: float = 0.03
   epsilon: float = 1e-3
-  acts_on: ClassVar[Literal["gradient", "direction"]] = "direction"
-  joins: ClassVar[Literal["sum", "largest"]] = "largest"
   in_pieces: ClassVar[bool] = False
   needs_scale: ClassVar[bool] = True
 
-  def measure(self, weights: Tensors, tensors: Tensors, about: About) -> dict[str, Tensor]:
+  def measure(self, tensor: Tensor, bundle: Bundle) -> dict[str, Tensor]:
     """The length of the step as a multiple of its limit."""
     excess = []
-    for tensor, scale, of_rows in zip(tensors, about.scales, about.of_rows, strict=True):
+    for piece, scale, of_rows in zip(
+      bundle.pieces(tensor), bundle.scales, bundle.is_of_rows, strict=True
+    ):
       limit = self.threshold * max(scale, self.epsilon)
-      if tensor.dim() < 2:
-        norm, width = torch.linalg.vector_norm(tensor), math.sqrt(tensor.numel())
+      if piece.dim() < 2:
+        norm, width = torch.linalg.vector_norm(piece), math.sqrt(piece.numel())
       else:
-        matrix = tensor.flatten(1).T if of_rows else tensor.flatten(1)
+        matrix = piece.flatten(1).T if of_rows else piece.flatten(1)
         norm, width = _operator_norm(matrix), sum(map(math.sqrt, matrix.shape))
-      step = about.rate * norm.double()
+      step = bundle.rate * norm.double()
       excess.append(torch.where(step == 0.0, 0.0, step / (limit * width)))
     return {"excess": torch.stack(excess)}
-
-  def factor(self, measures: Measures) -> Tensor:
-    """In [0, 1]; 0 only where the threshold is."""
-    return 1.0 / measures["excess"].clamp(min=1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -496,9 +541,9 @@ class RmsClip(Clip):
   threshold: float = 1.0
   acts_on: ClassVar[Literal["gradient", "direction"]] = "direction"
 
-  def measure(self, weights: Tensors, tensors: Tensors, about: About) -> dict[str, Tensor]:
+  def measure(self, tensor: Tensor, bundle: Bundle) -> dict[str, Tensor]:
     """‖r‖₂²."""
-    return {"direction": _squares(tensors)}
+    return {"direction": bundle.squares(tensor)}
 
   def factor(self, measures: Measures) -> Tensor:
     """In [0, 1]."""
@@ -506,19 +551,19 @@ class RmsClip(Clip):
 
 
 @dataclasses.dataclass(frozen=True)
-class AdaGC(Clip):
+class AdaGC(_OfGradients):
   """σ = min(1, relative_threshold · γ / ‖g‖₂), γ an average of clipped norms (arXiv 2502.11034).
 
   γ ← decay · γ + (1 − decay) · σ‖g‖₂ for each parameter. In its first `warmup_steps` the gradient
   of all parameters together is clipped to `absolute_threshold` and γ is the smallest norm so far.
-  A norm of 0 is neither remembered nor counted.
+  A clipped norm of `epsilon` or less is neither remembered nor counted.
   """
 
   relative_threshold: float = 1.04
   absolute_threshold: float = 1.0
   decay: float = 0.99
   warmup_steps: int = 100
-  acts_on: ClassVar[Literal["gradient", "direction"]] = "gradient"
+  epsilon: float = 1e-6
 
   def initial_memory(self) -> dict[str, float]:
     """γ, and how many norms it is of."""
@@ -540,24 +585,24 @@ class AdaGC(Clip):
     smallest = torch.where(average > 0.0, torch.minimum(average, clipped), clipped)
     mean = self.decay * known + (1.0 - self.decay) * clipped
     latest = {"average_norm": torch.where(warm, mean, smallest)}
-    return factor, _unless(clipped == 0.0, memory, latest)
+    return factor, _unless(clipped <= self.epsilon, memory, latest)
 
 
 @dataclasses.dataclass(frozen=True)
-class ZClip(Clip):
+class ZClip(_OfGradients):
   """A norm more than `threshold` deviations above its mean is brought near it (arXiv 2504.02507).
 
   With z = (‖g‖₂ − mean) / deviation > threshold, σ‖g‖₂ = mean + threshold² / z · deviation. Mean
   and variance are averages with weight `decay` on the past, of clipped norms; over the first
-  `warmup_steps`, which are not clipped, plain ones. A norm of 0 is neither remembered nor counted.
-  The authors judge the norm of all parameters together (scope="global").
+  `warmup_steps`, which are not clipped, plain ones. A norm of `epsilon` or less, which is added to
+  deviations, is neither remembered nor counted. The authors judge the norm of all parameters
+  together (scope="global").
   """
 
   threshold: float = 2.5
   decay: float = 0.97
   warmup_steps: int = 25
   epsilon: float = 1e-6
-  acts_on: ClassVar[Literal["gradient", "direction"]] = "gradient"
 
   def __post_init__(self) -> None:
     super().__post_init__()
@@ -589,7 +634,7 @@ class ZClip(Clip):
     squares = torch.where(warm, clipped - new_mean, clipped - mean) * (clipped - new_mean)
     new_variance = variance + weight * (squares - variance)
     latest = {"mean_norm": new_mean, "variance_of_norm": new_variance}
-    return at_most_one(clipped, norm), _unless(norm == 0.0, memory, latest)
+    return at_most_one(clipped, norm), _unless(norm <= self.epsilon, memory, latest)
 
 
 def _unless(nothing: Tensor, memory: Memory, latest: Memory) -> Memory:
@@ -602,12 +647,6 @@ def at_most_one(limit: Tensor | float, norm: Tensor) -> Tensor:
   """min(1, limit / norm), 1 where the norm is 0."""
   over = norm > limit
   return torch.where(over, limit / torch.where(over, norm, 1.0), 1.0).to(norm.dtype)
-
-
-def _squares(tensors: Tensors) -> Tensor:
-  """‖x‖₂² of each, in float64, where those of float32 and less do not overflow."""
-  wide = torch.promote_types(tensors[0].dtype, torch.float32)
-  return torch.stack(torch._foreach_norm(tensors, 2, wide)).double().square()
 
 
 def _lengths(tensor: Tensor) -> Tensor:
@@ -639,70 +678,39 @@ def _of_length_one(vector: Tensor) -> Tensor:
 class _Part:
   """What a step moves of one parameter: all of it, or the rows that a sparse gradient touches."""
 
+  number: int  # its place among all parts
   parameter: Tensor
   weights: Tensor
   gradient: Tensor
-  slots: dict[str, Tensor]
-  rows: Tensor | None  # of the parameter, int64
+  slots: Slots
+  is_of_rows: bool  # whether the gradient came sparse
+  rows: Tensor | None = None  # of the parameter, int64, where the others stay
 
-  def split(self, in_pieces: bool) -> Iterator[tuple[Tensor, Tensor, dict[str, Tensor]]]:
-    """(weights, gradient, slots) of some rows at a time; a vector and a small part are whole.
+  def split(self) -> Iterator["_Part"]:
+    """Some rows at a time; a vector is whole.
 
     On an accelerator a part is whole too: there, many pieces would be many launches.
     """
-    rows, size = len(self.weights) if self.weights.dim() else 1, self.weights.numel()
-    if not in_pieces or self.weights.device.type != "cpu" or self.weights.dim() < 2:
-      at_once = rows
-    else:
-      at_once = max(1, PIECE * rows // size)
-    if at_once >= rows:
-      yield self.weights, self.gradient, self.slots
+    if not self.weights.is_cpu or self.weights.dim() < 2:
+      yield self
       return
+    at_once = max(1, PIECE * len(self.weights) // self.weights.numel())
     slots = {name: slot.split(at_once) for name, slot in self.slots.items()}
     for k, (w, g) in enumerate(
       zip(self.weights.split(at_once), self.gradient.split(at_once), strict=True)
     ):
-      yield w, g, {name: pieces[k] for name, pieces in slots.items()}
-
-
-@dataclasses.dataclass
-class _Bundle:
-  """Pieces of one type on one device, which are worked on together."""
-
-  owners: list[int] = dataclasses.field(default_factory=list)  # the part of each piece
-  weights: Tensors = dataclasses.field(default_factory=list)
-  gradients: Tensors = dataclasses.field(default_factory=list)
-  slots: Slots = dataclasses.field(default_factory=dict)
-  unit_factors: Tensors | None = None  # σ, of a clip that judges by units
-  made: tuple[Tensors, Slots] | None = None  # direction and new slots, where they are kept
-
-
-def _bundles(parts: Sequence[_Part], in_pieces: bool) -> list[_Bundle]:
-  bundles: list[_Bundle] = []
-  kind, filled = None, 0
-  for number, part in enumerate(parts):
-    for weights, gradient, slots in part.split(in_pieces):
-      filled += weights.numel()
-      is_full = weights.device.type == "cpu" and filled > 2 * PIECE
-      if is_full or kind != (weights.device, weights.dtype):
-        bundles.append(_Bundle())
-        kind, filled = (weights.device, weights.dtype), weights.numel()
-      last = bundles[-1]
-      last.owners.append(number)
-      last.weights.append(weights)
-      last.gradients.append(gradient)
-      for name, slot in slots.items():
-        last.slots.setdefault(name, []).append(slot)
-  return bundles
+      own = {name: pieces[k] for name, pieces in slots.items()}
+      yield dataclasses.replace(self, weights=w, gradient=g, slots=own)
 
 
 class ClippedOptimizer(torch.optim.Optimizer):
   """A PyTorch optimizer made of a direction and a clip.
 
   A step whose loss (where a closure gives it) or any gradient is not finite, or whose squared
-  gradients overflow the parameter's type, or whose learning rate is not finite, changes nothing
-  but the counts `skipped_steps` and `skipped_in_a_row`. Gradients may be dense or, as those of
-  `torch.nn.Embedding(sparse=True)`, sparse: with Sgd and Adagrad only the rows touched are read.
+  gradients overflow (float32 for half precision), or whose learning rate is not finite, changes
+  nothing but the counts `skipped_steps` and `skipped_in_a_row`. Gradients may be dense or, as those
+  of `torch.nn.Embedding(sparse=True)`, sparse: with Sgd and Adagrad only the rows touched are read.
+  Slots of parameters in half precision are float32, where small squares still add up.
 
   Parameters have to be whole on every process, as under DistributedDataParallel.
 
@@ -714,7 +722,8 @@ class ClippedOptimizer(torch.optim.Optimizer):
     lr: the learning rate η; a scheduler of PyTorch may change it.
     accumulate: what the direction's slots see when the clip acts on gradients: the "clipped"
       gradient as in the methods' own papers, or the "original" one.
-    scope: "layer" for one σ per parameter, "global" for one σ for all with the same clip.
+    scope: "layer" for one σ per parameter, "global" for one σ, and one memory, for all parameters
+      whose groups have the same clip and this scope.
 
   Raises ValueError for an argument that it cannot have.
   """
@@ -737,6 +746,7 @@ class ClippedOptimizer(torch.optim.Optimizer):
       "steps": 0,
       "skipped_steps": 0,
       "skipped_in_a_row": 0,
+      "memory": {},  # of the clip, with scope="global"
     }
     super().__init__(params, defaults)
 
@@ -744,9 +754,12 @@ class ClippedOptimizer(torch.optim.Optimizer):
     """Adds parameters. Raises ValueError for a setting that they cannot have."""
     _check_group({**self.defaults, **param_group})
     super().add_param_group(param_group)
-    first = self.param_groups[0]
+    first, added = self.param_groups[0], self.param_groups[-1]
     for count in ("skipped_steps", "skipped_in_a_row"):
-      self.param_groups[-1][count] = first[count]
+      added[count] = first[count]
+    added["memory"] = next(
+      (dict(group["memory"]) for group in self.param_groups[:-1] if _are_alike(group, added)), {}
+    )
 
   @property
   def skipped_steps(self) -> int:
@@ -777,15 +790,20 @@ class ClippedOptimizer(torch.optim.Optimizer):
     if closure is not None:
       with torch.enable_grad():
         loss = closure()
-    groups = [_Group(group, self._parts(group)) for group in self.param_groups]
+    groups = [_Group(settings, self._parts(settings), self.state) for settings in self.param_groups]
     groups = [group for group in groups if group.parts]
     finite = loss is None or math.isfinite(float(loss))
     for group in groups:
       finite = group.measure() and finite
     for group in groups:
-      finite = finite and group.decide(groups, self.state)
+      alike = [other for other in groups if _are_alike(other.settings, group.settings)]
+      finite = finite and group.decide(alike)
     for group in groups if finite else ():
-      group.write(self.state)
+      group.write()
+      if group.settings["scope"] == "global":
+        for settings in self.param_groups:
+          if _are_alike(settings, group.settings):
+            settings["memory"] = {name: float(each[0]) for name, each in group.memory.items()}
     for settings in self.param_groups:
       settings["steps"] += int(finite)
       settings["skipped_steps"] += int(not finite)
@@ -794,23 +812,25 @@ class ClippedOptimizer(torch.optim.Optimizer):
 
   def _parts(self, group: Mapping[str, Any]) -> list[_Part]:
     """What a step moves of a group; parameters without gradient are left alone."""
-    parts = []
+    initial, is_row_wise = group["direction"].initial_slots(), group["direction"].is_row_wise
+    parts: list[_Part] = []
     for parameter in group["params"]:
-      if parameter.grad is None or parameter.numel() == 0:
+      gradient = parameter.grad
+      if gradient is None or parameter.numel() == 0:
         continue
       _check_parameter(parameter)
-      state, direction = self.state[parameter], group["direction"]
-      for name, value in direction.initial_slots().items():
+      state = self.state[parameter]
+      for name, value in initial.items():
         if name not in state:
           state[name] = torch.full_like(
-            parameter, value, memory_format=torch.preserve_format, requires_grad=False
+            parameter, value, dtype=_wide(parameter.dtype), requires_grad=False
           )
-      for name, value in group["clip"].initial_memory().items():
-        state.setdefault(name, value)
-      slots = {name: state[name] for name in direction.initial_slots()}
-      part = _Part(parameter, parameter, parameter.grad, slots, None)
-      if parameter.grad.is_sparse:
-        part = _rows_touched(part) if direction.is_row_wise else _made_dense(part)
+      slots, of_rows = {name: state[name] for name in initial}, gradient.is_sparse
+      if of_rows and not is_row_wise:  # all rows of the table move
+        gradient = gradient.to_dense()
+      part = _Part(len(parts), parameter, parameter, gradient, slots, of_rows)
+      if gradient.is_sparse:
+        part = _rows_touched(part)
       if part.weights.numel():
         parts.append(part)
     return parts
@@ -825,134 +845,223 @@ class ClippedOptimizer(torch.optim.Optimizer):
     return made
 
   def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-    """The inverse of `state_dict`. Raises ValueError for a clip or direction that is unknown."""
+    """The inverse of `state_dict`. Raises ValueError, before anything changes, for what is none."""
+    saved = state_dict.get("param_groups", ({},))
+    for name in ("direction", "clip"):
+      if not all(name in group for group in saved):
+        raise ValueError(
+          f"the state has no {name}, so it is not one of a ClippedOptimizer; load it with the "
+          "optimizer that saved it, or begin with new slots"
+        )
     groups = [
       {
         **group,
         "direction": _made("direction", Direction, group["direction"]),
         "clip": _made("clip", Clip, group["clip"]),
       }
-      for group in state_dict["param_groups"]
+      for group in saved
     ]
+    slots: dict[Tensor, Slots] = {}
+    for group, own in zip(groups, self.param_groups, strict=False):  # PyTorch refuses other counts
+      for key, parameter in zip(group["params"], own["params"], strict=False):
+        state = state_dict["state"].get(key, {})
+        slots[parameter] = {name: v for name, v in state.items() if torch.is_tensor(v)}
+        for name, value in slots[parameter].items():
+          if value.shape != parameter.shape:
+            raise ValueError(
+              f"the state's {name} {tuple(value.shape)} is not one of a parameter "
+              f"{tuple(parameter.shape)}; give the optimizer the parameters that it was saved "
+              "with, in their order"
+            )
     super().load_state_dict({**state_dict, "param_groups": groups})
+    for parameter, values in slots.items():  # PyTorch has cast them to half precision
+      wide = {"device": parameter.device, "dtype": _wide(parameter.dtype), "copy": True}
+      self.state[parameter].update({name: value.to(**wide) for name, value in values.items()})
 
 
 class _Group:
   """A step of one group of parameters."""
 
-  def __init__(self, settings: dict[str, Any], parts: list[_Part]):
-    self.settings, self.parts = settings, parts
+  def __init__(
+    self,
+    settings: dict[str, Any],
+    parts: list[_Part],
+    state: Mapping[Tensor, dict[str, Any]],
+  ):
+    self.settings, self.parts, self.state = settings, parts, state
     self.direction: Direction = settings["direction"]
     self.clip: Clip = settings["clip"]
     self.rate, self.step = float(settings["lr"]), settings["steps"] + 1
     self.clips_gradients = self.clip.acts_on == "gradient"
-    self.bundles = _bundles(parts, self.clip.in_pieces)
-    self.owners = torch.tensor([owner for bundle in self.bundles for owner in bundle.owners])
+    self.of_units = _of_units(self.clip)
+    self.scales: list[float] = []  # RMS(w) of the parts
+    self.closed = list(self._closed())
+    self.kept = [self._open(pieces) for pieces in self.closed] if len(self.closed) <= KEPT else []
+    self.owners = torch.tensor([piece.number for pieces in self.closed for piece in pieces])
     self.measures: Measures = {}
     self.factors = torch.ones(len(parts), **SCALARS)
     self.memory: Memory = {}
-    self.largest: set[str] = set()  # measures that join by the largest, not the sum
+
+  def _closed(self) -> Iterator[list[_Part]]:
+    """The pieces of every bundle: one that is large or of rows, or small ones of one kind."""
+    waiting: dict[Any, list[_Part]] = {}
+    for part in self.parts:
+      size = part.weights.numel()
+      if size > SMALL or part.rows is not None:
+        for piece in part.split() if self.clip.in_pieces and size > PIECE else (part,):
+          yield [piece]
+      else:
+        kind = (part.weights.dtype, part.weights.device)
+        waiting.setdefault(kind, []).append(part)
+    for parts in waiting.values():
+      ends = itertools.accumulate(part.weights.numel() for part in parts)
+      pairs = zip(ends, parts, strict=True)
+      for _, own in itertools.groupby(pairs, key=lambda pair: pair[0] // TOGETHER):
+        yield [part for _, part in own]
+
+  def _open(self, pieces: list[_Part]) -> Bundle:
+    weights = [piece.weights for piece in pieces]
+    return Bundle(
+      owners=[piece.number for piece in pieces],
+      is_of_rows=[piece.is_of_rows for piece in pieces],
+      targets=weights,
+      sizes=[each.numel() for each in weights],
+      weights=_in_a_row(weights),
+      gradient=_in_a_row([piece.gradient for piece in pieces]),
+      slots={name: self._slots_in_a_row(name, pieces) for name in pieces[0].slots},
+      rate=self.rate,
+    )
+
+  def _slots_in_a_row(self, name: str, pieces: list[_Part]) -> Tensor:
+    """Slots of one kind; those of small parameters are views of one vector from now on."""
+    own = [piece.slots[name] for piece in pieces]
+    if len(own) == 1:
+      return own[0]
+    row, places = own[0]._base, itertools.accumulate([each.numel() for each in own], initial=0)
+    is_row = row is not None and row.numel() == sum(each.numel() for each in own)
+    if not is_row or any(
+      each._base is not row or each.storage_offset() != place
+      for each, place in zip(own, places, strict=False)
+    ):
+      row = _in_a_row(own)
+      views = torch._utils._unflatten_dense_tensors(row, own)
+      for piece, view in zip(pieces, views, strict=True):
+        piece.slots[name] = self.state[piece.parameter][name] = view
+    return row
+
+  def _bundles(self) -> Iterator[Bundle]:
+    """All of them; a few are kept open from measuring to writing."""
+    for bundle in self.kept or map(self._open, self.closed):
+      bundle.scales = [self.scales[owner] for owner in bundle.owners] if self.scales else []
+      yield bundle
 
   def measure(self) -> bool:
-    """Fills `measures`; whether every gradient is finite, and its square in its type."""
-    scales = self._scales() if self.clip.needs_scale else []
-    found: dict[str, Tensors] = {"gradient": [_squares(b.gradients) for b in self.bundles]}
-    for bundle in self.bundles:
-      acts_on, preconditioners = bundle.gradients, []
+    """Fills `measures`; whether all gradients are finite, and the sum of their squares is."""
+    size = torch.tensor([part.weights.numel() for part in self.parts], **SCALARS)
+    if self.clip.needs_scale:
+      squares = [bundle.squares(bundle.weights) for bundle in self._bundles()]
+      self.scales = (self._joined(squares, "sum") / size).sqrt().tolist()
+    found: dict[str, list[Tensor]] = {}
+    lengths: dict[torch.dtype, list[Tensor]] = {}
+    for bundle in self._bundles():
+      length = torch.linalg.vector_norm(bundle.gradient).double().cpu()
+      lengths.setdefault(bundle.gradient.dtype, []).append(length)
+      acts_on = bundle.gradient
       if not self.clips_gradients:
-        acts_on, slots = made = self._move(bundle, bundle.gradients)
-        bundle.made = made if len(self.bundles) <= KEPT else None
+        acts_on, slots = bundle.made = self._move(bundle, acts_on)
         if self.clip.needs_preconditioner:
-          preconditioners = self.direction.preconditioner(bundle.slots, slots)
-      bundle.unit_factors = self.clip.factors_of_units(bundle.weights, acts_on)
-      about = About(
-        self.rate,
-        [scales[owner] for owner in bundle.owners] if scales else [],
-        [self.parts[owner].parameter.grad.is_sparse for owner in bundle.owners],
-        preconditioners,
-      )
-      for name, values in self.clip.measure(bundle.weights, acts_on, about).items():
+          bundle.preconditioner = self.direction.preconditioner(bundle.slots, slots)
+      for name, values in self.clip.measure(acts_on, bundle).items():
         found.setdefault(name, []).append(values)
-    self.largest = found.keys() - {"gradient"} if self.clip.joins == "largest" else set()
-    self.measures = {
-      name: self._joined(values, "largest" if name in self.largest else "sum")
-      for name, values in found.items()
-    }
-    most = torch.tensor([torch.finfo(part.weights.dtype).max for part in self.parts], **SCALARS)
-    fits = bool((self.measures["gradient"] <= most).all())  # not, of what is no number
-    fits &= not any(bool(values.isnan().any()) for values in self.measures.values())
-    self.measures["size"] = torch.tensor([part.weights.numel() for part in self.parts], **SCALARS)
+      if self.of_units:
+        factors = self.of_units.factors_of_units(acts_on, bundle)
+        found.setdefault("smallest", []).append(bundle.largest(-factors))
+    joins = "largest" if self.of_units else self.clip.joins
+    self.measures = {name: self._joined(values, joins) for name, values in found.items()}
+    fits = all(  # which no NaN is
+      torch.stack(own).square().sum() <= torch.finfo(dtype).max for dtype, own in lengths.items()
+    ) and not any(values.isnan().any() for values in self.measures.values())
+    self.measures["size"] = size
     return fits and abs(self.rate) <= LARGEST_RATE
 
-  def decide(self, groups: Sequence["_Group"], state: Mapping[Tensor, Mapping[str, Any]]) -> bool:
+  def decide(self, alike: Sequence["_Group"]) -> bool:
     """Fills `factors` and `memory`; whether what multiplies the direction is finite."""
-    of_units = [factors for bundle in self.bundles for factors in bundle.unit_factors or ()]
-    if of_units:
-      self.factors = self._joined([factors.min()[None] for factors in of_units], "smallest")
-      return bool((self.rate * self.factors).isfinite().all())
-    alike = [group.measures for group in groups if group.clip == self.clip]
-    everywhere = {name: torch.cat([each[name] for each in alike]) for name in self.measures}
-    everywhere = {
-      name: values.max() if name in self.largest else values.sum()
-      for name, values in everywhere.items()
-    }
-    own = self.measures
-    if self.settings["scope"] == "global":
-      own = {name: value.expand(len(self.parts)) for name, value in everywhere.items()}
-    memory = {
-      name: torch.tensor([state[part.parameter][name] for part in self.parts], **SCALARS)
-      for name in self.clip.initial_memory()
-    }
-    self.factors, self.memory = self.clip.factor_and_memory(own, everywhere, memory)
+    if self.of_units:
+      self.factors = -self.measures["smallest"]
+    else:
+      joined = {n: torch.cat([group.measures[n] for group in alike]) for n in self.measures}
+      everywhere = {
+        name: values.max() if self.clip.joins == "largest" else values.sum()
+        for name, values in joined.items()
+      }
+      own, kept = self.measures, [self.state[part.parameter] for part in self.parts]
+      if self.settings["scope"] == "global":
+        own = {name: value.expand(len(self.parts)) for name, value in everywhere.items()}
+        kept = [self.settings["memory"]] * len(self.parts)
+      memory = {
+        name: torch.tensor([each.get(name, start) for each in kept], **SCALARS)
+        for name, start in self.clip.initial_memory().items()
+      }
+      self.factors, self.memory = self.clip.factor_and_memory(own, everywhere, memory)
     return bool((self.rate * self.factors).isfinite().all())
 
-  def write(self, state: Mapping[Tensor, dict[str, Any]]) -> None:
+  def write(self) -> None:
     """Moves weights and slots."""
     factors = self.factors.tolist()
     memory = {name: values.tolist() for name, values in self.memory.items()}
     for number, part in enumerate(self.parts):
-      state[part.parameter]["clipping_factor"] = factors[number]
-      state[part.parameter].update({name: values[number] for name, values in memory.items()})
-    clips_first = self.clips_gradients and self.settings["accumulate"] == "clipped"
-    for bundle in self.bundles:
-      own: Any = bundle.unit_factors
-      if own is None:
-        own = [factors[owner] for owner in bundle.owners]
-      if clips_first:
-        clipped = bundle.gradients
-        if not isinstance(self.clip, NoClip):
-          clipped = torch._foreach_mul(clipped, own)
-        direction, slots = self._move(bundle, clipped)
+      kept = self.state[part.parameter]
+      kept["clipping_factor"] = factors[number]
+      if self.settings["scope"] == "layer":
+        for name, values in memory.items():
+          kept[name] = values[number]
+    sees_clipped = self.settings["accumulate"] == "clipped" and not isinstance(self.clip, NoClip)
+    for bundle in self._bundles():
+      factor: Any = [factors[owner] for owner in bundle.owners]
+      if self.of_units:
+        factor = self.of_units.factors_of_units(bundle.gradient, bundle)
+      if sees_clipped and self.clips_gradients:
+        direction, slots = self._move(bundle, bundle.times(factor, bundle.gradient))
+        bundle.move([1.0] * len(bundle.owners), direction)
       else:
-        direction, slots = bundle.made or self._move(bundle, bundle.gradients)
-        if self.direction.accumulates_after and self.settings["accumulate"] == "clipped":
-          _, slots = self._move(bundle, torch._foreach_mul(bundle.gradients, own))
-        direction = torch._foreach_mul(direction, own)
+        direction, slots = bundle.made or self._move(bundle, bundle.gradient)
+        if sees_clipped and self.direction.accumulates_after:
+          _, slots = self._move(bundle, bundle.times(factor, bundle.gradient))
+        bundle.move(factor, direction)
       for name, values in slots.items():
-        torch._foreach_copy_(bundle.slots[name], values)
-      torch._foreach_sub_(bundle.weights, direction, alpha=self.rate)
+        bundle.slots[name].copy_(values)
     for part in self.parts:
       if part.rows is not None:
         part.parameter.index_copy_(0, part.rows, part.weights)
         for name, slot in part.slots.items():
-          state[part.parameter][name].index_copy_(0, part.rows, slot)
+          self.state[part.parameter][name].index_copy_(0, part.rows, slot)
 
-  def _move(self, bundle: _Bundle, gradients: Tensors) -> tuple[Tensors, Slots]:
-    return self.direction.move(gradients, bundle.slots, bundle.weights, self.step)
+  def _move(self, bundle: Bundle, gradient: Tensor) -> tuple[Tensor, Slots]:
+    return self.direction.move(gradient, bundle.slots, bundle.weights, self.step)
 
-  def _scales(self) -> list[float]:
-    """RMS(w) of every part."""
-    squares = [_squares(bundle.weights) for bundle in self.bundles]
-    sizes = torch.tensor([part.weights.numel() for part in self.parts], **SCALARS)
-    scales: list[float] = (self._joined(squares, "sum") / sizes).sqrt().tolist()
-    return scales
-
-  def _joined(self, of_pieces: Tensors, joins: str) -> Tensor:
+  def _joined(self, of_pieces: list[Tensor], joins: str) -> Tensor:
     """Numbers of all pieces as numbers of the parts, float64 on the host."""
     numbers = torch.cat([number.double().cpu() for number in of_pieces])
     start, reduce = JOINS[joins]
     joined = torch.full([len(self.parts)], start, **SCALARS)
     return joined.scatter_reduce_(0, self.owners, numbers, reduce)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+  """float32 for what is less precise."""
+  return torch.promote_types(dtype, torch.float32)
+
+
+def _in_a_row(pieces: list[Tensor]) -> Tensor:
+  """One piece as it is, several as a vector; at least in float32."""
+  if len(pieces) == 1:
+    return pieces[0].to(_wide(pieces[0].dtype))
+  return torch._utils._flatten_dense_tensors(pieces).to(_wide(pieces[0].dtype))
+
+
+def _are_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+  """Whether one σ is for both of two groups of parameters, if it is not one for each parameter."""
+  return bool(one["clip"] == other["clip"] and one["scope"] == other["scope"])
 
 
 def tables_apart(model: torch.nn.Module) -> list[dict[str, Any]]:
@@ -980,12 +1089,9 @@ def _rows_touched(part: _Part) -> _Part:
     )
   rows = gradient.indices()[0]
   slots = {name: slot[rows] for name, slot in part.slots.items()}
-  return _Part(part.parameter, part.parameter[rows], gradient.values(), slots, rows)
-
-
-def _made_dense(part: _Part) -> _Part:
-  """A table all of whose rows move."""
-  return dataclasses.replace(part, gradient=part.gradient.to_dense())
+  return dataclasses.replace(
+    part, weights=part.parameter[rows], gradient=gradient.values(), slots=slots, rows=rows
+  )
 
 
 def _check_parameter(parameter: Tensor) -> None:
@@ -1007,10 +1113,13 @@ def _check_group(group: Mapping[str, Any]) -> None:
       raise ValueError(f'{name} is {group[name]!r}; make it "{known[0]}" or "{known[1]}"')
   if not float(group["lr"]) >= 0.0:
     raise ValueError(f"lr is {group['lr']!r}; make it a number that is not negative")
-  clip = group["clip"]
-  of_units = isinstance(clip, AdaptiveGradientClipping) and clip.unit != "layer"
-  if group["scope"] == "global" and of_units:
+  if group["scope"] == "global" and _of_units(group["clip"]):
     raise ValueError('scope="global" needs norms of whole parameters; give AGC unit="layer"')
+
+
+def _of_units(clip: Clip) -> AdaptiveGradientClipping | None:
+  """The clip if it judges output units, which have no scope but their own."""
+  return clip if isinstance(clip, AdaptiveGradientClipping) and clip.unit == "output" else None
 
 
 def _made(kind: str, base: type[Any], described: Any) -> Any:
@@ -1021,6 +1130,9 @@ def _made(kind: str, base: type[Any], described: Any) -> Any:
   kinds = {each.__name__: each for each in _kinds(base)}
   if name not in kinds:
     raise ValueError(f"no {kind} {name!r} is known; import the module that defines it")
+  foreign = settings.keys() - {field.name for field in dataclasses.fields(kinds[name])}
+  if foreign:
+    raise ValueError(f"{name} has no {min(foreign)}; load the state with what saved it")
   return kinds[name](**settings)
 
 

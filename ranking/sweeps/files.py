@@ -1,5 +1,7 @@
 """Reads the .gin file that describes a sweep or a search."""
 
+import dataclasses
+import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +17,8 @@ BINDABLE = {kind.__name__: kind for kind in (Sweep, Search, Method)}
 def describe(file: str) -> Sweep | Search:
   """Makes what a file describes, named after it; which of the two is seen from what it binds.
 
+  A path of `data` may be relative to the file, as one that it includes.
+
   Raises SweepError if there is no such file, ConfigError if it describes none of the two, or binds
   what it cannot.
   """
@@ -24,6 +28,9 @@ def describe(file: str) -> Sweep | Search:
     meant = nearest(file, known) if known else "; give the path of its file"
     raise SweepError(f"no experiment {file!r}{meant}")
   made: Sweep | Search = configuration.make_described(path, BINDABLE, ("Sweep", "Search"))
+  beside = path.parent / made.data
+  if beside.is_file() and not Path(made.data).is_file():
+    return dataclasses.replace(made, data=os.path.relpath(beside))
   return made
 
 

@@ -1,6 +1,5 @@
 """Two runs on the very same rows: how much better is the first, and could it be chance?"""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from ranking.evaluation.predictions import load
 from ranking.evaluation.users import users
 from ranking.measures.differences import Difference
 from ranking.nearest import nearest
+from ranking.run_directory import read_result
 
 
 def over_seeds(pairs: Sequence[tuple[Path, Path]], task: str) -> Difference:
@@ -48,7 +48,7 @@ def over_seeds(pairs: Sequence[tuple[Path, Path]], task: str) -> Difference:
         f"{runs[0]} and {run} were evaluated on different rows of {of_run[0]}; "
         "compare runs of one log"
       )
-  store = DayStore(Path(json.loads((runs[0] / "result.json").read_text())["store"]))
+  store = DayStore(Path(read_result(runs[0])["store"]))
   place = [known.name for known in store.schema.tasks].index(task)
   outputs = [
     predicted.outputs[:, column] for predicted, column in zip(loaded, columns, strict=True)

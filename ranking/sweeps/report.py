@@ -5,13 +5,13 @@ The page holds its pictures and its style, so that it works from disk and can be
 
 import base64
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from ranking.run_directory import RESULT, read_result
 from ranking.sweeps.sweep import SweepError
 from ranking.sweeps.tables import rendering
 from ranking.tasks import KINDS
@@ -109,10 +109,10 @@ def _section(folder: Path) -> Section:
 def _run(directory: Path) -> Run:
   """Raises SweepError if its result cannot be read."""
   name = directory.name
-  if not (directory / "result.json").is_file():
+  if not (directory / RESULT).is_file():
     return Run(name, "failed" if (directory / "failed.json").is_file() else "unfinished")
   try:
-    result = json.loads((directory / "result.json").read_text())
+    result = read_result(directory)
     figures = [_figure(task, entry) for task, entry in result["metrics"].items()]
     return Run(
       name,

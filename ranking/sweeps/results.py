@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ranking.files import atomically, write_atomically
+from ranking.files import atomically, unsealed, write_atomically
+from ranking.run_directory import RESULT, read_result
 from ranking.sweeps.sweep import SweepError, settings
+from ranking.sweeps.trial_file import read_trial
 from ranking.tasks import KINDS
 
 COLUMNS = {
@@ -164,7 +166,7 @@ def first_of_each_measure(tasks: Mapping[str, str]) -> list[str]:
 
 def _rows(directory: Path) -> Iterator[dict[str, Any]]:
   """A row per task of one run, or one without a task."""
-  trial = _load(directory / "trial.json")
+  trial = read_trial(directory)
   coordinates, thresholds = trial["coordinates"], trial["thresholds"]
   run = {
     **coordinates,
@@ -176,8 +178,8 @@ def _rows(directory: Path) -> Iterator[dict[str, Any]]:
     "command": trial["command"],
     **thresholds,
   }
-  if (directory / "result.json").is_file():
-    result = _load(directory / "result.json")
+  if (directory / RESULT).is_file():
+    result = read_result(directory)
     # The sweep says where a run is in the grid, but for a rate that it leaves open.
     own = [name for name in COLUMNS if name in result and name not in coordinates]
     run |= {name: result[name] for name in (*own, "status", "learning_rate")}
@@ -189,7 +191,7 @@ def _rows(directory: Path) -> Iterator[dict[str, Any]]:
     ]
     yield from ({**run, **each} for each in figures or [{}])
   elif (directory / "failed.json").is_file():
-    yield {**run, "status": "failed", "error": _load(directory / "failed.json")["error"]}
+    yield {**run, "status": "failed", "error": _failure(directory)}
   else:
     yield {**run, "status": "unfinished"}
 
@@ -219,5 +221,8 @@ def _figures(entry: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
-def _load(path: Path) -> Any:
-  return json.loads(path.read_text())
+def _failure(directory: Path) -> str:
+  """How a run failed; a file of an earlier version has no CRC of itself."""
+  text = (directory / "failed.json").read_text()
+  failed = json.loads(text)
+  return str((failed if set(failed) == {"error", "exit_code"} else unsealed(text))["error"])

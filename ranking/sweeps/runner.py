@@ -13,7 +13,6 @@ it rather than training in the same directory.
 
 import collections
 import fcntl
-import json
 import os
 import shlex
 import signal
@@ -24,9 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from ranking.errors import Stopped
-from ranking.files import write_atomically
+from ranking.files import sealed, write_atomically
+from ranking.run_directory import is_finished, read_result
 from ranking.sweeps.progress import SweepProgress
 from ranking.sweeps.sweep import SweepError, Trial
+from ranking.sweeps.trial_file import TRIAL, describe, read_trial, write_trial
 from ranking.training.interrupt import signals
 
 ATTEMPTS = 2
@@ -36,21 +37,16 @@ SAME_TRIAL = ("model", "method", "data", "scale", "bindings")  # what makes two 
 Command = Callable[[Trial, Path], Sequence[str]]
 
 
-def finished(directory: Path) -> bool:
-  """Whether a run directory has its result, diverged or not."""
-  return (directory / "result.json").is_file()
-
-
 def check_directories(trials: Sequence[Trial], root: Path) -> None:
   """Raises SweepError if a trial's run directory holds another one, or a damaged trial.json."""
   for trial in trials:
-    path = root / trial.name / "trial.json"
+    path = root / trial.name / TRIAL
     if not path.is_file():
       continue
     wanted = describe(trial)
     try:
-      held = dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
+      held = read_trial(path.parent)
+    except ValueError as error:
       raise SweepError(f"{path} is damaged ({error}); remove its folder") from error
     for name in SAME_TRIAL:
       if held.get(name, wanted[name]) != wanted[name]:
@@ -88,7 +84,7 @@ def run(
   queue = collections.deque(
     _Attempt(trial, root / trial.name, command(trial, root / trial.name), threads)
     for trial in trials
-    if not finished(root / trial.name)
+    if not is_finished(root / trial.name)
   )
   failures: dict[str, str] = {}
   if not queue:
@@ -160,11 +156,10 @@ class _Attempt:
         fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except BlockingIOError:
         return False
-      if not finished(self.directory):
+      if not is_finished(self.directory):
         self._output_from = output.tell()
         (self.directory / "failed.json").unlink(missing_ok=True)
-        description = {**describe(self.trial), "command": shlex.join(self._command)}
-        write_atomically(self.directory / "trial.json", json.dumps(description, indent=1) + "\n")
+        write_trial(self.directory, self.trial, shlex.join(self._command))
         self.process = _start(self._command, output, self._threads)
     return True
 
@@ -176,32 +171,16 @@ class _Attempt:
 
   def failure(self) -> str | None:
     """None if the run is finished; else what went wrong, which failed.json keeps."""
-    if finished(self.directory):
+    if is_finished(self.directory):
       return None
     assert self.process is not None
     with open(self.directory / "output.txt", "rb") as output:
       output.seek(self._output_from)
       printed = output.read().decode(errors="replace")
     text = f"{_exit(self.process.returncode)}: {_last_error(printed)}"
-    write_atomically(
-      self.directory / "failed.json",
-      json.dumps({"error": text, "exit_code": self.process.returncode}, indent=1) + "\n",
-    )
+    failed = {"error": text, "exit_code": self.process.returncode}
+    write_atomically(self.directory / "failed.json", sealed(failed))
     return text
-
-
-def describe(trial: Trial) -> dict[str, Any]:
-  """The content of trial.json but its command."""
-  return {
-    "trial": trial.name,
-    "coordinates": dict(trial.coordinates),
-    "thresholds": dict(trial.thresholds),
-    "model": trial.model,
-    "method": trial.method,
-    "data": trial.data,
-    "scale": trial.scale,
-    "bindings": list(trial.bindings),
-  }
 
 
 def _start(command: Sequence[str], output: Any, threads: int | None) -> "subprocess.Popen[bytes]":
@@ -249,7 +228,7 @@ def _stop(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
 
 
 def _status(directory: Path) -> str:
-  return str(json.loads((directory / "result.json").read_text())["status"])
+  return str(read_result(directory)["status"])
 
 
 def _exit(code: int) -> str:

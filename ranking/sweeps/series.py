@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ranking.run_directory import check_unchanged
 from ranking.sweeps.sweep import SweepError
 from ranking.tasks import KINDS
 
@@ -105,6 +106,7 @@ def running_median(values: pd.Series) -> pd.Series:
 def _lines(directory: Path, name: str) -> list[dict[str, Any]]:
   path = directory / f"{name}.jsonl"
   try:
+    check_unchanged(path)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
   except (OSError, ValueError) as error:
     raise SeriesError(f"{directory} is not a run directory ({error})") from error

@@ -98,7 +98,8 @@ class Sweep:
     ablations: bindings of each change to the model or the log, by name; no bindings = unchanged.
     days_left_out: evaluation days, each by how many days at the log's end it leaves out: 0 trains
       to the last day but one and evaluates the last, 1 does the same one day earlier.
-    data: a file of configs/data/, or a path to one of your own.
+    data: a file of configs/data/, or a path to one of your own, which may be relative to the
+      file of the sweep.
     scale: a file of configs/scale/.
     bindings: what all trials have in common.
   """

@@ -1,5 +1,6 @@
-"""SIGTERM, SIGINT and SIGHUP (a closed terminal) as a wish to stop: the first is granted after the
-current call, with a checkpoint; the second ends the process at once.
+"""SIGTERM, SIGINT, SIGHUP (a closed terminal) and SIGUSR1 (a notice that the machine will be taken
+away, as Slurm gives it with --signal) as a wish to stop: the first is granted after the current
+call, with a checkpoint; the second ends the process at once.
 
 Two that come together are one wish, as where a scheduler asks every process of a job to stop and a
 sweep then asks its runs as well.
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 EXIT_CODE = 143
 ONE_WISH_SECONDS = 1.0
-WISHES = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+WISHES = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 @contextlib.contextmanager

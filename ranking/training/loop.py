@@ -12,16 +12,18 @@ from ranking.data import window
 from ranking.errors import Stopped
 from ranking.evaluation.predictions import Predictions
 from ranking.files import write_atomically
+from ranking.run_directory import RESULT, is_finished, write_result
 from ranking.settings import SettingError, Settings
 from ranking.training import tables
 from ranking.training.console import Console
 from ranking.training.interrupt import signals
 from ranking.training.record import record
-from ranking.training.result import result_of, write_result
+from ranking.training.result import result_of
 from ranking.training.run import Run, build, open_log
 from ranking.training.run_log import RunLog, open_run_log
 from ranking.training.state import Evaluation, State, resume, save
 from ranking.training.step import compile_steps
+from ranking.training.watchdog import watched
 
 
 def train_and_evaluate(
@@ -43,8 +45,10 @@ def train_and_evaluate(
   began, console, directory = time.monotonic(), Console(), Path(settings.run_directory)
   if directory.exists() and not directory.is_dir():
     raise SettingError(f"{directory} is a file; give RUN a folder")
-  if (directory / "result.json").exists():
+  if is_finished(directory):
     raise SettingError(f"{directory} is a finished run; give RUN another folder or remove this one")
+  if (directory / RESULT).exists():
+    console.say(f"{directory / RESULT} is damaged: the run is finished again")
 
   run = build(settings, open_log(settings, console), console)
   tables.show_variables(run)
@@ -59,7 +63,7 @@ def train_and_evaluate(
   write_result(directory, result)
   console.say(
     f"{result['status']} in {result['seconds']:.0f} s, {result['examples_per_second']:,.0f} "
-    f"examples/s, {result['peak_memory_mb']:,} MB: {directory / 'result.json'}"
+    f"examples/s, {result['peak_memory_mb']:,} MB: {directory / RESULT}"
   )
   return result
 
@@ -76,10 +80,13 @@ def train(run: Run, state: State, log: RunLog) -> None:
   ):
     for end in settings.calls(state.step, run.last_step):
       observing = _is_due(end, settings.observe_every)
-      with state.speed.of(run.batches.batch_size * (end - state.step), observing):
+      with (
+        state.speed.of(run.batches.batch_size * (end - state.step), observing),
+        watched(settings.stuck_after_seconds, f"the call up to step {end}"),
+      ):
         taken = take_steps(data, tf.constant(end - state.step, tf.int32), observing)
         taken.measured.numpy()  # the steps are taken only now
-      loss = record(run, state, log, taken)
+        loss = record(run, state, log, taken)
       progress.update(end, state.speed.examples_per_second, loss, monitor.status)
 
       if monitor.status == "diverged" and settings.on_divergence == "stop":
@@ -89,10 +96,9 @@ def train(run: Run, state: State, log: RunLog) -> None:
         return
       if _is_due(end, settings.eval_every):
         evaluate(run, state, log)
-      by_signal = asked_to_stop()
-      if by_signal or console.is_closed:
+      if why := _reason_to_stop(run, state, asked_to_stop()):
         save(run, state, log)
-        raise Stopped(_farewell(run, state, by_signal))
+        raise Stopped(_farewell(run, state, why))
       if _is_due(end, settings.checkpoint_every) and end < run.last_step:
         save(run, state, log)
 
@@ -100,8 +106,11 @@ def train(run: Run, state: State, log: RunLog) -> None:
 def evaluate(run: Run, state: State, log: RunLog) -> Evaluation:
   """Measures day N at this step, once."""
   if state.evaluation is None:
-    outputs, day = run.evaluator.predictions(), run.store.eval_day.name
-    state.evaluation = Evaluation(outputs, run.evaluator.figures(outputs))
+    day = run.store.eval_day.name
+    with state.speed.apart("evaluations"):
+      with run.averaged():
+        outputs = run.evaluator.predictions()
+      state.evaluation = Evaluation(outputs, run.evaluator.figures(outputs))
     log.evaluation(state.step, day, state.evaluation.metrics)
     run.console.say(tables.evaluation_line(state.step, day, state.evaluation.metrics))
   return state.evaluation
@@ -129,8 +138,19 @@ def _is_due(step: int, every: int | None) -> bool:
   return every is not None and step % every == 0
 
 
-def _farewell(run: Run, state: State, by_signal: bool) -> str:
-  why = "by a signal" if by_signal else "as nobody reads its output"
+def _reason_to_stop(run: Run, state: State, by_signal: bool) -> str | None:
+  """Why a run that has steps left stops now, in words."""
+  limit = run.settings.progress.max_seconds
+  if by_signal:
+    return "by a signal"
+  if run.console.is_closed:
+    return "as nobody reads its output"
+  if limit is not None and state.seconds_here > limit and state.step < run.last_step:
+    return f"as max_seconds is {limit:g}"
+  return None
+
+
+def _farewell(run: Run, state: State, why: str) -> str:
   lost = ""
   if state.monitor.status == "diverged":
     lost = " without a checkpoint of it, for it has diverged"

@@ -1,6 +1,5 @@
 """result.json: the one-row outcome of a run, with what is needed to make it again."""
 
-import json
 import platform
 import resource
 import shlex
@@ -11,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ranking.files import plain, write_atomically
 from ranking.training.run import Run
 from ranking.training.state import State
 
@@ -54,14 +52,9 @@ def result_of(run: Run, state: State, figures: Mapping[str, Any]) -> dict[str, A
     "settings": settings.identity(),
     "examples_per_second": round(state.speed.examples_per_second, 1),
     "seconds": round(state.seconds, 1),
+    "seconds_apart": {name: round(took, 1) for name, took in state.speed.seconds_apart.items()},
     **surroundings(),
   }
-
-
-def write_result(directory: Path, result: Mapping[str, Any]) -> None:
-  """Writes result.json, whole or not at all: a folder that has one is finished."""
-  text = json.dumps(plain(dict(result)), indent=1, allow_nan=False)
-  write_atomically(directory / "result.json", text + "\n")
 
 
 def surroundings() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a run is made of, built from its settings; of all this only variables change in training."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from ranking.data.sources.table import Table
 from ranking.data.store import DayStore
 from ranking.evaluation.evaluate import Evaluator
 from ranking.models.network import Network
+from ranking.optimizers.averages import averaged_weights
 from ranking.optimizers.optimizer import ClippedOptimizer
 from ranking.settings import SettingError, Settings
 from ranking.training.console import Console
@@ -55,7 +57,13 @@ class Run:
   @property
   def variables(self) -> list[tf.Variable]:
     """All that a checkpoint holds: weights, slots and counts."""
-    return [*self.network.variables, *self.optimizer.variables]
+    return [*self.network.variables, *self.optimizer.numbers]
+
+  def averaged(self) -> contextlib.AbstractContextManager[None]:
+    """Within it weights are their averages, if the optimizer keeps any."""
+    if not self.optimizer.use_ema:
+      return contextlib.nullcontext()
+    return averaged_weights(self.optimizer, self.network.trainable_variables)
 
   def data(self, first: int) -> Iterator[Any]:
     """The distributed batches from step `first` (counted from 0) to the last."""

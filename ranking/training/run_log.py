@@ -13,24 +13,35 @@ result.json      written last and atomically; a folder that has one is finished
 
 import contextlib
 import fcntl
+import io
 import json
-import math
 import os
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from ranking.data.schema import DataError
 from ranking.files import naming, plain
 from ranking.settings import SettingError
 from ranking.tasks import KINDS
 
 SERIES = ("metrics", "evals", "health")
+
+
+class Mark(NamedTuple):
+  """How far a series had been written: its bytes, and their CRC-32."""
+
+  size: int = 0
+  crc32: int = 0
+
+  def after(self, more: bytes) -> "Mark":
+    """The mark once more was written."""
+    return Mark(self.size + len(more), zlib.crc32(more, self.crc32))
 
 
 def open_run_log(directory: Path) -> "RunLog":
@@ -44,7 +55,7 @@ def open_run_log(directory: Path) -> "RunLog":
 
 
 class RunLog:
-  """Appends to the series of a run directory; after `rewind(step)` it goes on from that step.
+  """Appends to the series of a run directory; after `rewind(marks)` it goes on from there.
 
   A context manager: the files are closed at the end, however it comes.
 
@@ -55,40 +66,53 @@ class RunLog:
     self.directory = directory
     directory.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as opened:
-      self._files = {  # line by line, for whoever follows the run
-        name: opened.enter_context(open(directory / f"{name}.jsonl", "a+", buffering=1))
+      self._files = {  # no buffer: whoever follows the run sees whole lines at once
+        name: opened.enter_context(open(directory / f"{name}.jsonl", "a+b", buffering=0))
         for name in SERIES
       }
       # The lock goes with the file, however the process ends.
       fcntl.flock(self._files["metrics"], fcntl.LOCK_EX | fcntl.LOCK_NB)
       opened.pop_all()
-    self._evaluated_at: float = 0  # step
+    self._marks = dict.fromkeys(SERIES, Mark())
+    self._evaluated_at = 0  # step
     # Its plain writer: tf.summary makes a constant of every value, which the process never frees.
     self._tensorboard = EventFileWriter(str(directory / "tensorboard"))
 
-  def rewind(self, step: int) -> None:
-    """Forgets what was written after `step`, so that a resumed run repeats nothing.
+  @property
+  def marks(self) -> dict[str, Mark]:
+    """How far each series is written."""
+    return dict(self._marks)
+
+  def misfit(self, marks: Mapping[str, Sequence[int]]) -> str | None:
+    """What is wrong with the series, if they do not begin with what was written up to marks."""
+    for name in SERIES:
+      mark = Mark(*marks[name])
+      if Mark().after(self._read(name, mark.size)) != mark:
+        return f"{self._path(name)} was changed since, or does not reach it"
+    return None
+
+  def rewind(self, marks: Mapping[str, Sequence[int]]) -> None:
+    """Forgets what was written after some marks that fit, so that a resumed run repeats nothing.
 
     Only cuts, so that a kill loses nothing. TensorBoard's files, which cannot be cut, repeat it.
-
-    Raises:
-      DataError: a line is damaged.
     """
     for name, file in self._files.items():
-      file.seek(0)
-      kept = 0
-      for line in iter(file.readline, ""):
-        try:
-          at = json.loads(line)["step"] if line.endswith("\n") else math.inf
-          if at > step:
-            break
-        except (ValueError, KeyError, TypeError) as error:
-          raise DataError(
-            f"{self._path(name)} is damaged at byte {kept}; remove it to go on"
-          ) from error
-        kept += len(line.encode())
-        self._evaluated_at = at if name == "evals" else self._evaluated_at
-      file.truncate(kept)
+      self._marks[name] = Mark(*marks[name])
+      file.truncate(self._marks[name].size)
+    evaluations = self._read("evals", self._marks["evals"].size).splitlines()
+    self._evaluated_at = json.loads(evaluations[-1])["step"] if evaluations else 0
+
+  def steps_before_divergence(self) -> int:
+    """How many steps the series has that were not judged to be lost; what follows a damage not."""
+    steps = 0
+    for line in io.BytesIO(self._read("metrics", -1)):
+      try:
+        if json.loads(line)["verdict"] == "diverged":
+          break
+      except (ValueError, KeyError, TypeError):
+        break
+      steps += 1
+    return steps
 
   def steps(self, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes measured steps; the last of them also goes to TensorBoard."""
@@ -123,7 +147,6 @@ class RunLog:
     """Everything written so far reaches the disk, so that a checkpoint is never ahead of it."""
     for name, file in self._files.items():
       with naming(self._path(name)):
-        file.flush()
         os.fsync(file.fileno())
     self._tensorboard.flush()
 
@@ -137,14 +160,21 @@ class RunLog:
     self._tensorboard.close()
 
   def _append(self, series: str, row: Mapping[str, Any]) -> None:
+    line = (json.dumps(plain(row), allow_nan=False) + "\n").encode()
     with naming(self._path(series)):
-      self._files[series].write(json.dumps(plain(row), allow_nan=False) + "\n")
+      self._files[series].write(line)
+    self._marks[series] = self._marks[series].after(line)
 
   def _draw(self, step: int, values: Mapping[str, float]) -> None:
     """Scalars for TensorBoard."""
     scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
     event = Event(step=step, wall_time=time.time(), summary=Summary(value=scalars))
     self._tensorboard.add_event(event)
+
+  def _read(self, series: str, size: int) -> bytes:
+    """The first bytes of a series, all for -1."""
+    with open(self._path(series), "rb") as file:
+      return file.read(size)
 
   def _path(self, series: str) -> Path:
     return self.directory / f"{series}.jsonl"

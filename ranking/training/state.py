@@ -5,11 +5,12 @@ import time
 from typing import Any, NamedTuple
 
 from ranking.array import Array
+from ranking.data.schema import DataError
 from ranking.settings import SettingError, differences
 from ranking.stability.monitor import DivergenceMonitor
 from ranking.training import checkpoint
 from ranking.training.run import Run
-from ranking.training.run_log import RunLog
+from ranking.training.run_log import SERIES, Mark, RunLog
 from ranking.training.speed import Speed
 
 
@@ -26,7 +27,8 @@ class State:
 
   Attributes:
     monitor: the verdict so far.
-    began: when it did, by the monotonic clock; earlier than it was, after a resume.
+    began: when this process did, by the monotonic clock.
+    seconds_before: what earlier processes took up to the checkpoint gone on from.
     step: steps taken.
     speed: of the steps taken.
     evaluation: of day N at this step, once made.
@@ -34,13 +36,19 @@ class State:
 
   monitor: DivergenceMonitor
   began: float
+  seconds_before: float = 0.0
   step: int = 0
   speed: Speed = dataclasses.field(default_factory=Speed)
   evaluation: Evaluation | None = None
 
   @property
   def seconds(self) -> float:
-    """Since the start, with what earlier processes took up to the checkpoint gone on from."""
+    """Since the start, with what earlier processes took."""
+    return self.seconds_before + self.seconds_here
+
+  @property
+  def seconds_here(self) -> float:
+    """Since this process began."""
     return time.monotonic() - self.began
 
 
@@ -52,29 +60,54 @@ def save(run: Run, state: State, log: RunLog) -> None:
   held = {
     "settings": run.settings.identity(),
     "store": run.store.directory.name,
+    "series": log.marks,
     "monitor": state.monitor.state(),
     "speed": dataclasses.asdict(state.speed),
     "seconds": state.seconds,
   }
-  checkpoint.save(run.directory / "checkpoints", state.step, run.variables, held)
+  with state.speed.apart("checkpoints"):
+    checkpoint.save(run.directory / "checkpoints", state.step, run.variables, held)
 
 
 def resume(run: Run, log: RunLog, began: float) -> State:
   """The state of the newest checkpoint, restored into the variables; or that before step 1.
 
-  Raises SettingError for a checkpoint of other settings or another log, or beyond the last step.
+  Raises:
+    SettingError: the checkpoint is of other settings or another log, or beyond the last step.
+    DataError: no checkpoint is whole and has its series, or all were taken away.
   """
   state = State(DivergenceMonitor(run.settings.training.monitor), began)
-  found = checkpoint.restore(run.directory / "checkpoints", run.variables, run.console.say)
-  if found is not None:
-    state.step, held = found
-    _check_same_run(run, state.step, held)
-    state.monitor = DivergenceMonitor.of(run.settings.training.monitor, held["monitor"])
-    state.speed = Speed(**held["speed"])
-    state.began -= held["seconds"]
-    run.console.say(f"going on from step {state.step} of {run.directory}")
-  log.rewind(state.step)
+  checkpoints = run.directory / "checkpoints"
+  found = checkpoint.restore(
+    checkpoints, run.variables, run.console.say, lambda held: log.misfit(held["series"])
+  )
+  if found is None:
+    _begin_again(run, log)
+    return state
+  state.step, held = found
+  _check_same_run(run, state.step, held)
+  state.monitor = DivergenceMonitor.of(run.settings.training.monitor, held["monitor"])
+  state.speed = Speed(**held["speed"])
+  state.seconds_before = held["seconds"]
+  log.rewind(held["series"])
+  run.console.say(f"going on from step {state.step} of {run.directory}")
   return state
+
+
+def _begin_again(run: Run, log: RunLog) -> None:
+  """Empties the series of a run that left no checkpoint, and says so.
+
+  Raises DataError if one was due: then it was taken away, and so may what is left be wanted.
+  """
+  steps, due = log.steps_before_divergence(), run.settings.progress.checkpoint_every
+  if due is not None and steps > due:
+    raise DataError(
+      f"{run.directory} has {steps} steps and no checkpoint; bring its checkpoints back, or remove "
+      "the folder to start again"
+    )
+  if steps:
+    run.console.say(f"{run.directory} has no checkpoint: its {steps} steps are taken again")
+  log.rewind(dict.fromkeys(SERIES, Mark()))
 
 
 def _check_same_run(run: Run, step: int, held: dict[str, Any]) -> None:

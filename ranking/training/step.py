@@ -1,6 +1,6 @@
 """The compiled training step."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -38,7 +38,41 @@ def compile_steps(
     shadows: the other clips of an observation.
   """
   variables = model.trainable_variables
-  clipped = [k for k, variable in enumerate(variables) if optimizer.is_clipped(variable)]
+  clipped = _clipped(optimizer, variables)
+  factors = optimizer.clipping_factors()
+  step = training_step(model, optimizer, shadows)
+
+  @tf.function
+  def steps(data: Iterator[Any], count: tf.Tensor, observing: bool) -> Taken:
+    measured = tf.TensorArray(tf.float32, size=count)
+    for k in tf.range(count - int(observing)):
+      per_replica, _ = strategy.run(step, args=(next(data), False))
+      measured = measured.write(k, strategy.reduce("MEAN", per_replica, axis=None))
+    observations = []
+    if observing:
+      per_replica, observed = strategy.run(step, args=(next(data), True))
+      measured = measured.write(count - 1, strategy.reduce("MEAN", per_replica, axis=None))
+      observations = tf.nest.map_structure(  # the same on every replica
+        lambda value: strategy.experimental_local_results(value)[0], observed
+      )
+    smallest = [tf.cast(factors[k], tf.float32) for k in clipped]
+    last = tf.stack(smallest) if smallest else tf.zeros([0])
+    return Taken(measured.stack(), last, health.all_finite(variables), observations)
+
+  return steps
+
+
+def training_step(
+  model: Network, optimizer: ClippedOptimizer, shadows: Mapping[str, Clip]
+) -> Callable[[dict[str, tf.Tensor], bool], tuple[tf.Tensor, list[Observation]]]:
+  """The step of one replica: takes a batch, and says what it measured and, if asked, observed.
+
+  Args:
+    model, optimizer: built under the strategy that it runs in.
+    shadows: the other clips of an observation.
+  """
+  variables = model.trainable_variables
+  clipped = _clipped(optimizer, variables)
   factors = optimizer.clipping_factors()
 
   @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes seconds
@@ -66,21 +100,9 @@ def compile_steps(
     )
     return measured, observations
 
-  @tf.function
-  def steps(data: Iterator[Any], count: tf.Tensor, observing: bool) -> Taken:
-    measured = tf.TensorArray(tf.float32, size=count)
-    for k in tf.range(count - int(observing)):
-      per_replica, _ = strategy.run(step, args=(next(data), False))
-      measured = measured.write(k, strategy.reduce("MEAN", per_replica, axis=None))
-    observations = []
-    if observing:
-      per_replica, observed = strategy.run(step, args=(next(data), True))
-      measured = measured.write(count - 1, strategy.reduce("MEAN", per_replica, axis=None))
-      observations = tf.nest.map_structure(  # the same on every replica
-        lambda value: strategy.experimental_local_results(value)[0], observed
-      )
-    smallest = [tf.cast(factors[k], tf.float32) for k in clipped]
-    last = tf.stack(smallest) if smallest else tf.zeros([0])
-    return Taken(measured.stack(), last, health.all_finite(variables), observations)
+  return step
 
-  return steps
+
+def _clipped(optimizer: ClippedOptimizer, variables: Sequence[tf.Variable]) -> list[int]:
+  """The places of the variables that the optimizer's clip treats."""
+  return [k for k, variable in enumerate(variables) if optimizer.is_clipped(variable)]

@@ -17,7 +17,7 @@ from ranking.data.dialect import Dialect
 from ranking.data.expression import Expression, Type
 from ranking.data.lookback import Lookback
 from ranking.data.raw_files import RawFile
-from ranking.data.reading import Column, Options, Reading, column_names
+from ranking.data.reading import CURE, Column, Options, Reading, held
 from ranking.data.schema import DataError, Feature, Log, Number, date_of
 from ranking.data.times import MS_PER, Time
 from ranking.data.values import STYLES, Bag, Flag, Id, Kind, Weight
@@ -53,7 +53,7 @@ class Table:
     since, until: the first and the last day, such as "2026-03-01"; rows outside are dropped.
     separator: between the fields of text files; None = told from the file.
     quote: around fields that hold separators, doubled inside; "" where quotes are plain text.
-    escape: what stands before a quote inside a field instead, such as "\\\\"; "" = nothing.
+    escape: what stands before a quote or itself inside a field, such as "\\\\"; "" = nothing.
     decimal: what stands before a fraction in text, "." or ",".
     header: whether text files begin with names; None = unless `names` is given.
     names: of the fields of the log's text files, which have no header then; or a dict of files
@@ -61,16 +61,18 @@ class Table:
     encoding: of text files, such as "latin-1"; None = UTF-8, or what the file's first bytes say.
     missing: texts that mean a missing value, such as ["NA"]; no text at all always does.
     on_bad_row: "error" to stop at a row that is not as described, "drop" to leave out and count it.
-    unique_by: columns by which a row that repeats an earlier one is dropped; none is by default.
+    unique_by: columns by which a row that repeats an earlier one is dropped; none is by default,
+      and none that lacks a value of them.
     categorical: columns of ids, numbers or text.
-    bags: columns of lists of ids: of Parquet or JSON lists, or of text cut at commas; or a dict of
-      column and separator, such as {"tags": "|"}.
+    bags: columns of lists of ids: of Parquet or JSON lists, or of text cut at commas where it is
+      not written as a list; or a dict of column and separator, such as {"tags": "|"}.
     dense: columns of numbers.
     log_dense: columns of numbers of 0 or more whose tail is long; log1p of them is used.
     binary: columns of labels of yes and no, each a task, empty where a row has no label; or a dict
       of task and expression, such as {"buy": "event == 'buy'"}.
     regression: columns of labels that are numbers, each a task; or such a dict.
-    tasks: columns of labels of any kind, with the kind of each, such as {"bought": "binary"}.
+    tasks: columns of labels of any kind, with the kind of each, such as {"bought": "binary"}; or
+      tasks of the kind and the expression, such as {"stars": ["ordered", "points / 20"]}.
     weight: a column of numbers of 0 or more, how much each row counts in the training losses.
     tables: files of users or items, by their path below the folder of `raw`, and the column that
       they are looked up by, such as {"users.csv": "user"}; or that and the column of the time from
@@ -111,7 +113,7 @@ class Table:
   log_dense: Sequence[str] = ()
   binary: Labels = ()
   regression: Labels = ()
-  tasks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  tasks: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
   weight: str | None = None
   tables: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
   entities: Sequence[str] = ()
@@ -136,7 +138,11 @@ class Table:
       _check_labels(check, role, getattr(self, role))
     check.choice("on_bad_row", self.on_bad_row, ("error", "drop"))
     for path, by in _items(check, "tables", self.tables, '{"users.csv": "user"}'):
-      _key_and_time(check, path, by)
+      if not _is_one_or_two(by):
+        check.refuse("tables", {path: by}, "give each file a key, or a list of a key and a time")
+    for task, by in _items(check, "tasks", self.tasks, '{"bought": "binary"}'):
+      if not _is_one_or_two(by):
+        check.refuse("tasks", {task: by}, "give each task a kind, or a list of kind and expression")
     if self.rated_tasks is not None:
       check.names("rated_tasks", self.rated_tasks, "columns")
     if self.weight is not None:
@@ -172,6 +178,8 @@ class Table:
       check.text("time_format", self.time_format, 'a format such as "%y%m%d%H"')
       if self.time_unit is not None:
         raise DataError("Table has a time_unit, of numbers, and a time_format, of dates; give one")
+      if not re.search("%[YyGcxs]", self.time_format):
+        check.refuse("time_format", self.time_format, "say where its year is, by %Y or %y")
     if check.flag("time_is_local", self.time_is_local) and self.time_unit is not None:
       raise DataError("Table.time_is_local is of dates; numbers since 1970 are UTC: leave it out")
     check.text("time_zone", self.time_zone, "a name such as Europe/Berlin")
@@ -202,6 +210,8 @@ class Table:
     check.choice("decimal", self.decimal, (".", ","))
     if not isinstance(self.escape, str) or len(self.escape) > 1 or not self.escape.isascii():
       check.refuse("escape", self.escape, 'make it one character such as "\\\\", or "" for none')
+    if self.escape and self.escape in (self.quote, self.separator):
+      check.refuse("escape", self.escape, 'make it "": a doubled quote needs none')
     if self.quote and self.quote == self.separator:
       check.refuse("quote", self.quote, "make it another character than the separator")
     if self.header is not None:
@@ -255,8 +265,16 @@ class Table:
     wanted = self._columns()
     homes = self._homes(files, tables, wanted)
     kept = _Kept(engine, self._options())
+    if self.weight:
+      kept.notes.append(
+        f"{self.weight} weighs rows in the losses; what is measured on day N counts each row once"
+      )
     if unread:
       kept.notes.append(f"not read: {raw_files.listed(unread)}")
+    kept.notes += [
+      f"warning: {one} and {other} hold the same bytes; if one is a copy, move it away"
+      for one, other in raw_files.twins(files)
+    ]
     keys = [Column(_parts(by)[0], Id()) for by in self.tables.values()]
     keys += [Column(name, Id()) for name in self.unique_by]
     own = [column for column in wanted if homes[column.name] is None]
@@ -267,6 +285,13 @@ class Table:
     for path, by in self.tables.items():
       inner = [column for column in wanted if homes[column.name] == path]
       rows = self._joined(kept, rows, path, by, tables[path], inner)
+    if self.weight and (home := homes[self.weight]):
+      weight = kept.column(rows, Column(self.weight, Weight(self.decimal)))
+      if lost := kept.engine.number(weight.isnull().sum()):
+        raise DataError(
+          f"{lost:,} rows have no {self.weight}, as {home} has no line for them; each row needs a "
+          "weight"
+        )
     return self._declared(kept, rows)
 
   def _files(self) -> tuple[list[RawFile], dict[str, list[RawFile]], list[str]]:
@@ -309,42 +334,46 @@ class Table:
       until=_day(check, "until", self.until),
     )
 
+  def _roles(self) -> dict[str, list[Column]]:
+    """The columns of each role, as what they are read."""
+    separators = self.bags if isinstance(self.bags, Mapping) else {}
+    logarithm = NumberKind(logarithm=True, decimal=self.decimal)
+    return {
+      "categorical": [Column(name, Id()) for name in self.categorical],
+      "bags": [Column(name, Bag(separators.get(name))) for name in self.bags],
+      "dense": [Column(name, self._kind("number")) for name in self.dense],
+      "log_dense": [Column(name, logarithm) for name in self.log_dense],
+      "weight": [Column(self.weight, Weight(self.decimal))] if self.weight else [],
+    }
+
   def _columns(self) -> list[Column]:
     """What is read, each column as each of the things that it is used as."""
-    columns = [Column(name, Id()) for name in self.categorical]
-    columns += [Column(name, kind) for name, kind in self._bags().items()]
-    columns += [Column(name, self._number()) for name in self.dense]
-    columns += [Column(name, self._number(logarithm=True)) for name in self.log_dense]
-    columns += [Column(self.weight, Weight(self.decimal))] if self.weight else []
+    columns = [column for of_role in self._roles().values() for column in of_role]
     for expression in self._labels().values():
       columns += [Column(name, self._kind(kind)) for name, kind in expression.columns()]
     return list(dict.fromkeys(columns))
 
-  def _number(self, logarithm: bool = False) -> NumberKind:
-    return NumberKind(logarithm, self.decimal)
-
   def _kind(self, kind: Type) -> Kind:
     """What a column of an expression is read as."""
     if kind == "number":
-      return self._number()
+      return NumberKind(decimal=self.decimal)
     return Id() if kind == "id" else Flag()
 
-  def _bags(self) -> dict[str, Bag]:
-    if isinstance(self.bags, Mapping):
-      return {name: Bag(separator) for name, separator in self.bags.items()}
-    return {name: Bag() for name in self.bags}
+  def _described(self) -> list[tuple[str, str, str | None]]:
+    """Name, kind and expression of each label; None for the column of its name."""
+    found: list[tuple[str, str, str | None]] = []
+    for kind, given in (("binary", self.binary), ("regression", self.regression)):
+      texts = given if isinstance(given, Mapping) else {}
+      found += [(name, kind, texts.get(name)) for name in given]
+    for name, by in self.tasks.items():
+      kind, text = (by, None) if isinstance(by, str) else by
+      found.append((name, kind, text))
+    return found
 
   def _tasks(self) -> tuple[Task, ...]:
     """The labels, in the order binary, regression, tasks."""
-    if not isinstance(self.tasks, Mapping):
-      raise DataError(
-        f"Table.tasks is {self.tasks!r}; make it a dict such as {{'bought': 'binary'}}"
-      )
-    labels = [(name, "binary") for name in self.binary]
-    labels += [(name, "regression") for name in self.regression]
-    labels += self.tasks.items()
     try:
-      return tuple(Task(str(name), str(kind)) for name, kind in labels)
+      return tuple(Task(name, kind) for name, kind, _ in self._described())
     except ValueError as error:
       raise DataError(f"Table.tasks: {error}") from None
 
@@ -355,19 +384,13 @@ class Table:
     return [task.name for task in self._tasks() if task.rules.counts_positives][:1]
 
   def _labels(self) -> dict[str, Expression]:
-    """What each task's label is made of: a column of its name, unless a dict says it."""
-    given = {
-      **(self.binary if isinstance(self.binary, Mapping) else {}),
-      **(self.regression if isinstance(self.regression, Mapping) else {}),
+    """What each task's label is made of: a column of its name, unless an expression is given."""
+    return {
+      name: Expression(text, kind == "binary")
+      if text
+      else Expression.of_column(name, kind == "binary")
+      for name, kind, text in self._described()
     }
-    labels = {}
-    for task in self._tasks():
-      truth = task.kind == "binary"
-      text = given.get(task.name)
-      labels[task.name] = (
-        Expression(text, truth) if text else Expression.of_column(task.name, truth)
-      )
-    return labels
 
   def _homes(
     self,
@@ -378,16 +401,21 @@ class Table:
     """The table that each column is of; None for the log, which comes first."""
     if not tables:
       return {column.name: None for column in wanted}
-    of_log = column_names(files[0], self._options(), self._times())
+    names = [column.name for column in wanted]
+    of_log = held(files, self._options(), self._times(), names)
     of_table = {
-      path: column_names(found[0], self._options().of_tables(), [_theirs(self.tables[path])])
+      path: held(
+        found,
+        self._options().of_tables(),
+        [_parts(self.tables[path])[1]],
+        [_inner(path, name) for name in names],
+      )
       for path, found in tables.items()
     }
     homes: dict[str, str | None] = {}
-    for column in wanted:
-      name = column.name
-      having = [path for path, has in of_table.items() if has(_inner(path, name))]
-      if of_log(name) or not having:
+    for name in names:
+      having = [path for path, has in of_table.items() if _inner(path, name) in has]
+      if name in of_log or not having:
         homes[name] = None
       elif len(having) > 1:
         raise DataError(
@@ -406,14 +434,16 @@ class Table:
       return rows
     keys = [kept.column(rows, Column(name, Id())) for name in self.unique_by]
     window = ibis.window(group_by=keys, order_by=[rows.time, rows.sequence])
-    known = keys[0].notnull()
-    for key in keys[1:]:
-      known = known | key.notnull()
-    marked = rows.mutate(repeats=known & (ibis.row_number().over(window) > 0))
-    marked = kept.engine.keep(marked)
-    what = f"dropped: rows that repeat an earlier one in {', '.join(self.unique_by)}"
-    kept.cleaning[what] = kept.engine.number(marked.repeats.sum())
-    return marked.filter(~marked.repeats).drop("repeats")
+    known = ibis.and_(*(key.notnull() for key in keys))
+    marked = kept.engine.keep(rows.mutate(known=known, repeats=ibis.row_number().over(window) > 0))
+    names = ", ".join(self.unique_by)
+    for what, of_them in (
+      (f"dropped: rows that repeat an earlier one in {names}", marked.known),
+      (f"kept: rows that repeat an earlier one in {names}, but lack a value there", ~marked.known),
+    ):
+      if rows_of_them := kept.engine.number((marked.repeats & of_them).sum()):
+        kept.cleaning[what] = rows_of_them
+    return marked.filter(~(marked.repeats & marked.known)).drop("repeats", "known")
 
   def _joined(
     self,
@@ -451,9 +481,7 @@ class Table:
       window = ibis.window(group_by=lookup, order_by=table.time)
       columns[f"{table_name} until"] = table.time.lead().over(window)
     for column, of_table in inner.items():
-      name = kept.name(column)
-      columns[name] = kept.column(table, of_table, of=path)
-      kept.styles[name] = kept.styles.get(kept.name(of_table, path), 0)
+      columns[kept.name(column)] = kept.column(table, of_table, of=path)
     table = table.select(**columns)
     own = kept.column(rows, Column(ours, Id()))
     holds = [own == table[f"{table_name} key"]]
@@ -469,17 +497,16 @@ class Table:
   def _declared(self, kept: "_Kept", rows: "ir.Table") -> Log:
     rows, day, day_name = self._days(kept, rows)
 
-    def of(name: str, kind: Kind) -> "ir.Value":
-      return kept.column(rows, Column(name, kind))
-
     def resolve(name: str, kind: Type) -> "ir.Value":
-      return of(name, self._kind(kind))
+      return kept.column(rows, Column(name, self._kind(kind)))
 
     labels = {task: expression.value(resolve) for task, expression in self._labels().items()}
-    numbers = {name: Number(of(name, self._number())) for name in self.dense}
-    logarithms = {
-      name: Number(of(name, self._number(logarithm=True)), np.log1p) for name in self.log_dense
+    values = {
+      role: {column.name: kept.column(rows, column) for column in columns}
+      for role, columns in self._roles().items()
     }
+    numbers = {name: Number(value) for name, value in values["dense"].items()}
+    logarithms = {name: Number(value, np.log1p) for name, value in values["log_dense"].items()}
     return Log(
       rows=rows,
       time=rows.time,
@@ -487,8 +514,8 @@ class Table:
       time_zone=self.time_zone,
       tasks=self._tasks(),
       labels={task: Number(value.cast("float64")) for task, value in labels.items()},
-      categorical={name: of(name, Id()) for name in self.categorical},
-      bags={name: of(name, kind) for name, kind in self._bags().items()},
+      categorical=values["categorical"],
+      bags=values["bags"],
       dense={**numbers, **logarithms},
       entities=tuple(self.entities),
       rated_tasks=tuple(self._rated()),
@@ -496,7 +523,7 @@ class Table:
       cleaning=kept.cleaning,
       sequence=rows.sequence,
       notes=tuple(kept.notes),
-      weight=of(self.weight, Weight(self.decimal)) if self.weight else None,
+      weight=next(iter(values["weight"].values()), None),
       day_name=day_name,
     )
 
@@ -522,13 +549,12 @@ class _Kept:
   Attributes:
     cleaning: what was dropped or changed, and how many.
     notes: what was told from the files, or should be looked at.
-    styles: how yes and no are written in a column of them, by its name.
   """
 
   def __init__(self, engine: "Engine", options: Options):
     self.engine, self._options = engine, options
     self._names: dict[tuple[str, Column], str] = {}
-    self.cleaning, self.notes, self.styles = Counter[str](), list[str](), dict[str, int]()
+    self.cleaning, self.notes = Counter[str](), list[str]()
 
   def name(self, column: Column, of: str = "") -> str:
     """What the engine calls a column, of the log and what is joined to it or of a table."""
@@ -536,10 +562,7 @@ class _Kept:
 
   def column(self, rows: "ir.Table", column: Column, of: str = "") -> "ir.Value":
     """A column; a yes or no is a truth."""
-    name = self.name(column, of)
-    if isinstance(column.kind, Flag) and not of:
-      return rows[name] == 2 * self.styles.get(name, 0) + 1
-    return rows[name]
+    return rows[self.name(column, of)]
 
   def read(
     self, files: Sequence[RawFile], columns: Sequence[Column], when: Column | None, of: str = ""
@@ -555,13 +578,28 @@ class _Kept:
     self.notes += [*reading.notes, *(f"warning: {line}" for line in reading.warnings())]
     for name, column in named.items():
       if isinstance(column.kind, Flag):
-        self.styles[name], others = reading.style(name)
-        if others:
-          codes = [2 * self.styles[name], 2 * self.styles[name] + 1]
-          rows = rows.filter(rows[name].isnull() | rows[name].isin(codes))
-          words = " or ".join(STYLES[self.styles[name]])
-          self.cleaning[f"dropped: rows whose {column.name} is not {words}"] += others
+        rows = self._with_truth(rows, name, column.name, reading)
     return rows
+
+  def _with_truth(self, rows: "ir.Table", name: str, called: str, reading: Reading) -> "ir.Table":
+    """Reads a column of Flag as most rows are written; the others are left out, or a DataError."""
+    by_code = rows.group_by(code=rows[name]).agg(rows=rows.count(), first=rows.sequence.min())
+    found = self.engine.frame(by_code).dropna().astype(int)
+    by_style = Counter(dict(found.groupby(found.code // 2)["rows"].sum()))
+    most = by_style.most_common(1)[0][0] if by_style else 0
+    odd = found[found.code // 2 != most]
+    if len(odd) and not self._options.drop:
+      first = odd.loc[odd["first"].idxmin()]
+      raise DataError(
+        f"{reading.where(int(first['first']))} column {called} holds "
+        f"{STYLES[first.code // 2][first.code % 2]!r} where the other rows have "
+        f"{' and '.join(STYLES[most])}; {CURE}"
+      )
+    if len(odd):
+      what = f"dropped: rows whose {called} is not {' or '.join(STYLES[most])}"
+      self.cleaning[what] += int(odd["rows"].sum())
+      rows = rows.filter(rows[name].isnull() | rows[name].isin([2 * most, 2 * most + 1]))
+    return rows.mutate(**{name: rows[name] == 2 * most + 1})
 
 
 def _parts(by: str | Sequence[str]) -> tuple[str, str, str | None]:
@@ -569,10 +607,6 @@ def _parts(by: str | Sequence[str]) -> tuple[str, str, str | None]:
   key, since = (by, None) if isinstance(by, str) else (by[0], by[1])
   ours, equals, theirs = key.partition("=")
   return ours.strip(), theirs.strip() if equals else ours.strip(), since
-
-
-def _theirs(by: str | Sequence[str]) -> str:
-  return _parts(by)[1]
 
 
 def _stem(path: str) -> str:
@@ -602,10 +636,10 @@ def _items(check: Checks, name: str, value: Any, example: str) -> list[tuple[str
   return list(value.items())
 
 
-def _key_and_time(check: Checks, path: str, by: Any) -> None:
-  several = isinstance(by, (list, tuple)) and len(by) == 2
-  if not all(isinstance(each, str) and each for each in (by if several else [by])):
-    check.refuse("tables", {path: by}, "give each file a key, or a list of a key and a time")
+def _is_one_or_two(value: Any) -> bool:
+  """Whether it is a text, or a list of two of them."""
+  several = isinstance(value, (list, tuple)) and len(value) == 2
+  return all(isinstance(each, str) and each for each in (value if several else [value]))
 
 
 def _check_labels(check: Checks, name: str, value: Any) -> None:
