@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ranking.array import Array
-from ranking.stability.divergence import DivergenceMonitor, DivergenceRule
+from ranking.stability.divergence import DivergenceRule, Judge, Measured
 
 STEPS = 400
 PATIENCE, GRACE = DivergenceRule.patience, DivergenceRule.grace
@@ -20,24 +20,20 @@ def learning(steps: int = STEPS, seed: int = 0, noise: float = 0.01) -> Array:
 
 
 def watch(
-  losses: Array, constant: Array | float = 1.0, spread: Array | float = 1.0
-) -> tuple[DivergenceMonitor, list[str]]:
-  """A monitor that has seen a whole run, and its verdict after each step and at the end."""
-  monitor = DivergenceMonitor()
-  columns = np.broadcast_arrays(losses, constant, spread)
-  verdicts: list[str] = [
-    monitor.update(step, *map(float, values))
-    for step, values in enumerate(zip(*columns, strict=True), start=1)
-  ]
-  verdicts.append(monitor.finish())
-  return monitor, verdicts
-
-
-def first_lost(losses: Array) -> int:
-  """The step from which on the median of the last 15 losses stays above 0.98."""
-  medians = [np.median(losses[max(0, end - 15) : end]) for end in range(1, len(losses) + 1)]
-  below = np.flatnonzero(np.array(medians) <= 0.98)
-  return int(below[-1]) + 2  # counted from 1, and one later
+  losses: Array,
+  constant: Array | float = 1.0,
+  spread: Array | float = 1.0,
+  rarer: Array | float = math.inf,
+  of_task: bool = False,
+) -> tuple[Judge, list[str]]:
+  """A judge that has seen a whole run, and its verdict after each step and at the end."""
+  judge, verdicts = Judge(of_task=of_task), []
+  columns = np.broadcast_arrays(losses, constant, spread, 1.0, rarer)
+  for step, values in enumerate(zip(*columns, strict=True), start=1):
+    judge.update(step, Measured(*map(float, values)))
+    verdicts.append(str(judge.status))
+  judge.finish()
+  return judge, [*verdicts, str(judge.status)]
 
 
 def labels_with_rare_and_skewed_tasks(
@@ -96,23 +92,23 @@ def test_a_value_that_is_not_finite_diverges_at_its_step(bad: float, what: str) 
   assert verdicts == ["ok"] * 122 + ["diverged"] * (STEPS - 122 + 1)
 
 
-def test_nothing_undoes_a_divergence() -> None:
-  monitor = DivergenceMonitor()
-  assert monitor.give_up(7) == "diverged"
-  for step in range(8, 300):
-    monitor.update(step, 0.5, 1.0, 1.0)
-  assert (monitor.finish(), monitor.diverged_at_step) == ("diverged", 7)
+def test_nothing_undoes_a_divergence_but_that_it_came_back_is_said() -> None:
+  losses = learning(800)
+  losses[200:400] = 3.0
+  judge, verdicts = watch(losses)
+  assert (verdicts[-1], judge.diverged_at_step) == ("diverged", 201)
+  assert judge.recovered_at_step == pytest.approx(408, abs=1)  # the median needs 8 of 15
+  losses[700:] = 3.0
+  assert watch(losses)[0].recovered_at_step is None
 
 
 @pytest.mark.parametrize("level", [1.0, 1.2, 50.0])
 def test_a_loss_that_stays_lost_diverges_at_the_step_it_was_lost(level: float) -> None:
   losses = learning()
   losses[200:] = level
-  lost = first_lost(losses)
-  assert lost == 208  # of 15 losses, 8 are lost
   monitor, verdicts = watch(losses)
-  assert monitor.diverged_at_step == lost
-  assert verdicts.index("diverged") == lost + PATIENCE - 2  # after `PATIENCE` lost steps
+  assert monitor.diverged_at_step == 201  # though the median of 15 shows it at 208
+  assert verdicts.index("diverged") == 200 + PATIENCE - 1  # after `PATIENCE` lost steps
 
 
 def test_a_loss_that_comes_back_before_patience_is_over_does_not_diverge() -> None:
@@ -127,7 +123,7 @@ def test_a_run_that_is_lost_at_its_end_has_diverged() -> None:
   losses[-30:] = 3.0  # shorter than patience
   monitor, verdicts = watch(losses)
   assert verdicts[-2:] == ["ok", "diverged"]
-  assert monitor.diverged_at_step == first_lost(losses)
+  assert monitor.diverged_at_step == STEPS - 29
 
 
 def test_outputs_that_are_all_equal_diverge_though_the_loss_is_fine() -> None:
@@ -140,9 +136,10 @@ def test_outputs_that_are_all_equal_diverge_though_the_loss_is_fine() -> None:
 
 def test_a_run_that_blew_up_and_does_not_learn_diverges_when_grace_is_over() -> None:
   losses = 1 + 0.001 * np.random.default_rng(0).normal(size=GRACE + 100)
-  losses[20:40] = 1.3
+  losses[20:60] = 3.0
   monitor, verdicts = watch(losses)
-  assert monitor.diverged_at_step == 1
+  assert monitor.diverged_at_step == 21
+  assert monitor.reason == "its loss blew up to 3 of the best constant's and did not learn"
   assert verdicts.index("diverged") == GRACE - 1
 
 
@@ -152,10 +149,43 @@ def test_dead_outputs_from_the_start_diverge_when_grace_is_over() -> None:
   assert verdicts.index("diverged") == GRACE - 1
 
 
-def test_a_run_that_never_learns_has_diverged_at_its_end() -> None:
-  monitor, verdicts = watch(np.full(3 * GRACE, 1.0))
-  assert verdicts == ["ok"] * (3 * GRACE) + ["diverged"]
-  assert monitor.diverged_at_step == 1
+@pytest.mark.parametrize("steps", [GRACE - 1, GRACE, 3 * GRACE])
+def test_a_run_that_never_learns_has_learned_nothing_once_it_was_long_enough_to_tell(
+  steps: int,
+) -> None:
+  judge, verdicts = watch(np.full(steps, 1.0))
+  assert set(verdicts) == {"ok"}
+  assert judge.has_learned_nothing == (steps >= GRACE)
+
+
+def test_a_low_blow_up_that_is_over_is_none_of_a_run_that_cannot_learn() -> None:
+  losses = np.full(3 * GRACE, 1.0)
+  losses[5:40] = 1.4
+  assert set(watch(losses)[1]) == {"ok"}
+
+
+def test_a_task_that_blew_up_at_the_start_and_is_back_at_the_constant_may_be_slow() -> None:
+  losses = np.full(3 * GRACE, 1.0)
+  losses[5:40] = 20.0
+  assert set(watch(losses, of_task=True)[1]) == {"ok"}
+  assert watch(losses)[1][-1] == "diverged"
+
+
+def test_what_a_task_learned_may_fade_and_come_back_with_the_shared_layers() -> None:
+  losses = learning(800)
+  losses[200:400] = 1.0
+  assert set(watch(losses, of_task=True)[1]) == {"ok", "micro_diverged"}
+  assert watch(losses)[1][-1] == "diverged"
+  losses[400:] = 1.0
+  judge, verdicts = watch(losses, of_task=True)
+  assert (verdicts[-2:], judge.diverged_at_step) == (["ok", "diverged"], 201)
+
+
+def test_a_task_that_blew_up_is_given_up_as_a_run_is() -> None:
+  losses = learning(800)
+  losses[200:] = 4.0
+  judge, verdicts = watch(losses, of_task=True)
+  assert (judge.diverged_at_step, verdicts.index("diverged")) == (201, 200 + PATIENCE - 1)
 
 
 def test_slow_learning_is_no_divergence() -> None:
@@ -193,11 +223,11 @@ def test_a_run_that_learned_for_a_moment_blew_up_and_came_back_has_micro_diverge
   assert verdicts[-1] == "micro_diverged"
 
 
-@pytest.mark.parametrize(("lost", "found"), [(PATIENCE - 20, []), (PATIENCE + 20, [8])])
+@pytest.mark.parametrize(("lost", "found"), [(PATIENCE - 20, []), (PATIENCE + 20, [5])])
 def test_a_run_that_blows_up_at_once_and_takes_long_to_come_back_has_micro_diverged(
   lost: int, found: list[int]
 ) -> None:
-  start = np.concatenate([np.full(4, 1.0), np.full(lost, 5.0)])  # the median of 8 is between
+  start = np.concatenate([np.full(4, 1.0), np.full(lost, 5.0)])
   monitor, verdicts = watch(np.concatenate([start, np.full(200, 0.9)]))
   assert monitor.micro_divergences == found
   assert verdicts[-1] == ("micro_diverged" if found else "ok")
@@ -216,17 +246,23 @@ def test_a_spike_before_learning_has_begun_is_no_micro_divergence() -> None:
     (1.2, PATIENCE - 1, "ok"),
     (1.2, PATIENCE, "diverged"),
     (1.0, PATIENCE, "ok"),  # it may only be slow
-    (1.0, GRACE - 1, "ok"),
-    (1.0, GRACE, "diverged"),
+    (1.0, GRACE, "ok"),
   ],
 )
 def test_a_run_that_ends_too_soon_is_not_judged(relative: float, steps: int, verdict: str) -> None:
   assert watch(np.full(steps, relative))[1][-1] == verdict
 
 
+@pytest.mark.parametrize("end", [1.2, 1.9])
+def test_a_short_run_that_is_coming_down_is_not_judged_before_grace_is_over(end: float) -> None:
+  assert set(watch(np.linspace(3.0, end, GRACE - 1))[1]) == {"ok"}
+  losses = np.linspace(1.0, 3.0, GRACE - 1)  # but one that goes up
+  assert watch(losses)[1][-1] == "diverged"
+
+
 def test_a_short_run_that_was_below_and_is_lost_has_diverged() -> None:
   monitor, verdicts = watch(np.array([0.8] * 10 + [9.0] * 12))
-  assert (monitor.diverged_at_step, verdicts[-1]) == (18, "diverged")
+  assert (monitor.diverged_at_step, verdicts[-1]) == (11, "diverged")
 
 
 def test_a_hard_last_batch_or_a_few_do_not_lose_a_run() -> None:
@@ -236,8 +272,38 @@ def test_a_hard_last_batch_or_a_few_do_not_lose_a_run() -> None:
 
 
 def test_the_margin_decides_what_is_learning() -> None:
-  assert watch(np.full(STEPS, 0.975))[1][-1] == "ok"
-  assert watch(np.full(STEPS, 0.985))[1][-1] == "diverged"
+  assert not watch(np.full(STEPS, 0.975))[0].has_learned_nothing
+  assert watch(np.full(STEPS, 0.985))[0].has_learned_nothing
+
+
+def test_few_labels_are_judged_together() -> None:
+  losses = np.tile([0.0, 0.0, 0.0, 4.0], 200)  # one batch of four has the positive
+  constant = np.tile([0.01, 0.01, 0.01, 3.97], 200)
+  assert watch(losses, constant)[0].level == 0.0  # as if labels were many
+  judge, verdicts = watch(losses, constant, rarer=np.tile([0, 0, 0, 1.0], 200))
+  assert set(verdicts) == {"ok"}
+  assert judge.level is None
+  assert judge.latest == pytest.approx([1.0] * len(judge.latest))
+  assert np.diff(judge.latest_steps).tolist() == [32] * (len(judge.latest) - 1)
+
+
+@pytest.mark.parametrize(("rarer", "learned"), [(1e4, True), (20.0, False)])
+def test_what_so_few_labels_can_do_by_chance_is_no_learning(rarer: float, learned: bool) -> None:
+  judge, _ = watch(np.full(10, 0.97), rarer=rarer)
+  assert (judge.level is not None) == learned
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rare_task_that_cannot_be_learnt_is_no_divergence(seed: int) -> None:
+  """46 positives in 8,000 rows, of a model that makes noise of the users it has seen."""
+  random = np.random.default_rng(seed)
+  label = random.random((94, 64)) < 0.006
+  output = np.log(0.006) + 0.3 * random.normal(size=label.shape)
+  losses = np.log1p(np.exp(output)) - label * output
+  constant = np.log1p(0.006) - label * np.log(0.006)
+  judge, verdicts = watch(losses.mean(axis=1), constant.mean(axis=1), rarer=label.sum(axis=1))
+  assert set(verdicts) == {"ok"}
+  assert judge.level is None
 
 
 @pytest.mark.parametrize("length", [1, 5, PATIENCE - 1])
@@ -302,28 +368,29 @@ CURVES: dict[str, Array] = {
 
 @pytest.mark.parametrize("name", CURVES)
 @pytest.mark.parametrize("cut", [1, 40, 182, 230, 270, 395])
-def test_a_monitor_saved_as_json_goes_on_as_if_never_stopped(name: str, cut: int) -> None:
+def test_a_judge_saved_as_json_goes_on_as_if_never_stopped(name: str, cut: int) -> None:
   straight, verdicts = watch(CURVES[name])
-  monitor = DivergenceMonitor()
-  resumed: list[str] = []
+  judge, resumed = Judge(), []
   for step, loss in enumerate(CURVES[name], start=1):
-    resumed.append(monitor.update(step, float(loss), 1.0, 1.0))
+    judge.update(step, Measured(float(loss), 1.0, 1.0))
+    resumed.append(str(judge.status))
     if step == cut:
-      monitor = DivergenceMonitor(monitor.rule, **json.loads(json.dumps(monitor.state())))
-  assert [*resumed, monitor.finish()] == verdicts
-  assert monitor == straight
+      judge = Judge(judge.rule, **json.loads(json.dumps(judge.state())))
+  judge.finish()
+  assert [*resumed, judge.status] == verdicts
+  assert judge == straight
 
 
-def test_a_saved_state_does_not_change_with_the_monitor() -> None:
-  monitor = DivergenceMonitor(DivergenceRule(patience=7))
+def test_a_saved_state_does_not_change_with_the_judge() -> None:
+  judge = Judge(DivergenceRule(patience=7))
   for step in range(1, 60):
-    monitor.update(step, 0.8, 1.0, 1.0)
-  state = monitor.state()
+    judge.update(step, Measured(0.8, 1.0, 1.0))
+  state = judge.state()
   kept = json.dumps(state)
   for step in range(60, 80):
-    monitor.update(step, 2.0, 1.0, 1.0)
+    judge.update(step, Measured(2.0, 1.0, 1.0))
   assert json.dumps(state) == kept
-  assert {*state, "rule"} == {field.name for field in dataclasses.fields(DivergenceMonitor)}
+  assert {*state, "rule"} == {field.name for field in dataclasses.fields(Judge)}
 
 
 def test_a_batch_without_any_label_is_no_loss() -> None:
@@ -333,34 +400,8 @@ def test_a_batch_without_any_label_is_no_loss() -> None:
 
 
 def test_steps_need_not_be_consecutive() -> None:
-  monitor = DivergenceMonitor()
+  judge = Judge()
   steps: Sequence[int] = [step for step in range(1, STEPS + 1) if step % 10]  # some were not whole
   for step in steps:
-    monitor.update(step, 0.8 if step < 200 else 5.0, 1.0, 1.0)
-  assert monitor.diverged_at_step == 208  # 201 to 208 are 8 of the last 15 losses
-
-
-def test_ten_skipped_steps_in_a_row_diverge_at_the_first_of_them() -> None:
-  monitor = DivergenceMonitor()
-  verdicts = [monitor.skip(step) for step in range(7, 17)]
-  assert verdicts == ["ok"] * 9 + ["diverged"]
-  assert monitor.diverged_at_step == 7
-  assert monitor.skipped_steps == 10
-
-
-def test_a_step_that_is_taken_ends_a_row_of_skipped_ones() -> None:
-  monitor = DivergenceMonitor(DivergenceRule(max_skipped=3))
-  for step in range(1, 30):
-    verdict = monitor.update(step, 0.8, 1.0, 1.0) if step % 3 == 0 else monitor.skip(step)
-    assert verdict == "ok"
-  assert monitor.skipped_steps == 20
-
-
-def test_skipped_steps_are_no_losses_to_judge_by() -> None:
-  monitor, _ = watch(learning())
-  calm = monitor.state()
-  for step in range(STEPS + 1, STEPS + 5):
-    monitor.skip(step)
-  monitor.update(STEPS + 5, 0.75, 1.0, 1.0)
-  assert monitor.latest[:-1] == calm["latest"][1:]
-  assert monitor.status == "ok"
+    judge.update(step, Measured(0.8 if step < 200 else 5.0, 1.0, 1.0))
+  assert judge.diverged_at_step == 201

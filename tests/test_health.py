@@ -12,6 +12,10 @@ from tests.fresh_process import in_fresh_process
 TASKS = ["click", "rating"]
 TASK_LOSSES = np.array([[0.25, 0.5], [0.125, 2.0]])  # of two replicas
 CONSTANT_LOSSES = np.array([0.75, 3.0])
+OF_TASKS = np.stack(  # loss, constant's, labels and positives of both tasks, of two replicas
+  [TASK_LOSSES, TASK_LOSSES + 1, np.array([[4.0, 3.0], [2.0, 3.0]]), np.array([[1.0, 2.0]] * 2)],
+  axis=1,
+)
 OUTPUTS = np.array([[[1.0, 5.0], [4.0, 5.5]], [[0.0, 2.0], [0.5, 9.0]]])
 GRADIENTS = [np.array([[3.0, 0.0], [0.0, 0.0]]), np.array([4.0, 12.0])]
 FACTORS = [1.0, 0.125]
@@ -23,7 +27,7 @@ def measure(replica: int | tf.Tensor) -> tf.Tensor:
   return health.measure(
     tf.reduce_sum(tf.constant(TASK_LOSSES, tf.float32)[replica]),
     tf.constant(CONSTANT_LOSSES, tf.float32)[replica],
-    tf.constant(TASK_LOSSES, tf.float32)[replica],
+    tf.constant(OF_TASKS, tf.float32)[replica],
     tf.constant(OUTPUTS, tf.float32)[replica],
     [tf.constant(gradient, tf.float32) for gradient in GRADIENTS],
     [tf.constant(factor) for factor in FACTORS],
@@ -47,10 +51,20 @@ def by_name(vector: Array) -> dict[str, float]:
   return dict(zip(health.names(TASKS), map(float, vector), strict=True))
 
 
+def of_tasks(values: Array) -> dict[str, float]:
+  """The entries of [4, 2] values."""
+  whats = health.OF_TASK[:4]
+  return {
+    f"{task}/{what}": values[k, j] for k, what in enumerate(whats) for j, task in enumerate(TASKS)
+  }
+
+
 def test_names_are_in_the_order_of_the_vector() -> None:
   assert health.names(TASKS) == (
     *("loss", "constant_loss", "gradient_norm", "clipping_factor", "output_spread", "skipped"),
-    *("click/loss", "rating/loss"),
+    *("click/loss", "rating/loss", "click/constant_loss", "rating/constant_loss"),
+    *("click/labels", "rating/labels", "click/positives", "rating/positives"),
+    *("click/output_spread", "rating/output_spread"),
   )
 
 
@@ -63,8 +77,9 @@ def test_one_replica_measures_its_own_values(replica: int) -> None:
     "clipping_factor": 0.125,
     "output_spread": SPREADS[replica],
     "skipped": 1.0,
-    "click/loss": TASK_LOSSES[replica, 0],
-    "rating/loss": TASK_LOSSES[replica, 1],
+    **of_tasks(OF_TASKS[replica]),
+    "click/output_spread": [3.0, 0.5][replica],
+    "rating/output_spread": [0.5, 7.0][replica],
   }
   vector = measure(replica)
   assert vector.dtype == tf.float32
@@ -81,8 +96,9 @@ def test_two_replicas_measure_the_same_and_losses_are_summed() -> None:
     "clipping_factor": 0.125,
     "output_spread": 7.0,  # of the rating: from 2 to 9, both of the second replica
     "skipped": 1.0,
-    "click/loss": TASK_LOSSES[:, 0].sum(),
-    "rating/loss": TASK_LOSSES[:, 1].sum(),
+    **of_tasks(OF_TASKS.sum(axis=0)),
+    "click/output_spread": 4.0,
+    "rating/output_spread": 7.0,
   }
 
 
@@ -91,7 +107,9 @@ def spread(outputs: Array) -> float:
   zero = tf.constant(0.0)
   outputs = tf.constant(outputs, tf.float32)
   taken = tf.constant(False)
-  vector = health.measure(zero, zero, tf.zeros([2]), outputs, [tf.zeros([1])], [tf.ones([])], taken)
+  vector = health.measure(
+    zero, zero, tf.zeros([4, 2]), outputs, [tf.zeros([1])], [tf.ones([])], taken
+  )
   assert vector[health.NAMES.index("skipped")] == 0
   return float(vector[health.NAMES.index("output_spread")])
 
@@ -107,7 +125,7 @@ def spread_of_two_single_rows() -> float:
   def on_this_replica() -> tf.Tensor:
     replica = tf.distribute.get_replica_context().replica_id_in_sync_group
     zero, outputs = tf.constant(0.0), tf.constant([[[1.0, 5.0]], [[2.0, 1.0]]])[replica]
-    return health.measure(zero, zero, tf.zeros([2]), outputs, [], [], tf.constant(False))
+    return health.measure(zero, zero, tf.zeros([4, 2]), outputs, [], [], tf.constant(False))
 
   vectors = tf.function(lambda: two.run(on_this_replica))()
   first, second = (vector.numpy() for vector in two.experimental_local_results(vectors))

@@ -65,6 +65,12 @@ def test_rates_equal_brute_force_whatever_the_delay(seed: int, lookback: Lookbac
   np.testing.assert_allclose(measured, pd.DataFrame(expected)[list(measured)], rtol=1e-12)
 
 
+def test_labels_that_cannot_be_added_up_are_refused(tiny_log: FrameLog) -> None:
+  huge = dataclasses.replace(tiny_log, labels=tiny_log.labels.assign(stars=4e12))
+  with pytest.raises(DataError, match=r"^label stars holds 4e\+12, too large to be summed up$"):
+    as_of(huge, Lookback())
+
+
 def test_the_tiny_log_has_a_history_to_speak_of(tiny_log: FrameLog) -> None:
   rows = recent_by_brute_force(tiny_log, Lookback(history=3))
   assert (rows[:, 0] >= 0).sum() > 50

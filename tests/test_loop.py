@@ -18,7 +18,7 @@ import pytest
 from ranking.errors import Stopped
 from ranking.settings import ProgressSettings
 from ranking.stability import health
-from ranking.stability.divergence import DivergenceMonitor
+from ranking.stability.monitor import DivergenceMonitor
 from ranking.training import loop
 from ranking.training.record import record
 from ranking.training.state import State
@@ -50,12 +50,15 @@ def fake_run(last_step: int, **progress: Any) -> Any:
     evaluator=Mock(**{"figures.return_value": {}, "figures_by.return_value": {}}),
     directory=Path("runs/x"),
     data=lambda first: iter(()),
+    averaged=contextlib.nullcontext,
   )
 
 
 def taken(*losses: float, constant: float = 1.0, skipped: float = 0.0) -> Taken:
   """What a call over so many steps measured."""
   row = dict.fromkeys(health.names(["click", "stars"]), 0.5)
+  row |= {f"{task}/labels": 100.0 for task in ("click", "stars")}
+  row |= {f"{task}/positives": 40.0 for task in ("click", "stars")}
   rows = [
     {**row, "loss": loss, "constant_loss": constant, "output_spread": 1.0, "skipped": skipped}
     for loss in losses
@@ -102,6 +105,21 @@ def test_a_signal_at_an_evaluation_step_loses_no_evaluation(
   loop.train(run, state, log)
   assert stopped == [50]
   assert [call.args[0] for call in log.evaluation.call_args_list] == [50, 100]
+
+
+def test_day_n_is_predicted_by_averages_of_weights_where_there_are_some() -> None:
+  run, said = fake_run(2), []
+
+  @contextlib.contextmanager
+  def averaged() -> Iterator[None]:
+    said.append("in")
+    yield
+    said.append("out")
+
+  run.averaged = averaged
+  run.evaluator.predictions = lambda: said.append("predicted")
+  loop.evaluate(run, State(DivergenceMonitor(), 0.0), Mock())
+  assert said == ["in", "predicted", "out"]
 
 
 def test_a_run_whose_output_nobody_reads_finishes_its_step_saves_and_says_so(
@@ -170,8 +188,8 @@ def test_a_run_that_fails_in_its_last_evaluation_has_its_last_checkpoint(
 def test_a_partial_batch_is_written_down_and_not_judged() -> None:
   run, state, log = fake_run(last_step=2), State(DivergenceMonitor(), 0.0), Mock()
   assert record(run, state, log, taken(0.5, 7.0)) == 7.0
-  assert state.monitor.steps == 1
-  assert state.monitor.latest == [0.5]
+  assert state.monitor.whole.steps == 1
+  assert state.monitor.whole.latest == [0.5]
   (rows,) = log.steps.call_args.args
   assert [(row["step"], row["day"], row["loss"]) for row in rows] == [
     (1, "day 0", 0.5),
@@ -183,7 +201,7 @@ def test_a_partial_batch_is_written_down_and_not_judged() -> None:
 def test_a_step_that_was_skipped_counts_as_skipped_and_nothing_else() -> None:
   run, state = fake_run(last_step=9), State(DivergenceMonitor(), 0.0)
   record(run, state, Mock(), taken(float("nan"), skipped=1.0))
-  assert (state.monitor.skipped_steps, state.monitor.steps) == (1, 0)
+  assert (state.monitor.skipped_steps, state.monitor.whole.steps) == (1, 0)
   run.console.say.assert_called_once_with(
     "step 1 changed nothing: its loss or gradients are not finite"
   )

@@ -19,7 +19,7 @@ from ranking.data.store import DayStore
 from ranking.evaluation.predictions import load
 from ranking.files import sealed, unsealed
 from ranking.models.network import Network
-from ranking.stability.divergence import DivergenceMonitor
+from ranking.stability.monitor import DivergenceMonitor
 from ranking.sweeps.paired import over_seeds
 from ranking.tasks import evaluate
 from ranking.training import interrupt
@@ -394,8 +394,8 @@ def test_a_defect_is_no_bad_input(
 def test_how_much_a_run_must_learn_may_be_bound(tmp_path: Path, settings: str) -> None:
   run = tmp_path / "run"
   stern = "DivergenceMonitor.margin=0.9 DivergenceMonitor.grace=5"
-  assert command(f"--run={run}", f"--set={settings} {stern}") == 3
-  assert json.loads((run / "result.json").read_text())["status"] == "diverged"
+  assert command(f"--run={run}", f"--set={settings} {stern}") == 0
+  assert json.loads((run / "result.json").read_text())["status"] == "learned_nothing"
   assert "DivergenceMonitor.margin = 0.9" in (run / "config.gin").read_text()
 
 
@@ -403,7 +403,7 @@ def test_what_the_verdict_says_at_the_end_is_not_in_the_checkpoint_that_may_go_o
   tmp_path: Path, settings: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   def finish(monitor: DivergenceMonitor) -> str:
-    monitor.micro_divergences.append(4)
+    monitor.whole.micro_divergences.append(4)
     return "micro_diverged"
 
   monkeypatch.setattr(DivergenceMonitor, "finish", finish)
@@ -411,7 +411,7 @@ def test_what_the_verdict_says_at_the_end_is_not_in_the_checkpoint_that_may_go_o
   assert command(f"--run={run}", f"--set={settings} train_and_evaluate.max_steps=4") == 0
   assert json.loads((run / "result.json").read_text())["micro_divergences"] == [4]
   (manifest,) = (run / "checkpoints").glob("*/manifest.json")
-  assert json.loads(manifest.read_text())["state"]["monitor"]["micro_divergences"] == []
+  assert json.loads(manifest.read_text())["state"]["monitor"]["whole"]["micro_divergences"] == []
 
 
 def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(

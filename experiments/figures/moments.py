@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ranking.stability.divergence import SMOOTHED_OVER, DivergenceMonitor
+from ranking.stability.divergence import SMOOTHED_OVER, Measured
+from ranking.stability.monitor import DivergenceMonitor
 from ranking.sweeps.series import SeriesError
 
 HISTORY = 50
@@ -67,6 +68,6 @@ def diverged_at(steps: pd.DataFrame) -> int | None:
     if skipped:
       monitor.skip(int(step))
     else:
-      monitor.update(int(step), *measured)
+      monitor.update(int(step), Measured(*measured), {})
   monitor.finish()
   return monitor.diverged_at_step

@@ -11,7 +11,7 @@ from experiments.why.descent import State
 from experiments.why.landscape import Landscape
 from ranking.array import Array
 from ranking.stability import health
-from ranking.stability.divergence import DivergenceMonitor
+from ranking.stability.monitor import DivergenceMonitor, measured
 from ranking.training.run import Run
 from ranking.training.step import compile_steps
 
@@ -41,7 +41,7 @@ def replay(run: Run, landscape: Landscape, last_step: int) -> Replay:
       if row["skipped"]:
         monitor.skip(row["step"])
       else:
-        monitor.update(row["step"], row["loss"], row["constant_loss"], row["output_spread"])
+        monitor.update(row["step"], *measured(row, landscape.tasks))
       rows.append(row)
     states.append(State(len(rows), landscape.weights(), accumulators(run)))
   steps = pd.DataFrame(rows)

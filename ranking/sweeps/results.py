@@ -40,13 +40,16 @@ COLUMNS = {
   "window_hours": "float64",
   "batch_size": "Int64",
   "status": "string",  # as in result.json, or "failed", or "unfinished"
+  "reason": "string",  # of a status other than ok
   "diverged_at_step": "Int64",
+  "recovered_at_step": "Int64",  # of a diverged run that learned again
   "micro_divergences": "Int64",  # how many
   "skipped_steps": "Int64",
   "steps": "Int64",
   "seconds": "float64",
   "examples_per_second": "float64",
   "task": "string",
+  "verdict": "string",  # of the task: its status, at its step, and why
   "kind": "string",
   "measure": "string",  # one of MEASURES, which `value` and its interval are
   "value": "float64",
@@ -56,6 +59,10 @@ COLUMNS = {
   "positives": "Int64",
   "logloss": "float64",
   "calibration": "float64",
+  "normalised_entropy": "float64",  # of binary tasks, as are the next three
+  "gauc": "float64",  # the AUC within users
+  "gauc_low": "float64",
+  "gauc_high": "float64",
   "nonfinite": "Int64",
   "error": "string",  # of a failed run
   "run": "string",
@@ -63,7 +70,8 @@ COLUMNS = {
   "command": "string",
 }
 OF_TASK = ("kind", "rows", "positives", "logloss", "calibration", "nonfinite")
-SURVIVED = ("ok", "micro_diverged")
+OF_BINARY = ("normalised_entropy", "gauc")
+SURVIVED = ("ok", "micro_diverged", "learned_nothing")
 FINISHED = (*SURVIVED, "diverged")
 NONE = pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)  # the table before any run
 
@@ -176,7 +184,11 @@ def _rows(directory: Path) -> Iterator[dict[str, Any]]:
     own = [name for name in COLUMNS if name in result and name not in coordinates]
     run |= {name: result[name] for name in (*own, "status", "learning_rate")}
     run["micro_divergences"] = len(result["micro_divergences"])
-    figures = [{"task": task, **_figures(entry)} for task, entry in result["metrics"].items()]
+    verdicts = result.get("verdicts", {})  # earlier versions judged the whole alone
+    figures = [
+      {"task": task, "verdict": _verdict(verdicts.get(task)), **_figures(entry)}
+      for task, entry in result["metrics"].items()
+    ]
     yield from ({**run, **each} for each in figures or [{}])
   elif (directory / "failed.json").is_file():
     yield {**run, "status": "failed", "error": _failure(directory)}
@@ -184,15 +196,28 @@ def _rows(directory: Path) -> Iterator[dict[str, Any]]:
     yield {**run, "status": "unfinished"}
 
 
+def _verdict(verdict: Mapping[str, Any] | None) -> str | None:
+  """A task's verdict in a line."""
+  if verdict is None:
+    return None
+  if verdict["reason"] is None:
+    return str(verdict["status"])
+  step = "" if verdict["step"] is None else f" at step {verdict['step']}"
+  return f"{verdict['status']}{step}: {verdict['reason']}"
+
+
 def _figures(entry: Mapping[str, Any]) -> dict[str, Any]:
   measure = KINDS[entry["kind"]].measure.name
   low, high = entry["ci95"] or (None, None)
+  of_users = entry.get("gauc_ci95") or (None, None)
   return {
-    **{name: entry.get(name) for name in OF_TASK},
+    **{name: entry.get(name) for name in (*OF_TASK, *OF_BINARY)},
     "measure": measure,
     "value": entry[measure],
     "ci95_low": low,
     "ci95_high": high,
+    "gauc_low": of_users[0],
+    "gauc_high": of_users[1],
   }
 
 

@@ -90,7 +90,9 @@ def train(run: Run, state: State, log: RunLog) -> None:
       progress.update(end, state.speed.examples_per_second, loss, monitor.status)
 
       if monitor.status == "diverged" and settings.on_divergence == "stop":
-        console.say(f"diverged at step {monitor.diverged_at_step}; stopped at {end}")
+        console.say(
+          f"diverged at step {monitor.diverged_at_step} ({monitor.reason}); stopped at {end}"
+        )
         return
       if _is_due(end, settings.eval_every):
         evaluate(run, state, log)

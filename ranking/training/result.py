@@ -28,9 +28,12 @@ def result_of(run: Run, state: State, figures: Mapping[str, Any]) -> dict[str, A
   training, names = settings.training, settings.names
   return {
     "status": monitor.status,
+    "reason": monitor.reason,
     "diverged_at_step": monitor.diverged_at_step,
+    "recovered_at_step": monitor.recovered_at_step,
     "micro_divergences": monitor.micro_divergences,
     "skipped_steps": monitor.skipped_steps,
+    "verdicts": monitor.verdicts(),
     "model": names.model_name,
     "method": names.method_name,
     "learning_rate": training.learning_rate,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ranking.array import Array
 from ranking.data.schema import DataError
 from ranking.settings import SettingError, differences
-from ranking.stability.divergence import DivergenceMonitor
+from ranking.stability.monitor import DivergenceMonitor
 from ranking.training import checkpoint
 from ranking.training.run import Run
 from ranking.training.run_log import SERIES, Mark, RunLog
@@ -86,7 +86,7 @@ def resume(run: Run, log: RunLog, began: float) -> State:
     return state
   state.step, held = found
   _check_same_run(run, state.step, held)
-  state.monitor = DivergenceMonitor(run.settings.training.monitor, **held["monitor"])
+  state.monitor = DivergenceMonitor.of(run.settings.training.monitor, held["monitor"])
   state.speed = Speed(**held["speed"])
   state.seconds_before = held["seconds"]
   log.rewind(held["series"])
@@ -112,7 +112,7 @@ def _begin_again(run: Run, log: RunLog) -> None:
 
 def _check_same_run(run: Run, step: int, held: dict[str, Any]) -> None:
   """Raises SettingError unless a checkpoint is of this very run."""
-  if "settings" not in held:
+  if "settings" not in held or "whole" not in held["monitor"]:
     raise SettingError(f"{run.directory} was begun by an earlier version; give RUN another")
   if changed := differences(held["settings"], run.settings.identity()):
     raise SettingError(

@@ -15,7 +15,7 @@ from ranking.stability import health
 class Taken(NamedTuple):
   """What a call's steps measured."""
 
-  measured: tf.Tensor  # float32 [steps, 6 + T], the health vector of each step
+  measured: tf.Tensor  # float32 [steps, 6 + 5 T], the health vector of each step
   factors: tf.Tensor  # float32 [clipped variables], the smallest σ of each in the last step
   finite: tf.Tensor  # bool: all weights are finite
   observations: list[Observation]  # of the last step, one per variable, if it was observed
@@ -88,10 +88,11 @@ def training_step(
     # Before the weights move: an observation is of the step that is about to be taken.
     observations = observe(optimizer, pairs, shadows) if observing else []
     optimizer.apply_gradients(pairs, skip_gradients_aggregation=True, loss=loss)
+    constant_losses = model.constant_losses(batch)
     measured = health.measure(
       loss,
-      model.weighted(model.constant_losses(batch)),
-      task_losses,
+      model.weighted(constant_losses),
+      tf.stack([task_losses, constant_losses, *model.label_counts(batch)]),
       outputs,
       [gradient for gradient, _ in treated],
       [factors[k] for k in clipped],

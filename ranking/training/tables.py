@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ranking.stability.monitor import DivergenceMonitor
 from ranking.tasks import KINDS
 from ranking.training.run import Run
 from ranking.training.state import State
@@ -21,6 +22,14 @@ COLUMNS = (
   "positives",
   "calibration",
   "non-finite",
+)
+BINARY_COLUMNS = (
+  "task",
+  "AUC within users",
+  "95 % interval",
+  "users",
+  "normalised entropy",
+  "calibration of tenths",
 )
 
 
@@ -56,7 +65,51 @@ def show_figures(run: Run, state: State, figures: Mapping[str, Any]) -> None:
     rows = [[value, *evaluation_rows(of)[0][1:]] for value, of in by_value.items()]
     run.console.table(title, (column, *COLUMNS[1:]), rows)
   title = f"Day N = {day} after {state.step:,} steps: {state.monitor.status}"
-  run.console.table(title, COLUMNS, evaluation_rows(figures["metrics"]))
+  verdicts = state.monitor.verdicts()
+  rows = [
+    [*row, verdicts[row[0]]["status"] if row[0] in verdicts else ""]
+    for row in evaluation_rows(figures["metrics"])
+  ]
+  run.console.table(title, (*COLUMNS, "verdict"), rows)
+  if binary := binary_rows(figures["metrics"]):
+    run.console.table("Of binary tasks", BINARY_COLUMNS, binary)
+  for line in verdict_lines(state.monitor):
+    run.console.say(line)
+
+
+def binary_rows(metrics: Metrics) -> list[list[Any]]:
+  """Rows of the table of binary tasks, with BINARY_COLUMNS."""
+  rows = []
+  for task, entry in metrics.items():
+    if entry.get("deciles"):
+      gauc, interval, entropy = (
+        entry[name] for name in ("gauc", "gauc_ci95", "normalised_entropy")
+      )
+      ratios = [predicted / seen for _, predicted, seen in entry["deciles"] if seen]
+      rows.append(
+        [
+          task,
+          "n/a" if gauc is None else f"{gauc:.4f}",
+          "" if interval is None else f"{interval[0]:.4f} … {interval[1]:.4f}",
+          entry["gauc_users"],
+          "n/a" if entropy is None else f"{entropy:.4f}",
+          f"{min(ratios):.2f} … {max(ratios):.2f}" if ratios else "n/a",
+        ]
+      )
+  return rows
+
+
+def verdict_lines(monitor: DivergenceMonitor) -> list[str]:
+  """Why the run, and each task, is not ok: a line each."""
+  lines = []
+  if monitor.reason:
+    where = f" at step {monitor.diverged_at_step}" if monitor.status == "diverged" else ""
+    lines.append(f"{monitor.status}{where}: {monitor.reason}")
+  for task, verdict in monitor.verdicts().items():
+    if verdict["status"] != "ok":
+      where = f" at step {verdict['step']}" if verdict["status"] == "diverged" else ""
+      lines.append(f"  {task} {verdict['status']}{where}: {verdict['reason']}")
+  return lines
 
 
 def evaluation_line(step: int, day: str, metrics: Metrics) -> str:
