@@ -72,6 +72,16 @@ def test_a_number_that_means_missing_does_so_however_it_is_written(
   assert read(Number(), ["-999.90", "-9.999e2", "1"], "-999.9") == [None, None, 1.0]
 
 
+@pytest.mark.parametrize(
+  "column",
+  [["NA|a", "NA", "1.0|b"], [["NA", "a"], ["NA"], ["1.0", "b"]], ['["NA", "a"]', "NA", "b|1"]],
+)
+def test_an_id_of_a_bag_that_means_missing_is_none(column: list[Any]) -> None:
+  found = Bag("|").read(pa.array(column), ["NA", "1"])
+  assert [each or [] for each in found.values.to_pylist()] == [["a"], [], ["b"]]
+  assert found.counts["missing: values of {column} that Table.missing names"] == 3
+
+
 def test_what_is_changed_is_counted() -> None:
   assert Id().read(pa.array([" a", "b", "NA", " "]), ["NA"]).counts == {
     "trimmed: blanks around values of {column}": 1,

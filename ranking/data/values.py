@@ -100,13 +100,20 @@ class Bag:
       return Read(lists, wrong, "a list of single ids", "", flat.counts)
     texts, counts = as_text(column, missing)
     coded = texts.dictionary_encode()
-    lists, as_lists = [], 0
+    meant = {id_of(each.strip()) for each in missing}
+    lists, as_lists, gone = [], 0, 0
     codes = coded.indices
     seen = np.bincount(pc.drop_null(codes).to_numpy(), minlength=len(coded.dictionary))
     for text, rows in zip(coded.dictionary.to_pylist(), seen, strict=True):
       written = _written_list(text)
       as_lists += 0 if written is None else int(rows)
-      lists.append(self._ids(text, written))
+      ids = self._ids(text, written)
+      if ids and meant:
+        named = sum(each in meant for each in ids)
+        ids, gone = [each for each in ids if each not in meant], gone + named * int(rows)
+      lists.append(ids)
+    if gone:
+      counts = {**counts, MEANT: counts.get(MEANT, 0) + gone}
     if as_lists:
       counts = {**counts, "read as lists: values of {column} such as ['a', 'b']": as_lists}
     known = pa.array([found if found is not None else [] for found in lists], self.type)
@@ -255,19 +262,6 @@ def _flag(text: str) -> int:
   return -2
 
 
-OTHER_BYTES = (
-  pa.types.is_large_binary,
-  pa.types.is_binary_view,
-  pa.types.is_fixed_size_binary,
-)
-OTHER_LISTS = (
-  pa.types.is_large_list,
-  pa.types.is_fixed_size_list,
-  pa.types.is_list_view,
-  pa.types.is_large_list_view,
-)
-
-
 def decoded(column: pa.Array) -> tuple[pa.Array, Array]:
   """A column without bytes that are no text, and bool [n] of the rows that had them."""
   column = plain(column)
@@ -306,14 +300,14 @@ def plain(column: pa.Array) -> pa.Array:
     column = column.storage
   if pa.types.is_dictionary(column.type):
     column = column.dictionary_decode()
-  kind = column.type
-  if any(is_such(kind) for is_such in OTHER_LISTS):
-    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-      return pa.array(column.to_pylist(), pa.list_(kind.value_type))
+  kind, types = column.type, pa.types
+  if types.is_list_view(kind) or types.is_large_list_view(kind):  # which casts leave unsound
+    return pa.array(column.to_pylist(), pa.list_(kind.value_type))
+  if types.is_large_list(kind) or types.is_fixed_size_list(kind):
     return column.cast(pa.list_(kind.value_type))
-  if pa.types.is_string_view(kind) or pa.types.is_large_string(kind):
+  if types.is_string_view(kind) or types.is_large_string(kind):
     return column.cast(pa.string())
-  if any(is_such(kind) for is_such in OTHER_BYTES):
+  if types.is_binary_view(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
     return column.cast(pa.binary())
   return column
 
