@@ -302,6 +302,10 @@ class Table:
     files = [file for file in files if os.path.normpath(file.path) not in of_tables]
     if not files:
       raise DataError(f"RAW {self.raw} holds the files of Table.tables and no other; add the log")
+    known = [file.name for found in (files, *tables.values()) for file in found]
+    for name in self.names if isinstance(self.names, Mapping) else ():
+      if name not in known:
+        raise DataError(f"Table.names has {name}, which is none of {raw_files.listed(known)}")
     return files, tables, unread
 
   def _times(self) -> Sequence[str]:
