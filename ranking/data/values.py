@@ -5,6 +5,7 @@ null is a missing value; beside it which rows hold something else, and what was 
 """
 
 import ast
+import contextlib
 import dataclasses
 import json
 import re
@@ -127,7 +128,7 @@ class Bag:
     if written is None and self.separator is None and _is_enclosed(text, "[{"):
       return None
     found = text.split(self.separator or ",") if written is None else written
-    if any(isinstance(each, (list, dict)) for each in found):
+    if any(isinstance(each, (list, tuple, dict, set)) for each in found):
       return None
     texts = [str(each).strip() for each in found if each is not None and each == each]
     return [id_of(each) for each in texts if each]
@@ -141,21 +142,17 @@ def _written_list(text: str) -> list[Any] | None:
   """What text says that is a whole JSON or Python list, tuple or set; None if it is none."""
   if not _is_enclosed(text, "[({"):
     return None
-  try:
+  with contextlib.suppress(ValueError, RecursionError):
     found = json.loads(text)
     return found if isinstance(found, list) else [found]
-  except ValueError:
-    pass
-  try:
-    tree = ast.parse(text, mode="eval").body
-    # In their order, which a set that is made would lose.
-    if not isinstance(tree, (ast.List, ast.Tuple, ast.Set)):
-      return None
-    if re.search(r"""['"]\s+['"]""", text):  # NumPy's ['a' 'b'], which Python takes for 'ab'
-      return None
-    return [ast.literal_eval(each) for each in tree.elts]
-  except (ValueError, SyntaxError, RecursionError, MemoryError):
+  if re.search(r"""['"]\s+['"]""", text):  # NumPy's ['a' 'b'], which Python takes for 'ab'
     return None
+  with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+    tree = ast.parse(text, mode="eval").body
+    if isinstance(tree, (ast.List, ast.Tuple, ast.Set)):
+      # In their order, which a set that is made would lose.
+      return [ast.literal_eval(each) for each in tree.elts]
+  return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,10 +172,11 @@ class Number:
     counts: Mapping[str, int] = {}
     if is_nested(column.type):
       return Read(pa.nulls(len(column), self.type), as_mask(column.is_valid()), "a number")
-    if is_text(column.type) or missing:
+    is_written = is_text(column.type)
+    if is_written or missing:
       column, counts = as_text(column, missing)
     points = column
-    if self.decimal != "." and is_text(column.type):
+    if self.decimal != "." and is_written:
       points = pc.replace_substring(pc.replace_substring(column, ".", "?"), self.decimal, ".")
     numbers = as_float(points)
     known = as_mask(column.is_valid())
