@@ -123,6 +123,12 @@ def test_json_lines_with_inner_objects_and_lists_are_the_same_log(
     read(path, entities=(), categorical=("customer",))
   _, log = read(path, entities=(), categorical=("customer",), on_bad_row="drop")
   assert log.cleaning["dropped: lines that are no JSON object, or of one value each"] == 1
+  for written, cure in ((json.dumps([{}]), "jq -c '.[]' makes l"), ('{\n"when": 1}', "jq -c . wr")):
+    path.write_text(written)
+    with pytest.raises(
+      DataError, match=rf"line 1 is no JSON object .* one a line; {re.escape(cure)}"
+    ):
+      read(path)
   path.write_text("\n".join([lines[0], lines[1].replace('"ben"', '["ben"]'), *lines[2:]]))
   message = r"line 2 holds '\[\"ben\"\]' in customer, where a single value belongs; name lists in"
   with pytest.raises(DataError, match=message):
