@@ -240,7 +240,7 @@ class Judge:
     self.lost_batches = self.lost_batches + 1 if lost else 0
     if self.lost_batches < 2:  # it begins, or it is none
       self.lost_since = self._onset() if lost else None
-    if self._is_over():
+    if self._is_over(relative):
       return
     if self.level is not None:
       self._watch_for_jumps(first, relative, lost)
@@ -273,8 +273,12 @@ class Judge:
         at, most = step, above
     return at
 
-  def _is_over(self) -> bool:
-    """Gives a series up that has been lost for long enough; returns whether it did."""
+  def _is_over(self, relative: float) -> bool:
+    """Gives a series up that has been lost for long enough; returns whether it did.
+
+    Args:
+      relative: of the newest batches, which the median may not know to be better again.
+    """
     rule = self.rule
     if self.level is not None:
       if self.of_task and self.blown_up_at is None:
@@ -282,6 +286,8 @@ class Judge:
       if self.lost_since is None or self.last_step - self.lost_since + 1 < rule.patience:
         return False
       if self.lost_batches < SMOOTHED_OVER:  # of a rare task they are many steps
+        return False
+      if relative <= self._lost_above() and not self.is_dead:
         return False
       self.give_up(self.lost_since, self._lost())
       return True
