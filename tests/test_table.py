@@ -478,6 +478,10 @@ def test_a_log_of_several_files_without_headers_is_named_file_by_file(tmp_path: 
   assert rows.age.tolist() == [25, 18, 25]
   assert rows.liked.tolist() == [1, 0, 1]
   assert log.notes[0] == "not read: README"
+  with pytest.raises(
+    DataError, match=r"^Table\.names has rating\.dat, which is none of ratings\.d"
+  ):
+    worked_out(dataclasses.replace(source, names={"rating.dat": ["user"]}))
 
 
 @pytest.mark.parametrize(
