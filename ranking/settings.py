@@ -48,7 +48,7 @@ class LogSettings:
     without_tasks: the model has no such tasks, and the result no figures of them.
     fair_share: day N is the last day that has at least this share of the median rows of such days
       up to it; later days are left out. 0 = the last day, whatever it has.
-    store_directory: where day stores are kept.
+    store_directory: where day stores are kept: a folder, or an address on object storage.
     engine: what prepares a store: "duckdb", "local[2]" (Spark in this machine, on two cores), or
       the spark://host:port of a cluster. The store is the same.
   """
@@ -69,9 +69,6 @@ class LogSettings:
     CHECK.names("without_tasks", self.without_tasks, "tasks")
     CHECK.share("fair_share", self.fair_share)
     CHECK.text("store_directory", self.store_directory, "the path of a folder")
-    if "://" in self.store_directory:
-      cure = "make it a folder of this machine, as training maps its arrays into memory"
-      CHECK.refuse("store_directory", self.store_directory, cure)
     check_engine(self.engine)
 
 

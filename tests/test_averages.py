@@ -40,8 +40,7 @@ def close(one: list[Array], two: list[Array]) -> None:
 
 
 # Of 9 equal layers some are stacked.
-@pytest.mark.parametrize("layers", [2, 9])
-@pytest.mark.parametrize("frequency", [None, 3])
+@pytest.mark.parametrize(("frequency", "layers"), [(None, 2), (3, 9)])
 def test_fit_with_averages_ends_as_with_those_of_tf_keras(
   frequency: int | None, layers: int
 ) -> None:

@@ -50,6 +50,7 @@ def fake_run(last_step: int, **progress: Any) -> Any:
     evaluator=Mock(**{"figures.return_value": {}, "figures_by.return_value": {}}),
     directory=Path("runs/x"),
     data=lambda first: iter(()),
+    averaged=contextlib.nullcontext,
   )
 
 
@@ -104,6 +105,21 @@ def test_a_signal_at_an_evaluation_step_loses_no_evaluation(
   loop.train(run, state, log)
   assert stopped == [50]
   assert [call.args[0] for call in log.evaluation.call_args_list] == [50, 100]
+
+
+def test_day_n_is_predicted_by_averages_of_weights_where_there_are_some() -> None:
+  run, said = fake_run(2), []
+
+  @contextlib.contextmanager
+  def averaged() -> Iterator[None]:
+    said.append("in")
+    yield
+    said.append("out")
+
+  run.averaged = averaged
+  run.evaluator.predictions = lambda: said.append("predicted")
+  loop.evaluate(run, State(DivergenceMonitor(), 0.0), Mock())
+  assert said == ["in", "predicted", "out"]
 
 
 def test_a_run_whose_output_nobody_reads_finishes_its_step_saves_and_says_so(

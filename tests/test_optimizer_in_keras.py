@@ -53,7 +53,7 @@ CLIPS: dict[str, Clip] = {
   "clippy": Clippy(0.1, 0.05),
   "layer_clippy": LayerClippy(0.2, 0.1, 0.05),
   "rms": RmsClip(0.2),
-  "adagc": AdaGC(1.5, 3.0, 0.75, 3),
+  "adagc": AdaGC(1.5, 3.0, 0.75, 3, 1e-9),
   "zclip": ZClip(1.25, 0.75, 3, 1e-4),
 }
 DIRECTIONS: dict[str, Direction] = {
@@ -245,7 +245,7 @@ def test_mixed_bfloat16_trains_float32_variables_nearly_as_float32_does(
   mixed = optimizer()
   before, low = fitted(mixed, dtype="mixed_bfloat16")
   _, high = fitted(optimizer())
-  assert {v.dtype for v in mixed.variables} == {tf.float32, tf.int64}
+  assert {v.dtype for v in mixed.numbers} == {tf.float32, tf.int64}
   assert int(mixed.skipped_steps) == 0
   for start, one, two in zip(before, low, high, strict=True):
     assert np.isfinite(one).all()
@@ -500,7 +500,9 @@ def test_config_round_trip_keeps_variants_and_rules(
   direction: Direction, clip: Clip, copied: Any
 ) -> None:
   rules = [Rule("bias", clip, direction, 0.5), Rule(TABLES, NoClip()), Rule("_logit", rate=0.0)]
-  optimizer = ClippedOptimizer(direction, clip, 0.5, "original", "x", rules=rules)
+  more: dict[str, Any] = {"micro_batches": 2, "use_ema": True, "ema_momentum": 0.5}
+  more["ema_overwrite_frequency"] = 3
+  optimizer = ClippedOptimizer(direction, clip, 0.5, "original", "x", rules=rules, **more)
   assert_same_settings(copied(optimizer), optimizer)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from ranking import configuration
 from ranking.optimizers.clipping import Clip
+from tests.test_rules import OTHER, SAME
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
@@ -46,6 +47,16 @@ def test_the_page_gives_the_defaults_of_every_clip() -> None:
   for name, arguments in rows.items():
     for argument, default in re.findall(r"(\w+)=([0-9.]+)", arguments):
       assert getattr(clips[name](), argument) == float(default), name
+
+
+def test_the_page_says_what_clips_make_of_rows_and_of_a_dense_gradient() -> None:
+  ((same, of_rows, other),) = re.findall(
+    r"^\| (.*) \| the same step \|\n\| (.*) \| the same if .*\n\| (.*) \| rows: judged",
+    PAGE,
+    re.MULTILINE,
+  )
+  said = [set(re.findall(r"`(\w+)", cell)) for cell in (f"{same}, {of_rows}", other)]
+  assert said == [{type(clip).__name__ for clip in clips} for clips in (SAME, OTHER)]
 
 
 def test_the_figures_over_widths_are_those_of_the_sweep() -> None:

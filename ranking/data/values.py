@@ -96,14 +96,8 @@ class Bag:
       if not pa.types.is_list(column.type):
         return Read(pa.nulls(len(column), self.type), as_mask(column.is_valid()), "a list of ids")
       flat = Id().read(column.flatten(), missing)
-      lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-      offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
-      lists = pa.ListArray.from_arrays(offsets, flat.values)
-      wrong = np.zeros(len(column), bool)
-      if flat.wrong.any():
-        wrong = np.add.reduceat(np.append(flat.wrong, False), offsets.to_numpy()[:-1]) > 0
-        wrong &= lengths > 0
-      return Read(_without_nulls(lists), wrong, "a list of single ids", "", flat.counts)
+      lists, wrong = _without_nulls(_lists(column, flat.values)), _rows_with(flat.wrong, column)
+      return Read(lists, wrong, "a list of single ids", "", flat.counts)
     texts, counts = as_text(column, missing)
     coded = texts.dictionary_encode()
     lists, as_lists = [], 0
@@ -278,6 +272,9 @@ def decoded(column: pa.Array) -> tuple[pa.Array, Array]:
   """A column without bytes that are no text, and bool [n] of the rows that had them."""
   column = plain(column)
   wrong = np.zeros(len(column), bool)
+  if pa.types.is_list(column.type):
+    inner, bad = decoded(column.flatten())
+    return _lists(column, inner), _rows_with(bad, column)
   if not is_text(column.type):
     return column, wrong
   try:
@@ -377,6 +374,25 @@ def _whole_as_such(texts: pa.Array) -> pa.Array:
 def id_of(text: str) -> str:
   """An id as it is kept: a whole number without its point, such as 5 for 5.0."""
   return text.partition(".")[0] if WHOLE.fullmatch(text) else text
+
+
+def _lists(like: pa.ListArray, values: pa.Array) -> pa.ListArray:
+  """Lists of the lengths of others, of values that stand in the place of theirs."""
+  return pa.ListArray.from_arrays(
+    pa.array(np.append(0, np.cumsum(_lengths(like))), pa.int32()), values
+  )
+
+
+def _lengths(lists: pa.ListArray) -> Array:
+  return pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+
+
+def _rows_with(marked: Array, lists: pa.ListArray) -> Array:
+  """bool [n] of the lists that have a marked value."""
+  lengths = _lengths(lists)
+  found = np.zeros(len(lengths), bool)
+  found[np.repeat(np.arange(len(lengths)), lengths)[marked]] = True
+  return found
 
 
 def _without_nulls(lists: pa.ListArray) -> pa.Array:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
   from ranking.optimizers.rules import TABLES, Rule
   from ranking.optimizers.saved_state import StateError
   from ranking.optimizers.schedules import Cosine, InverseSquareRoot, LinearWarmUp
+  from ranking.optimizers.settings import Ramp
 
 __all__ = [
   "TABLES",
@@ -44,6 +45,7 @@ __all__ = [
   "LinearWarmUp",
   "NoClip",
   "Observation",
+  "Ramp",
   "RmsClip",
   "Rule",
   "Sgd",
@@ -68,6 +70,7 @@ MODULES = (
   "rules",
   "saved_state",
   "schedules",
+  "settings",
 )
 
 

@@ -6,15 +6,17 @@ numbers in one pass over it, and `factor` makes σ of them. Between the two, the
 variables can be joined, so that one σ serves them all (4.3.2).
 """
 
+import copy
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import tensorflow as tf
 
 from ranking.optimizers import reductions
-from ranking.optimizers.settings import LATER, ThresholdError, check
+from ranking.optimizers.settings import LATER, Ramp, ThresholdError, check
 
+Own = TypeVar("Own", bound="Clip")
 Measures = dict[str, tf.Tensor]
 Memory = dict[str, tf.Tensor]
 
@@ -29,7 +31,18 @@ class Clip:
   acts_on: ClassVar[Literal["gradient", "direction"]]
 
   def __post_init__(self) -> None:
-    check(self)
+    check(self, ramps=True)
+
+  def at(self: Own, number: tf.Tensor, dtype: tf.DType) -> Own:
+    """Itself in one step, by its number: with scalars of a dtype for what is a Ramp."""
+    ramps = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    ramps = {name: ramp for name, ramp in ramps.items() if isinstance(ramp, Ramp)}
+    if not ramps:
+      return self
+    stepped = copy.copy(self)
+    for name, ramp in ramps.items():
+      object.__setattr__(stepped, name, tf.cast(ramp(number), dtype))
+    return stepped
 
   @property
   def needs_preconditioner(self) -> bool:
@@ -268,7 +281,7 @@ class Clippy(LimitedMoves):
   @property
   def needs_preconditioner(self) -> bool:
     """Where the third part is there."""
-    return self.accumulator_threshold > 0
+    return self.accumulator_threshold != 0.0
 
   def limit(self, weights: tf.Tensor) -> tf.Tensor:
     """relative·|w| + absolute."""

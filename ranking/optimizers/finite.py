@@ -59,7 +59,7 @@ def is_finite(
       else:
         sums.append(value)
   sums += [tf.stack(same) for same in scalars.values()]
-  finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(total)) for total in sums])
+  finite = tf.reduce_all([True, *(tf.reduce_all(tf.math.is_finite(total)) for total in sums)])
   if loss is None:
     return finite
   replica = tf.distribute.get_replica_context()

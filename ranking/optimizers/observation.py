@@ -81,11 +81,12 @@ def _observe(
   direction, new_slots = make(values, slots, weights, optimizer.step(values.dtype))
   acted_on = values if clip.acts_on == "gradient" else direction
   rate = times * optimizer.rate(values.dtype)
+  stepped = clip.at(optimizer.step(values.dtype), values.dtype)
   if clip.needs_preconditioner:
     scale = make.preconditioner(slots, new_slots)
-    pressure = clip.pressure_beside(scale, weights, acted_on, rate)
+    pressure = stepped.pressure_beside(scale, weights, acted_on, rate)
   else:
-    pressure = clip.pressure(weights, acted_on, rate, optimizer.is_table(variable, gradient))
+    pressure = stepped.pressure(weights, acted_on, rate, optimizer.is_table(variable, gradient))
   # One more, which never is the largest, because a step may touch no row of a table at all.
   position = tf.argmax(tf.pad(tf.reshape(pressure, [-1]), [[0, 1]], constant_values=-2.0))
   if isinstance(gradient, tf.IndexedSlices) and make.is_row_wise:

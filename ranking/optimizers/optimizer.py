@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from ranking.optimizers import micro_batches, stacked
+from ranking.optimizers import micro_batches, per_task, stacked
 from ranking.optimizers.arguments import check_arguments, check_counts
 from ranking.optimizers.clipping import Clip
 from ranking.optimizers.directions import Adagrad, Direction
@@ -300,20 +300,74 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       self.build([variable for _, variable in grads_and_vars])
     if experimental_aggregate_gradients and not skip_gradients_aggregation:
       grads_and_vars = self.aggregate_gradients(grads_and_vars)
-    pairs = self.distinct(grads_and_vars)
+    return self._take(self.distinct(grads_and_vars), loss, name or self.name)
+
+  @tf.autograph.experimental.do_not_convert
+  def apply_task_gradients(
+    self,
+    gradients: Sequence[Sequence[Gradient | None]],
+    variables: Sequence[tf.Variable],
+    losses: Sequence[tf.Tensor] | None = None,
+    combine: per_task.Combine = "sum",
+  ) -> tf.Variable:
+    """One step of several tasks, each task's update clipped before the sum; see per_task.py.
+
+    A task whose loss or gradients are not finite has no part in the step; if none has, it is
+    skipped. What one task alone has, tables whose gradients come in rows, and what no clip is for
+    are moved as by `apply_gradients` with the sum.
+
+    Args:
+      gradients: of each task, one or None for each variable.
+      variables: of the model.
+      losses: of each task, looked at only for being finite.
+      combine: "sum"; or "even", by which the task that gains least gains the most it can.
+
+    Returns:
+      The count of steps taken, `iterations`.
+
+    Raises ThresholdError for what cannot be done task by task: a clip with a memory,
+    scope="global", micro-batches, or a direction other than Adagrad and Sgd without momentum.
+    """
+    per_task.check(self.scope, self.micro_batches, combine)
+    self.check_replica(variables)
+    self._compute_current_learning_rate()
+    with tf.init_scope():
+      self.build(list(variables))
+    of_tasks = []
+    for own in gradients:
+      pairs = [(g, v) for g, v in zip(own, variables, strict=True) if g is not None]
+      summed = iter(self.aggregate_gradients(pairs))
+      of_tasks.append([None if g is None else next(summed)[0] for g in own])
+    kept, loss = per_task.finite_tasks(of_tasks, losses)
+    shared, others = per_task.split(kept, variables, self.is_clipped)
+    return self._take(self.distinct(others) if others else [], loss, self.name, shared, combine)
+
+  def _take(
+    self,
+    pairs: Pairs,
+    loss: tf.Tensor | None,
+    name: str,
+    shared: Sequence[per_task.Shared] = (),
+    combine: per_task.Combine = "sum",
+  ) -> tf.Variable:
+    """The step of variables with one gradient each, and of those that tasks share."""
     self.note_tables(pairs)
     summed = self._sum_up(pairs, loss) if self.micro_batches > 1 else None
     if summed is not None:
       pairs, loss = self._means(summed.sums), summed.losses
     step = self._step()
-    with tf.name_scope(name or self.name):
+    with tf.name_scope(name):
       stacks = stacked.stacks_of(step, pairs)
       together = {place for stack in stacks for place in stack.places}
       alone = [pair for place, pair in enumerate(pairs) if place not in together]
       decisions = decide(step, alone) if alone else []
+      of_tasks = per_task.writes_of(step, shared, combine) if shared else []
       finite = is_finite(step, alone, decisions, stacks, loss)
+      if of_tasks:
+        finite &= per_task.are_finite(of_tasks)
       taken = finite if summed is None else finite & summed.due
       writes = [write for stack in stacks for write in stacked.writes_of(step, pairs, stack, taken)]
+      writes += [(v, per_task.unless(write, self.kept, v, taken)) for v, write in of_tasks]
       tf.__internal__.distribute.interim.maybe_merge_call(
         self._write, self._distribution_strategy, alone, decisions, writes, taken, summed
       )

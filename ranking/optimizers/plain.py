@@ -6,6 +6,7 @@ from typing import Any
 from ranking.optimizers.clipping import Clip
 from ranking.optimizers.directions import Direction
 from ranking.optimizers.rules import Rule
+from ranking.optimizers.settings import Ramp
 
 
 def plain(part: Clip | Direction) -> dict[str, Any]:
@@ -36,7 +37,8 @@ def made(config: dict[str, Any]) -> dict[str, Any]:
     kinds = {kind.__name__: kind for kind in _kinds(base)}
     if name not in kinds:
       raise ValueError(f"no {part} {name!r} is known; import the module that defines it")
-    result[part] = kinds[name](**arguments)
+    ramps = {key: Ramp(**value) for key, value in arguments.items() if isinstance(value, dict)}
+    result[part] = kinds[name](**{**arguments, **ramps})
   return result
 
 

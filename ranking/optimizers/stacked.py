@@ -80,7 +80,7 @@ def _take(step: Step, pairs: Pairs, places: list[int]) -> Stack:
     def take_one(one: Any) -> tuple[tf.Tensor, Slots, tf.Tensor]:
       gradient, weights, slots = one
       measures = measures_of(treated, of_rows, gradient, weights, slots, rate, number)
-      factor = treated.clip.factor(measures)
+      factor = treated.clip.at(number, gradient.dtype).factor(measures)
       change, slots = change_and_slots(
         step, treated, gradient, weights, slots, factor, rate, number
       )

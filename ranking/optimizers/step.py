@@ -76,13 +76,15 @@ def decide(step: Step, pairs: Pairs, shadow: Clip | None = None) -> list[Decisio
   decisions = []
   for t, own, (_, variable), (rate, number) in zip(treated, measures, pairs, now, strict=True):
     if not t.clip.initial_memory():
-      decisions.append(Decision(t.clip.factor(own), {}, rate, number))
+      factor = t.clip.at(number, rate.dtype).factor(own)
+      decisions.append(Decision(factor, {}, rate, number))
       continue
     kept = step.kept.memory_of(variable, t)
     own, everywhere, memory = (
       _cast(values, number.dtype) for values in (own, joined.get(t.clip, {}), kept)
     )
-    factor, memory = t.clip.factor_and_memory(own, everywhere, memory, number)
+    clip = t.clip.at(number, number.dtype)
+    factor, memory = clip.factor_and_memory(own, everywhere, memory, number)
     decisions.append(Decision(tf.cast(factor, rate.dtype), memory, rate, number))
   return decisions
 
@@ -106,8 +108,9 @@ def _decide_together(
       everywhere = joined[t.clip]
       dtype = next(iter(everywhere.values())).dtype
       memory = _cast(step.kept.shared.get(t.clip, {}), dtype)
-      made[t.clip] = t.clip.factor_and_memory(
-        everywhere, everywhere, memory, tf.cast(number, dtype)
+      number_of_all = tf.cast(number, dtype)
+      made[t.clip] = t.clip.at(number_of_all, dtype).factor_and_memory(
+        everywhere, everywhere, memory, number_of_all
       )
       memory = made[t.clip][1]
     decisions.append(Decision(tf.cast(made[t.clip][0], rate.dtype), memory, rate, number))
@@ -158,10 +161,10 @@ def measures_of(
   number: tf.Tensor,
 ) -> Measures:
   """What a clip needs to know, of values."""
-  clip, direction, *_ = treated
+  clip, direction = treated.clip.at(number, gradient.dtype), treated.direction
   if clip.acts_on == "direction":
     gradient, new_slots = direction(gradient, slots, weights, number)
-    if clip.needs_preconditioner:
+    if treated.clip.needs_preconditioner:
       scale = direction.preconditioner(slots, new_slots)
       return clip.measure_beside(scale, weights, gradient, rate)
   return clip.measure(weights, gradient, rate, of_rows)

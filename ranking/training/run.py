@@ -85,10 +85,9 @@ def open_log(settings: Settings, console: Console) -> DayStore:
   log, model = settings.log, settings.training.model
   if isinstance(log.source, Table):
     model.inputs.check_fit(log.source.name, log.source.features(log.lookback), model.width_scale)
-  root = Path(log.store_directory)
   store = prepare(
     log.source,
-    root,
+    log.store_directory,
     console,
     log.lookback,
     log.without_last_days,
