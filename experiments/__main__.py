@@ -1,4 +1,4 @@
-"""The study's one command: python -m experiments figures|findings|report|publish|table3|why
+"""The study's one command: python -m experiments, and one of COMMANDS.
 
 Exit codes are those of `ranking`.
 """
@@ -15,6 +15,7 @@ COMMANDS = {
   "report": ("experiments.report", "make one HTML page of all results"),
   "publish": ("experiments.publish", "keep what finished experiments found"),
   "table3": ("experiments.table3", "make Table 3, running what is missing"),
+  "verdicts": ("experiments.verdicts.command", "say how often the verdict of a run is right"),
   "why": ("experiments.why.command", "take runs apart that are lost late"),
 }
 

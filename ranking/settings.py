@@ -48,7 +48,7 @@ class LogSettings:
     without_tasks: the model has no such tasks, and the result no figures of them.
     fair_share: day N is the last day that has at least this share of the median rows of such days
       up to it; later days are left out. 0 = the last day, whatever it has.
-    store_directory: where day stores are kept.
+    store_directory: where day stores are kept: a folder, or an address on object storage.
     engine: what prepares a store: "duckdb", "local[2]" (Spark in this machine, on two cores), or
       the spark://host:port of a cluster. The store is the same.
   """
@@ -69,10 +69,22 @@ class LogSettings:
     CHECK.names("without_tasks", self.without_tasks, "tasks")
     CHECK.share("fair_share", self.fair_share)
     CHECK.text("store_directory", self.store_directory, "the path of a folder")
-    if "://" in self.store_directory:
-      cure = "make it a folder of this machine, as training maps its arrays into memory"
-      CHECK.refuse("store_directory", self.store_directory, cure)
     check_engine(self.engine)
+
+
+SCALES = ("standard", "log", "none")
+
+
+def check_targets(target_scale: Any, loss_weights: Any) -> None:
+  """Raises SettingError for a scale that there is not, or a weight that is none."""
+  of_tasks = target_scale.values() if isinstance(target_scale, Mapping) else [target_scale]
+  for scale in of_tasks:
+    if scale not in SCALES and not (scale is None and target_scale is None):
+      cure = f"make it one of {', '.join(SCALES)}, or a dict of these by task"
+      CHECK.refuse("target_scale", scale, cure)
+  CHECK.made("loss_weights", loss_weights, Mapping, "a dict of tasks to numbers")
+  for task, weight in loss_weights.items():
+    CHECK.number(f"loss_weights of {task}", weight, 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,6 +101,12 @@ class TrainingSettings:
     window_hours: W of the moving window; "all" shuffles the whole log.
     seed: of initial weights and of the window.
     monitor: by which rule the run is judged.
+    target_scale: how regression tasks are learnt: "standard" (deviations of the training days),
+      "log" (of log(1 + label), likewise) or "none" (as they are); or a dict of these by task, whose
+      other tasks have the default. None = "standard" for a log of your own. Logs that come with the
+      trainer have their targets on a sensible scale, and are learnt as they are, so that what was
+      published of them stays comparable. Figures are always in the unit of the log.
+    loss_weights: by task, how many times its loss counts; of others as the log says.
   """
 
   model: Model
@@ -100,8 +118,11 @@ class TrainingSettings:
   window_hours: float | Literal["all"] = 24.0
   seed: int = 0
   monitor: DivergenceRule = dataclasses.field(default_factory=DivergenceRule)
+  target_scale: str | Mapping[str, str] | None = None
+  loss_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self) -> None:
+    check_targets(self.target_scale, self.loss_weights)
     CHECK.made("model", self.model, Model, "a model, such as @Model()")
     CHECK.made("optimizer", self.optimizer, OptimizerSettings, "@ClippedOptimizer()")
     CHECK.made("monitor", self.monitor, DivergenceRule, "@DivergenceMonitor()")
@@ -271,6 +292,9 @@ class Settings:
       of_source.pop("raw", None)
     del log["store_directory"], log["engine"]
     del training["schedule"]
+    for name, default in (("target_scale", None), ("loss_weights", {})):
+      if training[name] == default:  # what earlier versions had not, and changes nothing
+        del training[name]
     training["rate"] = self.training.rate()
     groups = {
       "log": log,

@@ -31,7 +31,7 @@ from ranking.data.sources.kuairand import KuaiRand
 from ranking.data.sources.synthetic import Synthetic
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-SMALL: Final = {"days": 3, "rows_per_day": 20_000}
+SMALL: Final = {"days": 3, "rows_per_day": 10_000}
 THREADS, MEGABYTES = 16, (200, 2000)  # at most; least and most
 LEFT = 5  # commands that are killed for what they leave
 
@@ -91,10 +91,9 @@ def damaged(given: argparse.Namespace, folder: Path) -> int:
   expected = finished(given, folder / "plain")
   seconds = time.monotonic() - began
   for number in range(LEFT):
-    while kill(given, folder / f"left{number}", seconds) is None or not partial(
-      folder / f"left{number}"
-    ):
-      shutil.rmtree(folder / f"left{number}")
+    left = folder / f"left{number}"
+    while kill(given, left, seconds, after=seconds / 2) is None or not partial(left):
+      shutil.rmtree(left)
   wrong = 0
   for number in range(given.times or 100):
     shutil.copytree(folder / f"left{number % LEFT}", folder / "now")
@@ -153,9 +152,11 @@ def finished(given: argparse.Namespace, folder: Path) -> dict[str, int]:
   return {**contents(made), **dict.fromkeys(beside, 0)}
 
 
-def kill(given: argparse.Namespace, folder: Path, seconds: float) -> float | None:
-  """Kills the command at a random moment of so many seconds; None where it had ended by then."""
-  moment = random.uniform(0, seconds)
+def kill(
+  given: argparse.Namespace, folder: Path, seconds: float, after: float = 0.0
+) -> float | None:
+  """Kills the command at a random moment between two; None where it had ended by then."""
+  moment = random.uniform(after, seconds)
   process = start(given, folder)
   time.sleep(moment)
   had_ended = process.poll() is not None

@@ -22,6 +22,7 @@ from typing import Any
 
 def result(auc: Any, status: str = "ok", **more: Any) -> dict[str, Any]:
   """A result.json as the trainer writes it, with one task of each kind."""
+  within = {"normalised_entropy": 0.9, "gauc": 0.65, "gauc_ci95": [0.6, 0.7]}
   same = {"rows": 100, "logloss": 0.5, "calibration": 1.1, "nonfinite": 0}
   return {
     "status": status,
@@ -40,7 +41,14 @@ def result(auc: Any, status: str = "ok", **more: Any) -> dict[str, Any]:
     "batch_size": 512,
     "steps": 507,
     "metrics": {
-      "click": {"kind": "binary", "auc": auc, "ci95": [0.6, 0.8], "positives": 40, **same},
+      "click": {
+        "kind": "binary",
+        "auc": auc,
+        "ci95": [0.6, 0.8],
+        "positives": 40,
+        **within,
+        **same,
+      },
       "seconds": {"kind": "regression", "rmse": 1.5, "ci95": None, **same},
     },
     "examples_per_second": 1e4,

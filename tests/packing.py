@@ -3,24 +3,21 @@
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from ranking.array import Array
-from ranking.data import calendar, coded, features
-from ranking.data.engine import Engine
-from ranking.data.facts import Facts
+from ranking.data import features
 from ranking.data.features import Moments
 from ranking.data.lookback import Lookback, Past
 from ranking.data.prepare import prepare
-from ranking.data.schema import Schema
+from ranking.data.schema import Log, Schema
 from ranking.data.store import ARRAYS, Day, DayStore
 from ranking.tasks import Task
 from tests.conftest import TinySource
-from tests.frames import Bag, FrameLog, declare
+from tests.frames import Bag, FrameLog
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,32 +53,36 @@ def pack(dataset: str, log: FrameLog, lookback: Lookback | None = None) -> Packe
 
 def as_of(log: FrameLog, lookback: Lookback, block_rows: int = 7) -> pd.DataFrame:
   """As-of features before they are standardised, a block after the other."""
-  with tempfile.TemporaryDirectory() as folder, Engine(Path(folder)) as engine:
-    plain = dataclasses.replace(log, bags={}, dense=pd.DataFrame(index=range(len(log.time))))
-    facts = Facts(declare(engine, plain))
-    numbers = tuple(int(day) for day in np.unique(log.day))
-    zeros = (0,) * len(numbers)
-    days = calendar.Calendar(numbers, ("",) * len(numbers), zeros, zeros)
-    made = coded.code(engine, facts, days, lambda steps: None)
-    rows = pa.Table.from_batches(made.batches()).to_pandas()
-    labels = [f"label_{list(log.labels).index(task)}" for task in log.rated_tasks]
-    whole = (
-      rows.time.to_numpy(),
-      rows[[f"entity_{k}" for k in range(len(log.entities))]].to_numpy(np.int32),
-      rows[labels].to_numpy(np.float64),
-    )
-    counts = [made.vocabularies[entity].keys for entity in log.entities]
-    with Past(Path(folder, "past"), facts.log, lookback, counts) as past:
-      blocks = [
-        past.rates(*(part[start : start + block_rows] for part in whole))
-        for start in range(0, len(rows), block_rows)
-      ]
   names = [
     name
     for entity in log.entities
     for name in (f"{entity}_count", *(f"{entity}_{task}_rate" for task in log.rated_tasks))
   ]
-  return pd.DataFrame(np.concatenate(blocks), columns=names)
+  rates, _ = _of_past(log, lookback, block_rows)
+  return pd.DataFrame(rates, columns=names)
+
+
+def recent(log: FrameLog, lookback: Lookback, block_rows: int = 7) -> Array:
+  """Numbers of the latest items of each row's user, [n, history]; 0 for none."""
+  return _of_past(log, lookback, block_rows)[1]
+
+
+def _of_past(log: FrameLog, lookback: Lookback, block_rows: int) -> tuple[Array, Array]:
+  """What rows in order of time see of the past: rates and items. Entities are numbered here."""
+  keys = np.stack([pd.factorize(log.categorical[name])[0] + 1 for name in log.entities], axis=1)
+  rows = log.time, keys.astype(np.int32), log.labels[list(log.rated_tasks)].to_numpy(np.float64)
+  rates, items = [], [np.zeros((0, lookback.history), np.int32)]
+  counts = keys.max(axis=0).tolist()
+  with (
+    tempfile.TemporaryDirectory() as folder,
+    Past(Path(folder, "past"), cast(Log, log), lookback, counts) as past,
+  ):
+    for start in range(0, len(log.time), block_rows):
+      time, entities, labels = (part[start : start + block_rows] for part in rows)
+      rates.append(past.rates(time, entities, labels))
+      if lookback.history:
+        items.append(past.latest(time, entities, labels, entities[:, 1]))
+  return np.concatenate(rates), np.concatenate(items)
 
 
 def encode(column: pd.Series, train: Array) -> tuple[Array, int]:

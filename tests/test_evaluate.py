@@ -10,6 +10,8 @@ import tensorflow as tf
 from ranking import tasks
 from ranking.data import prepare, store
 from ranking.evaluation.evaluate import Evaluator
+from ranking.evaluation.users import users
+from ranking.measures.probabilities import deciles, grouped_auc
 from ranking.models.inputs import Inputs
 from ranking.models.model import Model
 from ranking.models.network import Network
@@ -48,8 +50,29 @@ def test_figures_are_of_every_labelled_row(tiny_store: store.DayStore) -> None:
   labels = np.array(tiny_store.eval_day.labels)
   schema = tiny_store.schema
   expected = tasks.evaluate(schema.tasks, schema.label_statistics, labels, outputs)
-  assert evaluate.figures(outputs) == expected
-  assert evaluate.figures(outputs)["click"]["rows"] == np.isfinite(labels[:, 0]).sum()
+  figures = evaluate.figures(outputs)
+  for task, entry in expected.items():
+    assert {name: figures[task][name] for name in entry} == entry
+  assert figures["click"]["rows"] == np.isfinite(labels[:, 0]).sum()
+
+
+def test_binary_tasks_have_figures_within_users_and_by_decile(tiny_store: store.DayStore) -> None:
+  _, evaluate = evaluator(tiny_store, 16)
+  outputs, day = evaluate.predictions(), tiny_store.eval_day
+  click = evaluate.figures(outputs)["click"]
+  labels, logits = np.array(day.labels)[:, 0], outputs[:, 0]
+  known = ~np.isnan(labels)
+  within = grouped_auc(labels[known], logits[known], users(tiny_store.schema, day)[known])
+  assert click["gauc"] == (None if np.isnan(within.value) else within.value)
+  assert click["gauc_users"] == within.users
+  rate = labels[known].mean(dtype=float)
+  entropy = -(rate * np.log(rate) + (1 - rate) * np.log(1 - rate))
+  assert click["normalised_entropy"] == pytest.approx(click["logloss"] / entropy)
+  predictions = 1 / (1 + np.exp(-logits[known].astype(float)))
+  found = deciles(labels[known], predictions)
+  np.testing.assert_allclose(click["deciles"], found, rtol=1e-9)
+  lost = evaluate.figures(np.full_like(outputs, np.nan))["click"]
+  assert lost["gauc"] is lost["deciles"] is lost["normalised_entropy"] is None
 
 
 def test_nothing_is_reported_by_value_unless_the_log_asks(tiny_store: store.DayStore) -> None:

@@ -116,7 +116,7 @@ def test_as_of_features_equal_brute_force(tiny_log: FrameLog) -> None:
   assert (expected.nunique() > 20).all()
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(small_log())
 def test_as_of_features_equal_brute_force_whatever_the_ties_and_holes(log: FrameLog) -> None:
   pd.testing.assert_frame_equal(as_of(log, Lookback()), as_of_by_brute_force(log), rtol=1e-12)
@@ -141,7 +141,7 @@ def test_rows_of_one_millisecond_do_not_see_each_other() -> None:
   np.testing.assert_allclose(measured.user_click_rate, [0.5, 0.5, 0.5, last])
 
 
-@settings(max_examples=6, deadline=None, derandomize=True, database=None)
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(position=st.integers(0, 219), seed=st.integers(0, 99))
 def test_rows_after_any_time_change_no_as_of_feature_up_to_it(position: int, seed: int) -> None:
   log = make_log()

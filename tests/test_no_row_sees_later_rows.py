@@ -128,15 +128,21 @@ def table(folder: Path, log: pd.DataFrame) -> Source:
   log.assign(likes=[" ".join("xyz"[: n % 4]) for n in log.d]).to_csv(
     folder / "log.csv", index=False
   )
+  changed = log[log.a == 0]  # events that set a price
+  prices = {"item": changed["item"], "since": changed.second, "price": changed.b}
+  pd.DataFrame(prices)[::-1].to_csv(folder / "prices.csv", index=False)
+  (folder / "users.csv").write_text("id,age\n" + "".join(f"{k},{20 + k}\n" for k in range(5)))
   return Table(
-    raw=str(folder / "log.csv"),
+    raw=str(folder),
+    tables={"users.csv": "user=id", "prices.csv": ["item", "since"]},
+    dense=("age", "prices.price"),
     time="second",
     time_unit="s",
     since="1970-01-01",
     categorical=("user", "item", "a"),
     bags=("likes",),
     log_dense=("b",),
-    binary={"high": "c >= 3"},
+    binary={"high": "c >= 3", "cheap": "prices.price < 3"},
     regression=("d",),
     entities=("user", "item"),
     rated_tasks=("high", "d"),

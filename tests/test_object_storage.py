@@ -1,4 +1,4 @@
-"""A log on object storage: read from a local S3 server as from a disk."""
+"""Logs and stores on object storage, as a local S3 server has it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +9,10 @@ import s3fs
 from moto.server import ThreadedMotoServer
 
 from ranking.cli import main
+from ranking.data.prepare import Silence, prepare
+from ranking.data.schema import DataError
+from tests.conftest import TinySource
+from tests.frames import FrameLog
 from tests.test_engine import files_below
 
 DESCRIPTION = """
@@ -71,3 +75,38 @@ def test_a_log_on_s3_makes_the_store_that_it_makes_on_a_disk(
   assert stores[0] == stores[1]
   assert main(["prepare", f"--data={description}", f"--raw={bucket}/nothing"]) == 2
   assert f"error: RAW {bucket}/nothing is not there" in capsys.readouterr().err
+
+
+class Heard(Silence):
+  """What was said."""
+
+  def __init__(self) -> None:
+    self.lines: list[str] = []
+
+  def say(self, line: str) -> None:
+    self.lines.append(line)
+
+
+def test_a_store_on_s3_is_made_once_and_fetched_wherever_it_is_needed_next(
+  bucket: str, tiny_log: FrameLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  def on_machine(name: str) -> tuple[dict[str, bytes], list[str]]:
+    (tmp_path / name).mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / name)
+    heard = Heard()
+    made = prepare(TinySource(tiny_log), f"{bucket}/stores", heard).directory
+    assert list(made.parent.iterdir()) == [made]
+    return files_below(made), [line.split()[0] for line in heard.lines if bucket in line]
+
+  first, said = on_machine("first")
+  assert said == ["sending"]
+  assert first == files_below(prepare(TinySource(tiny_log), tmp_path / "plain").directory)
+  assert on_machine("second") == (first, ["fetching"])
+  assert on_machine("second") == (first, [])
+  client = boto3.client("s3")
+  keys = [each["Key"] for each in client.list_objects_v2(Bucket="logs")["Contents"]]
+  (checksums,) = [key for key in keys if key.endswith("crc32.txt")]
+  client.delete_object(Bucket="logs", Key=checksums)  # as if sending it had been broken off
+  assert on_machine("third") == (first, ["sending"])
+  with pytest.raises(DataError, match=r"^s3://no-bucket/tiny/\w+ cannot be used \(.*\); see its"):
+    prepare(TinySource(tiny_log), "s3://no-bucket")

@@ -13,8 +13,9 @@ from ranking.data.lookback import Lookback
 from ranking.data.prepare import prepare
 from ranking.data.store import DayStore
 from ranking.evaluation.predictions import Predictions
+from ranking.evaluation.users import users
 from ranking.measures.differences import Difference, auc_difference, rmse_difference
-from ranking.sweeps.paired import over_seeds, users
+from ranking.sweeps.paired import over_seeds
 from tests.conftest import ROWS_PER_DAY, TinySource
 from tests.frames import FrameLog
 
@@ -47,7 +48,7 @@ def compare(first: Path, second: Path, task: str) -> Difference:
 def test_rows_of_a_user_share_a_number_and_rows_of_unknown_ones_have_their_own(
   store: DayStore, tiny_log: FrameLog
 ) -> None:
-  made = users(store, store.eval_day)
+  made = users(store.schema, store.eval_day)
   assert made.dtype == np.int64
   raw, train = tiny_log.categorical.user_id[LAST], tiny_log.categorical.user_id[: LAST.start]
   rows = train.value_counts()
@@ -64,7 +65,7 @@ def test_rows_of_a_user_share_a_number_and_rows_of_unknown_ones_have_their_own(
 def test_without_entities_every_row_is_its_own_user(tiny_log: FrameLog, tmp_path: Path) -> None:
   log = dataclasses.replace(tiny_log, entities=(), rated_tasks=())
   made = prepare(TinySource(log), tmp_path)
-  np.testing.assert_array_equal(users(made, made.eval_day), np.arange(ROWS_PER_DAY[-1]))
+  np.testing.assert_array_equal(users(made.schema, made.eval_day), np.arange(ROWS_PER_DAY[-1]))
 
 
 @pytest.mark.parametrize(("task", "place"), [("click", 0), ("like", 1), ("stars", 2)])
@@ -77,7 +78,7 @@ def test_a_comparison_is_the_paired_statistic_of_labels_outputs_and_users(
     tiny_log.labels[task].to_numpy()[LAST],
     outputs(store, 1)[:, place],
     outputs(store, 2)[:, place],
-    users(store, store.eval_day),
+    users(store.schema, store.eval_day),
   )
   made = compare(*runs, task)
   assert made == expected
@@ -91,7 +92,7 @@ def test_a_run_without_a_task_is_compared_on_those_it_has(store: DayStore, tmp_p
   less = run(tmp_path / "less", store.without_tasks(["click"]), 2)
   other = outputs(store.without_tasks(["click"]), 2)
   day = store.eval_day
-  labels, of_users = day.labels, users(store, day)
+  labels, of_users = day.labels, users(store.schema, day)
   first = outputs(store, 1)
   expected = rmse_difference(labels[:, 2], first[:, 2], other[:, 1], of_users)
   assert compare(whole, less, "stars") == expected

@@ -56,7 +56,6 @@ def test_a_flat_list_of_names_makes_the_same_settings(made: Settings) -> None:
     ("without_tasks", [3], "make it a list of tasks"),
     ("store_directory", 5, "make it the path of a folder"),
     ("store_directory", "", "make it the path of a folder"),
-    ("store_directory", "s3://logs/stores", "make it a folder of this machine"),
     ("model", "small", "make it a model, such as @Model"),
     ("optimizer", None, "make it @ClippedOptimizer"),
     ("monitor", 3, "make it @DivergenceMonitor"),

@@ -478,6 +478,10 @@ def test_a_log_of_several_files_without_headers_is_named_file_by_file(tmp_path: 
   assert rows.age.tolist() == [25, 18, 25]
   assert rows.liked.tolist() == [1, 0, 1]
   assert log.notes[0] == "not read: README"
+  with pytest.raises(
+    DataError, match=r"^Table\.names has rating\.dat, which is none of ratings\.d"
+  ):
+    worked_out(dataclasses.replace(source, names={"rating.dat": ["user"]}))
 
 
 @pytest.mark.parametrize(
@@ -585,14 +589,20 @@ def test_what_a_parquet_file_has_not_as_described_is_named(
 def test_bytes_of_parquet_that_are_no_text_are_named_or_dropped(tmp_path: Path) -> None:
   days = ["2026-03-01", "2026-03-02", "2026-03-03"]
   for names in ([b"a", b"M\xfcller", b"c"], pa.array([b"a", b"M\xfcller", b"c"]).view(pa.string())):
-    table = pa.table({"time": days, "id": names, "y": [1, 0, 1]})
+    tags = pa.ListArray.from_arrays([0, 1, 3, 3], names)
+    table = pa.table({"time": days, "id": names, "no": range(3), "tags": tags, "y": [1, 0, 1]})
     pyarrow.parquet.write_table(table, tmp_path / "log.parquet")
-    source = Table(raw=str(tmp_path / "log.parquet"), categorical=["id"], binary=["y"])
-    with pytest.raises(DataError, match=r"row 2 column id holds .*M.* where text in UTF-8 belongs"):
-      worked_out(source)
-    rows, log = worked_out(dataclasses.replace(source, on_bad_row="drop"))
-    assert rows["id"].tolist() == ["a", "c"]
-    assert log.cleaning["dropped: rows whose id is not text in UTF-8"] == 1
+    whole = Table(raw=str(tmp_path / "log.parquet"), categorical=["no"], binary=["y"])
+    for name, source in (
+      ("id", dataclasses.replace(whole, categorical=["no", "id"])),
+      ("tags", dataclasses.replace(whole, bags=["tags"])),
+    ):
+      message = rf"row 2 column {name} holds .*M.* where text in UTF-8 belongs"
+      with pytest.raises(DataError, match=message):
+        worked_out(source)
+      rows, log = worked_out(dataclasses.replace(source, on_bad_row="drop"))
+      assert rows["no"].tolist() == ["0", "2"]
+      assert log.cleaning[f"dropped: rows whose {name} is not text in UTF-8"] == 1
 
 
 def test_times_of_the_oldest_parquet_do_not_wrap_around(tmp_path: Path) -> None:

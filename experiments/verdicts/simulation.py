@@ -84,6 +84,16 @@ class Curve(NamedTuple):
   rarer: Array
   spreads: Array
 
+  @property
+  def steps(self) -> int:
+    """How many there are."""
+    return len(self.losses)
+
+  @property
+  def is_simulated(self) -> bool:
+    """Whether all of the truth is known."""
+    return len(self.statuses) < 3
+
   def measured(self, k: int) -> tuple[Measured, dict[str, Measured]]:
     """What step k, counted from 0, measured of the whole and of each task."""
     columns = (self.losses, self.constants, self.spreads, self.labels, self.rarer)

@@ -60,10 +60,9 @@ def run(given: argparse.Namespace) -> int:
 def prepare_log(given: argparse.Namespace) -> DayStore:
   """The store of the log that the arguments say."""
   log = read_log(given)
-  root = Path(log.store_directory)
   return prepare(
     log.source,
-    root,
+    log.store_directory,
     Console(),
     log.lookback,
     log.without_last_days,

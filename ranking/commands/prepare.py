@@ -7,7 +7,6 @@ starts again, and trusts nothing that was left.
 """
 
 import argparse
-from pathlib import Path
 
 from ranking.commands.run_arguments import add_run_arguments, read_log
 from ranking.data.prepare import prepare
@@ -27,7 +26,7 @@ def run(given: argparse.Namespace) -> int:
   try:
     made = prepare(
       log.source,
-      Path(log.store_directory),
+      log.store_directory,
       Console(),
       log.lookback,
       log.without_last_days,

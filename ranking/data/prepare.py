@@ -20,11 +20,12 @@ from ranking.checks import Checks
 from ranking.data import store
 from ranking.data.lookback import Lookback
 from ranking.data.schema import DataError, Source
+from ranking.data.shared_store import LOCAL, SharedStore
 from ranking.data.store import DayStore
 
 # Raised by hand when a store holds something else for the same log, as `log_version` of a source
 # is; tests/test_stored_features.py notices when.
-VERSION: Final = 2
+VERSION: Final = 3
 FAIR_SHARE: Final = 0.1
 ENGINES: Final = re.compile(r"duckdb|local(\[(\d+|\*)\])?|spark://.+|k8s://.+|yarn")
 
@@ -66,7 +67,8 @@ def prepare(
 
   Args:
     source: where the log comes from.
-    root: folder of all stores.
+    root: folder of all stores; or an address such as s3://bucket/stores, from where a store is
+      fetched into data/store, and to where one that had to be made there is sent.
     console: is told what takes long.
     lookback: what a row sees of the past; None = strictly earlier counts and rates alone.
     without_last_days: so many days that may be day N are left out at the log's end, with all days
@@ -88,32 +90,42 @@ def prepare(
   check.share("fair_share", fair_share)
   check_engine(engine)
   if not isinstance(root, Path):
-    root = Path(check.text("store_directory", root, "the path of a folder"))
+    check.text("store_directory", root, "the path of a folder")
   identity = identity_of(source, look, without_last_days, fair_share)
   fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-  directory = root / source.name / fingerprint
+  shared = None
+  if "://" in str(root):
+    shared = SharedStore(f"{root}/{source.name}/{fingerprint}")
+    root = LOCAL
+  directory = Path(root) / source.name / fingerprint
   work = directory.with_name(f"{fingerprint}.partial")
   if directory.is_dir() and not (directory / "schema.json").is_file():
     raise DataError(f"{directory} has no schema.json; remove {directory} and prepare it again")
-  if directory.is_dir() and not work.is_dir():
-    return DayStore(directory)
-  with _alone(work, console):
-    if not directory.is_dir():  # else this one waited for it, or a killed run had only to tidy up
-      try:
-        from ranking.data.engine import Engine  # slow to import, and only needed here
-        from ranking.data.making import make
+  if work.is_dir() or not directory.is_dir():
+    with _alone(work, console):
+      if not directory.is_dir():  # else it was waited for, or a killed run had only to tidy up
+        try:
+          if shared and shared.is_there():
+            console.say(f"fetching {shared.address}")
+            shared.fetch(work / "store")
+          else:
+            from ranking.data.engine import Engine  # slow to import, and only needed here
+            from ranking.data.making import make
 
-        with Engine(work, engine) as running:
-          make(source, look, without_last_days, fair_share, identity, running, console)
-        if identity_of(source, look, without_last_days, fair_share) != identity:
-          raise DataError(
-            f"the files of {source.name} changed while they were read; prepare it again"
-          )
-        (work / "store").rename(directory)
-      except (DataError, OSError):
-        shutil.rmtree(work, ignore_errors=True)
-        raise
-    shutil.rmtree(work)
+            with Engine(work, engine) as running:
+              make(source, look, without_last_days, fair_share, identity, running, console)
+            if identity_of(source, look, without_last_days, fair_share) != identity:
+              raise DataError(
+                f"the files of {source.name} changed while they were read; prepare it again"
+              )
+          (work / "store").rename(directory)
+        except (DataError, OSError):
+          shutil.rmtree(work, ignore_errors=True)
+          raise
+      shutil.rmtree(work)
+  if shared and not shared.is_there():
+    console.say(f"sending {directory} to {shared.address}")
+    shared.send(directory)
   return DayStore(directory)
 
 

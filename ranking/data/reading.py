@@ -301,7 +301,8 @@ class Reading:
         readable, no_text = values.decoded(raw[key])
       read[key] = column.kind.read(readable, missing)
       if no_text is not None and no_text.any():
-        raw[key] = raw[key].cast(pa.binary())
+        is_list = values.is_nested(raw[key].type)
+        raw[key] = values.plain(raw[key]).cast(pa.list_(pa.binary()) if is_list else pa.binary())
         wrong = no_text | read[key].wrong
         read[key] = Read(read[key].values, wrong, "text in UTF-8", "", read[key].counts)
       for what, rows in read[key].counts.items():

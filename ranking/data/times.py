@@ -19,7 +19,7 @@ MS_PER = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 PER_MS = {"us": 1000, "ns": 1_000_000}
 WHOLE = r"^[+]?(-?\d{1,18}|-?[1-8]\d{18})(\.0*)?$"  # that int64 holds
 NOW = ("now", "today")  # which pandas takes for dates
-LATEST = 2**63 // 10**6  # ms since 1970, in the year 2262; pandas counts ns
+LATEST = 2**63 // 10**6 - 2 * 86_400_000  # ms since 1970, of 2262; pandas counts ns, in any zone
 PLAUSIBLE = (631_152_000_000, 4_102_444_800_000)  # ms: the years 1990 to 2099
 EXAMPLE = pd.Timestamp("2026-03-01", tz="UTC")
 FORMATS = (  # of times, that are tried for a hint where none is given

@@ -1,6 +1,7 @@
 """Predicts every row of a day and measures every task on them."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from ranking.array import Array
 from ranking.data import window
 from ranking.data.schema import Schema
 from ranking.data.store import Day
+from ranking.evaluation.users import users
+from ranking.measures.probabilities import deciles, grouped_auc, normalised_entropy
 
 
 class Evaluator:
@@ -34,6 +37,7 @@ class Evaluator:
     strategy: tf.distribute.Strategy,
   ):
     self._schema, self._day, self._strategy = schema, day, strategy
+    self._users = users(schema, day)
     self._batches = window.eval_batches(day, batch_size)
 
     @tf.function(autograph=False)
@@ -52,10 +56,18 @@ class Evaluator:
     return np.concatenate(outputs)[: len(self._day)]
 
   def figures(self, outputs: Array) -> dict[str, dict[str, Any]]:
-    """The "metrics" of result.json: exact figures per task over every row of the day."""
-    return tasks.evaluate(
-      self._schema.tasks, self._schema.label_statistics, np.asarray(self._day.labels), outputs
-    )
+    """The "metrics" of result.json: exact figures per task over every row of the day.
+
+    Those of binary tasks have more: see `figures_of_probabilities`.
+    """
+    labels = np.asarray(self._day.labels)
+    figures = tasks.evaluate(self._schema.tasks, self._schema.label_statistics, labels, outputs)
+    for k, task in enumerate(self._schema.tasks):
+      if task.kind == "binary":
+        known = ~np.isnan(labels[:, k])
+        of_rows = (labels[known, k], outputs[known, k], self._users[known])
+        figures[task.name] |= figures_of_probabilities(figures[task.name], *of_rows)
+    return figures
 
   def figures_by(self, outputs: Array) -> dict[str, dict[str, dict[str, Any]]]:
     """The figures of the rows with each value of the schema's `report_by`, most rows first."""
@@ -74,3 +86,34 @@ class Evaluator:
       )
       for number in present[np.argsort(-counts, kind="stable")]
     }
+
+
+def figures_of_probabilities(
+  measured: Mapping[str, Any], labels: Array, logits: Array, of_users: Array
+) -> dict[str, Any]:
+  """What result.json has of a binary task beside `measured`; None where that has no AUC.
+
+  Returns:
+    normalised_entropy; gauc, the AUC within users, with gauc_ci95 and gauc_users, who have rows of
+    both labels; deciles, a [rows, mean prediction, mean label] for each tenth of the rows.
+  """
+  names = ("normalised_entropy", "gauc", "gauc_ci95", "gauc_users", "deciles")
+  if measured["auc"] is None:
+    return dict.fromkeys(names)
+  within = grouped_auc(labels, logits, of_users)
+  wide = logits.astype(np.float64)
+  decay = np.exp(-np.abs(wide))  # at most 1, so that nothing overflows
+  predictions = np.where(wide >= 0, 1.0, decay) / (1.0 + decay)
+  interval = [*within.ci95] if all(map(math.isfinite, within.ci95)) else None
+  values = (
+    _figure(normalised_entropy(measured["logloss"], labels)),
+    _figure(within.value),
+    interval,
+    within.users,
+    [[*decile] for decile in deciles(labels, predictions)],
+  )
+  return dict(zip(names, values, strict=True))
+
+
+def _figure(value: float) -> float | None:
+  return value if math.isfinite(value) else None

@@ -38,12 +38,20 @@ class Network(tfrs.Model):
     self._build_variables()
 
   def call(self, batch: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
-    """float32 [b, T]: the output of each task, such as a logit or a value."""
-    del training  # nothing here differs between training and evaluation
-    return self._towers(self._body(self._input_layers(batch)))
+    """float32 [b, T]: the output of each task, such as a logit or a value in the log's unit.
+
+    In training it is on the scale that the task learns on, as the losses take it.
+    """
+    outputs = self._towers(self._body(self._input_layers(batch)))
+    return outputs if training else self._in_unit(outputs)
 
   def task_losses(self, batch: dict[str, tf.Tensor], outputs: tf.Tensor) -> tf.Tensor:
-    """float32 [T]: this replica's share of each task's mean loss over the global batch."""
+    """float32 [T]: this replica's share of each task's mean loss over the global batch.
+
+    Args:
+      batch: of window.py.
+      outputs: float32 [b, T], of `call` in training.
+    """
     return self._mean_losses(batch, tf.unstack(outputs, axis=1))
 
   def constant_losses(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
@@ -59,6 +67,13 @@ class Network(tfrs.Model):
     means = tf.constant([known.mean for known in self.schema.label_statistics], tf.float32)
     counted = (labelled, labelled & (batch["labels"] > means))
     return [tf.reduce_sum(tf.cast(each, tf.float32), axis=0) for each in counted]
+
+  def _in_unit(self, outputs: tf.Tensor) -> tf.Tensor:
+    """float32 [b, T], each task's in the log's unit."""
+    described = zip(
+      self.schema.tasks, self.schema.label_statistics, tf.unstack(outputs, axis=1), strict=True
+    )
+    return tf.stack([task.rules.in_unit(output, known) for task, known, output in described], 1)
 
   def _mean_losses(
     self, batch: dict[str, tf.Tensor], outputs: Sequence[tf.Tensor | float]
@@ -76,7 +91,8 @@ class Network(tfrs.Model):
 
   def compute_loss(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
     """The weighted sum of the task losses, so that `compile` and `fit` work as well."""
-    return self.weighted(self.task_losses(inputs, self(inputs, training=training)))
+    del training  # the outputs of training, on whose scale the losses are
+    return self.weighted(self.task_losses(inputs, self(inputs, training=True)))
 
   def weighted(self, task_losses: tf.Tensor) -> tf.Tensor:
     """Sum over tasks of loss weight × loss."""

@@ -175,8 +175,7 @@ class Judge:
     if self.diverged_at_step is not None:
       return
     if self.level is not None:
-      least = self.rule.patience if self.of_task else 1
-      if self.lost_since is not None and self.last_step - self.lost_since + 1 >= least:
+      if self.lost_since is not None and (self._has_been_lost_for_long() or not self.of_task):
         self.give_up(self.lost_since, f"{self._lost()} at the end")
     elif self.blown_up_at is not None and self._stays_blown_up():
       self.give_up(self.blown_up_at, f"{self._blown_up()} at the end")
@@ -240,7 +239,7 @@ class Judge:
     self.lost_batches = self.lost_batches + 1 if lost else 0
     if self.lost_batches < 2:  # it begins, or it is none
       self.lost_since = self._onset() if lost else None
-    if self._is_over():
+    if self._is_over(relative):
       return
     if self.level is not None:
       self._watch_for_jumps(first, relative, lost)
@@ -273,15 +272,18 @@ class Judge:
         at, most = step, above
     return at
 
-  def _is_over(self) -> bool:
-    """Gives a series up that has been lost for long enough; returns whether it did."""
+  def _is_over(self, relative: float) -> bool:
+    """Gives a series up that has been lost for long enough; returns whether it did.
+
+    Args:
+      relative: of the newest batches, which the median may not know to be better again.
+    """
     rule = self.rule
     if self.level is not None:
       if self.of_task and self.blown_up_at is None:
         return False  # it may come back with the shared layers
-      if self.lost_since is None or self.last_step - self.lost_since + 1 < rule.patience:
-        return False
-      if self.lost_batches < SMOOTHED_OVER:  # of a rare task they are many steps
+      is_back = relative <= self._lost_above() and not self.is_dead
+      if self.lost_since is None or is_back or not self._has_been_lost_for_long():
         return False
       self.give_up(self.lost_since, self._lost())
       return True
@@ -291,6 +293,11 @@ class Judge:
       return False
     self.give_up(self.blown_up_at, self._blown_up())
     return True
+
+  def _has_been_lost_for_long(self) -> bool:
+    """For `patience` steps; of a rare task, whose batches are many steps, for longer."""
+    steps = self.last_step - (self.lost_since or self.last_step) + 1
+    return steps >= self.rule.patience and self.lost_batches >= SMOOTHED_OVER
 
   def _counts(self) -> bool:
     """Whether a blow-up of a series that has never been below is more than a rough start."""

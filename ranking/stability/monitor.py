@@ -87,7 +87,9 @@ class DivergenceMonitor:
 
   @property
   def diverged_at_step(self) -> int | None:
-    """The first step of what is lost; None if nothing is."""
+    """The first step at which the whole is lost, or else a task; None if nothing is."""
+    if self.whole.diverged_at_step is not None:
+      return self.whole.diverged_at_step
     return min((judge.diverged_at_step or 0 for judge in self._lost.values()), default=None)
 
   @property
@@ -105,16 +107,13 @@ class DivergenceMonitor:
   def reason(self) -> str | None:
     """Why the verdict is what it is, in one sentence; None for a run that has surely learned."""
     if lost := self._lost:
-      first = min(lost, key=lambda name: lost[name].diverged_at_step or 0)
-      of_first, tasks = lost[first], [name for name in lost if name]
-      if "" in lost:  # the whole is what matters, and says more
-        of_first = lost[""]
-      whole = "" in lost
-      who = "" if whole else f"task {first}: "
+      whole, tasks = "" in lost, [name for name in lost if name]
+      first = "" if whole else min(tasks, key=lambda name: lost[name].diverged_at_step or 0)
+      who = f"task {first}: " if first else ""
       with_it = f"; lost tasks: {', '.join(tasks)}" if whole and tasks else ""
       others = "; the other tasks live" if not whole and len(tasks) < len(self.of_task) else ""
       again = f"; learned again from step {at}" if (at := self.recovered_at_step) else ""
-      return f"{who}{of_first.reason}{with_it}{others}{again}"
+      return f"{who}{lost[first].reason}{with_it}{others}{again}"
     if self.status == "micro_diverged":
       return f"its loss left its running band at {_steps(self.micro_divergences)}, and came back"
     if all(judge.level is None for judge in (self.whole, *self.of_task.values())):

@@ -5,29 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ranking.array import Array
-from ranking.data.features import FIRST_ID
-from ranking.data.store import Day, DayStore
+from ranking.data.store import DayStore
 from ranking.evaluation.predictions import load
+from ranking.evaluation.users import users
 from ranking.measures.differences import Difference
 from ranking.nearest import nearest
 from ranking.run_directory import read_result
-
-
-def users(store: DayStore, day: Day) -> Array:
-  """Who each row of a day belongs to, int64 [n]: equal numbers, one user.
-
-  A store cannot tell apart the users that are missing, unseen in the training days or rare there.
-  Each row of theirs gets a number of its own, as do all rows of a log without entities. What such
-  a user's rows have in common is then taken for chance, which makes intervals slightly too narrow:
-  on kuairand's last day, where they are 9 % of the rows, by less than 1 %.
-  """
-  rows = np.arange(len(day))
-  if not store.schema.entities:
-    return rows
-  names = [feature.name for feature in store.schema.of_kind("categorical")]
-  ids = day.ids[:, names.index(store.schema.entities[0])].astype(np.int64)
-  return np.where(ids < FIRST_ID, -1 - rows, ids)
 
 
 def over_seeds(pairs: Sequence[tuple[Path, Path]], task: str) -> Difference:
@@ -74,5 +57,5 @@ def over_seeds(pairs: Sequence[tuple[Path, Path]], task: str) -> Difference:
     store.eval_day.labels[:, place],
     np.stack(outputs[::2]),
     np.stack(outputs[1::2]),
-    users(store, store.eval_day),
+    users(store.schema, store.eval_day),
   )

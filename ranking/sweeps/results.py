@@ -59,6 +59,10 @@ COLUMNS = {
   "positives": "Int64",
   "logloss": "float64",
   "calibration": "float64",
+  "normalised_entropy": "float64",  # of binary tasks, as are the next three
+  "gauc": "float64",  # the AUC within users
+  "gauc_low": "float64",
+  "gauc_high": "float64",
   "nonfinite": "Int64",
   "error": "string",  # of a failed run
   "run": "string",
@@ -66,6 +70,7 @@ COLUMNS = {
   "command": "string",
 }
 OF_TASK = ("kind", "rows", "positives", "logloss", "calibration", "nonfinite")
+OF_BINARY = ("normalised_entropy", "gauc")
 SURVIVED = ("ok", "micro_diverged", "learned_nothing")
 FINISHED = (*SURVIVED, "diverged")
 NONE = pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)  # the table before any run
@@ -204,12 +209,15 @@ def _verdict(verdict: Mapping[str, Any] | None) -> str | None:
 def _figures(entry: Mapping[str, Any]) -> dict[str, Any]:
   measure = KINDS[entry["kind"]].measure.name
   low, high = entry["ci95"] or (None, None)
+  of_users = entry.get("gauc_ci95") or (None, None)
   return {
-    **{name: entry.get(name) for name in OF_TASK},
+    **{name: entry.get(name) for name in (*OF_TASK, *OF_BINARY)},
     "measure": measure,
     "value": entry[measure],
     "ci95_low": low,
     "ci95_high": high,
+    "gauc_low": of_users[0],
+    "gauc_high": of_users[1],
   }
 
 

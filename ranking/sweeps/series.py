@@ -48,6 +48,16 @@ def headline(directory: Path) -> pd.DataFrame:
   return every[every.task == every.task.iloc[0]]
 
 
+def deciles(directory: Path) -> tuple[str, list[list[float]]] | None:
+  """The first binary task of result.json and its deciles; None before the run has them."""
+  try:
+    metrics = json.loads((directory / "result.json").read_text())["metrics"]
+  except (OSError, ValueError, KeyError):
+    return None
+  found = ((task, entry["deciles"]) for task, entry in metrics.items() if entry.get("deciles"))
+  return next(found, None)
+
+
 def clipping_factors(directory: Path) -> pd.DataFrame:
   """health.jsonl: step, variable and factor, of the variables that the run's clip treats."""
   return pd.DataFrame(

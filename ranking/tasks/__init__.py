@@ -33,6 +33,7 @@ __all__ = [
   "MEASURES",
   "Kind",
   "LabelStatistics",
+  "LearntTask",
   "Measure",
   "Task",
   "evaluate",
@@ -69,6 +70,22 @@ class Task:
   def rules(self) -> Kind:
     """What its kind says."""
     return KINDS[self.kind]
+
+
+@dataclasses.dataclass(frozen=True)
+class LearntTask(Task):
+  """A task as one run learns it.
+
+  Attributes:
+    learning: its kind, which may learn on a scale of its own.
+  """
+
+  learning: Kind = dataclasses.field(default_factory=Regression)
+
+  @property
+  def rules(self) -> Kind:
+    """What its kind says."""
+    return self.learning
 
 
 def headline(kinds: Mapping[str, str]) -> str:

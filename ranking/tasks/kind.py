@@ -138,9 +138,17 @@ class Kind(abc.ABC):
 
     Args:
       labels: float32 [b]; 0 where missing, whose loss has weight 0.
-      outputs: float32 [b], or a scalar that all rows share.
+      outputs: float32 [b], or a scalar that all rows share; on the scale that is learnt.
       known: of the training days.
     """
+
+  def in_unit(self, outputs: "tf.Tensor", known: LabelStatistics) -> "tf.Tensor":
+    """float32 [b], as `figures` and users of the model take them, of outputs as `losses` does.
+
+    They differ for kinds that learn on a scale of their own.
+    """
+    del known
+    return outputs
 
   @abc.abstractmethod
   def figures(self, labels: Array, outputs: Array, known: LabelStatistics) -> Figures:

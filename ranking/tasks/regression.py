@@ -1,5 +1,6 @@
 """Labels that are any number, such as a play time: squared error, measured by its root mean."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,9 @@ from ranking.tasks.kind import Figures, Kind, LabelStatistics, Measure, calibrat
 
 if TYPE_CHECKING:
   import tensorflow as tf
+
+
+HIGHEST = 80.0  # a logarithm whose exponential is finite in float32
 
 
 class Regression(Kind):
@@ -45,3 +49,67 @@ class Regression(Kind):
   def difference(self, labels: Array, first: Array, second: Array, users: Array) -> Difference:
     """Compares the RMSE, by a bootstrap of users."""
     return rmse_difference(labels, first, second, users)
+
+
+class Standardised(Regression):
+  """Learns how many deviations of the training days a label is above their mean.
+
+  So no unit decides which task the shared layers serve: a price in cents and one in euros give the
+  same weights, and its best constant loses about 1.
+  """
+
+  def constant_output(self, known: LabelStatistics) -> float:
+    """0, which is the mean."""
+    del known
+    return 0.0
+
+  def losses(
+    self, labels: "tf.Tensor", outputs: "tf.Tensor", known: LabelStatistics
+  ) -> "tf.Tensor":
+    """Squared error in deviations."""
+    import tensorflow as tf
+
+    return tf.math.squared_difference(outputs, (labels - known.mean) / _deviation(known))
+
+  def in_unit(self, outputs: "tf.Tensor", known: LabelStatistics) -> "tf.Tensor":
+    """The value."""
+    return known.mean + _deviation(known) * outputs
+
+
+class Logarithmic(Regression):
+  """Learns log(1 + label), standardised; the value that it says is the median, not the mean.
+
+  Args:
+    of_logarithms: statistics of log(1 + label) in the training days.
+  """
+
+  def __init__(self, of_logarithms: LabelStatistics):
+    self._known = of_logarithms
+
+  def constant_output(self, known: LabelStatistics) -> float:
+    """0, which is the mean of the logarithms."""
+    del known
+    return 0.0
+
+  def losses(
+    self, labels: "tf.Tensor", outputs: "tf.Tensor", known: LabelStatistics
+  ) -> "tf.Tensor":
+    """Squared error in deviations of the logarithm."""
+    import tensorflow as tf
+
+    del known
+    target = (tf.math.log1p(labels) - self._known.mean) / _deviation(self._known)
+    return tf.math.squared_difference(outputs, target)
+
+  def in_unit(self, outputs: "tf.Tensor", known: LabelStatistics) -> "tf.Tensor":
+    """The value, which is finite in float32."""
+    import tensorflow as tf
+
+    del known
+    logarithms = self._known.mean + _deviation(self._known) * outputs
+    return tf.math.expm1(tf.minimum(logarithms, HIGHEST))
+
+
+def _deviation(known: LabelStatistics) -> float:
+  """The standard deviation; 1 of a label that never varies."""
+  return math.sqrt(known.variance) or 1.0

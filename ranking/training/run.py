@@ -20,6 +20,7 @@ from ranking.optimizers.averages import averaged_weights
 from ranking.optimizers.optimizer import ClippedOptimizer
 from ranking.settings import SettingError, Settings
 from ranking.training.console import Console
+from ranking.training.targets import learnt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +85,9 @@ def open_log(settings: Settings, console: Console) -> DayStore:
   log, model = settings.log, settings.training.model
   if isinstance(log.source, Table):
     model.inputs.check_fit(log.source.name, log.source.features(log.lookback), model.width_scale)
-  root = Path(log.store_directory)
   store = prepare(
     log.source,
-    root,
+    log.store_directory,
     console,
     log.lookback,
     log.without_last_days,
@@ -127,9 +127,10 @@ def build(settings: Settings, store: DayStore, console: Console) -> Run:
       f"{replicas.num_replicas_in_sync} replicas; make it a multiple of that"
     )
   tf_keras.utils.set_random_seed(training.seed)
+  schema = learnt(store, training, own=isinstance(settings.log.source, Table))
   try:
     with replicas.scope():
-      network = training.model.build(store.schema)
+      network = training.model.build(schema)
       optimizer = training.optimizer.build(training.rate())
       optimizer.build(network.trainable_variables)
   except (ValueError, tf.errors.ResourceExhaustedError) as error:
@@ -137,7 +138,7 @@ def build(settings: Settings, store: DayStore, console: Console) -> Run:
     raise SettingError(
       f"cannot build {names.model_name} with {names.method_name}: {said}"
     ) from error
-  evaluator = Evaluator(network, store.schema, store.eval_day, training.batch_size, replicas)
+  evaluator = Evaluator(network, schema, store.eval_day, training.batch_size, replicas)
   return Run(settings, console, store, batches, last_step, replicas, network, optimizer, evaluator)
 
 

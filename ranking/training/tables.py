@@ -23,6 +23,14 @@ COLUMNS = (
   "calibration",
   "non-finite",
 )
+BINARY_COLUMNS = (
+  "task",
+  "AUC within users",
+  "95 % interval",
+  "users",
+  "normalised entropy",
+  "calibration of tenths",
+)
 
 
 def show_variables(run: Run) -> None:
@@ -63,8 +71,32 @@ def show_figures(run: Run, state: State, figures: Mapping[str, Any]) -> None:
     for row in evaluation_rows(figures["metrics"])
   ]
   run.console.table(title, (*COLUMNS, "verdict"), rows)
+  if binary := binary_rows(figures["metrics"]):
+    run.console.table("Of binary tasks", BINARY_COLUMNS, binary)
   for line in verdict_lines(state.monitor):
     run.console.say(line)
+
+
+def binary_rows(metrics: Metrics) -> list[list[Any]]:
+  """Rows of the table of binary tasks, with BINARY_COLUMNS."""
+  rows = []
+  for task, entry in metrics.items():
+    if entry.get("deciles"):
+      gauc, interval, entropy = (
+        entry[name] for name in ("gauc", "gauc_ci95", "normalised_entropy")
+      )
+      ratios = [predicted / seen for _, predicted, seen in entry["deciles"] if seen]
+      rows.append(
+        [
+          task,
+          "n/a" if gauc is None else f"{gauc:.4f}",
+          "" if interval is None else f"{interval[0]:.4f} … {interval[1]:.4f}",
+          entry["gauc_users"],
+          "n/a" if entropy is None else f"{entropy:.4f}",
+          f"{min(ratios):.2f} … {max(ratios):.2f}" if ratios else "n/a",
+        ]
+      )
+  return rows
 
 
 def verdict_lines(monitor: DivergenceMonitor) -> list[str]:
@@ -74,7 +106,7 @@ def verdict_lines(monitor: DivergenceMonitor) -> list[str]:
     where = f" at step {monitor.diverged_at_step}" if monitor.status == "diverged" else ""
     lines.append(f"{monitor.status}{where}: {monitor.reason}")
   for task, verdict in monitor.verdicts().items():
-    if verdict["reason"]:
+    if verdict["status"] != "ok":
       where = f" at step {verdict['step']}" if verdict["status"] == "diverged" else ""
       lines.append(f"  {task} {verdict['status']}{where}: {verdict['reason']}")
   return lines

@@ -9,6 +9,7 @@ those of the day before its own, and of its video nothing first written down on 
 import ast
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -106,108 +107,33 @@ class KuaiRec:
 
   def log(self, engine: "Engine") -> Log:
     """The log of complete rows; see the module's docstring for what a row sees."""
-    import ibis  # slow, and only needed here
-
     files = self._files()
     read = published.read(engine, [files[f"{self.matrix}_matrix.csv"]], LOG_NUMBERS)
     complete = read.filter([read[name].notnull() for name in LOG_NUMBERS])
-    distinct = complete if self.keep_duplicates else engine.keep(complete.distinct())
-    of_complete, once = (engine.number(table.count()) for table in (complete, distinct))
-    if self.keep_duplicates:
-      once = engine.number(complete.distinct().count())
     users = _users(engine, files[USERS])
     tags = engine.arrow(_read_tags(engine, files[TAGS]))
-    whole = {name: distinct[name].cast("int64") for name in LOG_NUMBERS if name != "timestamp"}
-    timed = distinct.select(
-      time=(distinct.timestamp * 1000.0 + 0.5).floor().cast("int64"),
-      play=whole["play_duration"].clip(lower=0),
-      duration=ibis.ifelse(whole["video_duration"] > 0, whole["video_duration"], None),
-      user_id=whole["user_id"],
-      video_id=whole["video_id"],
-    )
-    rows = timed.mutate(day=((timed.time + OFFSET) // MS_PER_DAY).cast("int32"))
-    cleaning: dict[str, Any] = {
-      "dropped: rows without a time": read.timestamp.isnull().sum(),
-      "dropped: rows with another missing value": engine.number(read.timestamp.count())
-      - of_complete,
-      f"{'kept' if self.keep_duplicates else 'dropped'}: exact duplicates of an earlier row": (
-        of_complete - once
-      ),
-    }
-    sides = [(users, ["user_id"]), (tags, ["video_id"])]
+    captions = before = None
+    rows = _views(complete if self.keep_duplicates else complete.distinct())
+    cleaning = {"dropped: rows without a time": engine.number(read.timestamp.isnull().sum())}
     if CAPTIONS in files:
       captions = engine.arrow(_read_captions(files[CAPTIONS]))
-      sides.append((captions, ["video_id"]))
     if DAILY in files:
       daily, repeated = _daily(engine, files[DAILY])
-      cleaning["dropped: daily totals that repeat a video and date"] = repeated
-      before = _before(engine, daily, rows)
-      sides.append((before, ["video_id", "day"]))
-      authors = before.select(of_video="video_id", of_day="day", author_id="author_id")
-      seen = rows.left_join(
-        authors, [rows.video_id == authors.of_video, rows.day == authors.of_day]
-      )
-      rows = seen.drop("of_video", "of_day")
+      before = _before(engine, daily, _views(complete))
+      rows = _with_authors(rows, before)
     rows = engine.keep(rows)
-    ratio = rows.play / rows.duration
-    cleaning |= {
-      "kept: rows with duration 0, watch ratio missing": rows.duration.isnull().sum(),
-      "kept: watch ratio above 5, clipped": (ratio > LONGEST_RATIO).sum(),
-      "rows whose user has no features": rows.anti_join(users, "user_id").count(),
-      "rows whose video has no tags": rows.anti_join(tags, "video_id").count(),
-    }
-    categorical = {
-      "user_id": rows.user_id,
-      "video_id": rows.video_id,
-      "hour": (rows.time + OFFSET) // MS_PER_HOUR % 24,
-      "day_of_week": (rows.day + 3) % 7,  # 1970 began on a Thursday
-      "duration_bucket": _length(rows.duration),
-      **{name: users[name] for name in USER_IDS},
-    }
-    dense = {"log_duration": Number(rows.duration, np.log1p)}
-    dense |= {f"log_{name}": Number(users[name], np.log1p) for name in USER_COUNTS}
-    if CAPTIONS in files:
-      categorical |= {level: captions[level] for level in LEVELS}
-      cleaning["rows whose video has no caption categories"] = rows.anti_join(
-        captions.filter(ibis.or_(*(captions[level].notnull() for level in LEVELS))), "video_id"
-      ).count()
-    else:
-      cleaning[f"without {CAPTIONS}: rows"] = rows.count()
-    if DAILY in files:
-      categorical["author_id"] = rows.author_id
-      categorical |= {name: before[name] for name in VIDEO_IDS if name != "author_id"}
-      dense |= {f"log_{name}": Number(before[name], np.log1p) for name in SIZES}
-      for name in (*PLAYS, *REACTIONS):
-        rate = f"{name.removesuffix('_cnt')}_rate"
-        dense[rate] = Number(before[rate])
-      cleaning["rows whose video has no totals of the day before"] = rows.anti_join(
-        before.filter(before.play_cnt.notnull()), ["video_id", "day"]
-      ).count()
-    else:
-      cleaning[f"without {DAILY}: rows"] = rows.count()
-    return Log(
-      rows=rows,
-      time=rows.time,
-      day=rows.day,
-      time_zone=TIME_ZONE,
-      sides=[Side(table, {key: rows[key] for key in keys}) for table, keys in sides],
-      categorical=categorical,
-      bags={"tags": tags.tags},
-      dense=dense,
-      labels={
-        "effective_view": Number(ratio >= EFFECTIVE),
-        "complete": Number(ratio >= 1),
-        "rewatch": Number(ratio > REWATCH),
-        "long_play": Number(rows.play >= LONG_PLAY_MS),
-        "log_play_seconds": Number(rows.play / 1000.0, np.log1p),
-        "watch_ratio": Number(ratio.clip(upper=LONGEST_RATIO)),
-      },
-      tasks=TASKS,
-      entities=("user_id", "video_id", *(("author_id",) if DAILY in files else ())),
-      rated_tasks=("effective_view", "long_play"),
-      cleaning=cleaning,
-      report_by="duration_bucket",  # how far people watch is above all a matter of length
+    of_read, of_complete, of_rows = (engine.number(t.count()) for t in (read, complete, rows))
+    cleaning["dropped: rows with another missing value"] = (
+      of_read - of_complete - cleaning["dropped: rows without a time"]
     )
+    if self.keep_duplicates:
+      once = engine.number(complete.distinct().count())
+      cleaning["kept: exact duplicates of an earlier row"] = of_rows - once
+    else:
+      cleaning["dropped: exact duplicates of an earlier row"] = of_complete - of_rows
+    if DAILY in files:
+      cleaning["dropped: daily totals that repeat a video and date"] = repeated
+    return _declared(rows, users, tags, captions, before, cleaning)
 
   def _files(self) -> dict[str, Path]:
     """Path by name of the files to read."""
@@ -226,6 +152,105 @@ class KuaiRec:
         raise DataError(f"{folder} has no {name}; give RAW the path of an unpacked KuaiRec 2.0")
     optional = [name for name in (CAPTIONS, DAILY) if (folder / name).is_file()]
     return {name: folder / name for name in (*needed, *optional)}
+
+
+def _views(complete: "ir.Table") -> "ir.Table":
+  """Complete rows of a matrix: time in ms, day, play and duration in ms, and who watched what."""
+  import ibis  # slow, and only needed here
+
+  whole = {name: complete[name].cast("int64") for name in LOG_NUMBERS if name != "timestamp"}
+  timed = complete.select(
+    time=(complete.timestamp * 1000.0 + 0.5).floor().cast("int64"),
+    play=whole["play_duration"].clip(lower=0),
+    duration=ibis.ifelse(whole["video_duration"] > 0, whole["video_duration"], None),
+    user_id=whole["user_id"],
+    video_id=whole["video_id"],
+  )
+  return timed.mutate(day=((timed.time + OFFSET) // MS_PER_DAY).cast("int32"))
+
+
+def _with_authors(rows: "ir.Table", before: "ir.Table") -> "ir.Table":
+  """Adds the author of each row's video, who is an entity."""
+  authors = before.select(of_video="video_id", of_day="day", author_id="author_id")
+  seen = rows.left_join(authors, [rows.video_id == authors.of_video, rows.day == authors.of_day])
+  return seen.drop("of_video", "of_day")
+
+
+def _declared(
+  rows: "ir.Table",
+  users: "ir.Table",
+  tags: "ir.Table",
+  captions: "ir.Table | None",
+  before: "ir.Table | None",
+  counted: Mapping[str, int],
+) -> Log:
+  """The log of rows and the tables beside them, of which two may be absent."""
+  import ibis
+
+  ratio = rows.play / rows.duration
+  sides = [Side(users, {"user_id": rows.user_id}), Side(tags, {"video_id": rows.video_id})]
+  categorical = {
+    "user_id": rows.user_id,
+    "video_id": rows.video_id,
+    "hour": (rows.time + OFFSET) // MS_PER_HOUR % 24,
+    "day_of_week": (rows.day + 3) % 7,  # 1970 began on a Thursday
+    "duration_bucket": _length(rows.duration),
+    **{name: users[name] for name in USER_IDS},
+  }
+  dense = {"log_duration": Number(rows.duration, np.log1p)}
+  dense |= {f"log_{name}": Number(users[name], np.log1p) for name in USER_COUNTS}
+  cleaning: dict[str, Any] = {
+    **counted,
+    "kept: rows with duration 0, watch ratio missing": rows.duration.isnull().sum(),
+    "kept: watch ratio above 5, clipped": (ratio > LONGEST_RATIO).sum(),
+    "rows whose user has no features": rows.anti_join(users, "user_id").count(),
+    "rows whose video has no tags": rows.anti_join(tags, "video_id").count(),
+  }
+  if captions is None:
+    cleaning[f"without {CAPTIONS}: rows"] = rows.count()
+  else:
+    sides.append(Side(captions, {"video_id": rows.video_id}))
+    categorical |= {level: captions[level] for level in LEVELS}
+    known = captions.filter(ibis.or_(*(captions[level].notnull() for level in LEVELS)))
+    cleaning["rows whose video has no caption categories"] = rows.anti_join(
+      known, "video_id"
+    ).count()
+  if before is None:
+    cleaning[f"without {DAILY}: rows"] = rows.count()
+  else:
+    sides.append(Side(before, {"video_id": rows.video_id, "day": rows.day}))
+    categorical["author_id"] = rows.author_id
+    categorical |= {name: before[name] for name in VIDEO_IDS if name != "author_id"}
+    dense |= {f"log_{name}": Number(before[name], np.log1p) for name in SIZES}
+    rates = [f"{name.removesuffix('_cnt')}_rate" for name in (*PLAYS, *REACTIONS)]
+    dense |= {rate: Number(before[rate]) for rate in rates}
+    known = before.filter(before.play_cnt.notnull())
+    cleaning["rows whose video has no totals of the day before"] = rows.anti_join(
+      known, ["video_id", "day"]
+    ).count()
+  return Log(
+    rows=rows,
+    time=rows.time,
+    day=rows.day,
+    time_zone=TIME_ZONE,
+    sides=sides,
+    categorical=categorical,
+    bags={"tags": tags.tags},
+    dense=dense,
+    labels={
+      "effective_view": Number(ratio >= EFFECTIVE),
+      "complete": Number(ratio >= 1),
+      "rewatch": Number(ratio > REWATCH),
+      "long_play": Number(rows.play >= LONG_PLAY_MS),
+      "log_play_seconds": Number(rows.play / 1000.0, np.log1p),
+      "watch_ratio": Number(ratio.clip(upper=LONGEST_RATIO)),
+    },
+    tasks=TASKS,
+    entities=("user_id", "video_id", *(() if before is None else ("author_id",))),
+    rated_tasks=("effective_view", "long_play"),
+    cleaning=cleaning,
+    report_by="duration_bucket",  # how far people watch is above all a matter of length
+  )
 
 
 def _length(duration: "ir.Value") -> "ir.Value":

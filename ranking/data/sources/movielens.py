@@ -8,7 +8,7 @@ import csv
 import dataclasses
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
   from ranking.data.engine import Engine
 
 MOST_SLICES = 10_000
+PIECE_ROWS = 1 << 20
 TFDS_VERSIONS = ("latest-small", "100k", "1m", "20m", "25m")
 HOUR, DAY, WEEK = 3600, 86400, 7 * 86400  # seconds
 TASKS = (
@@ -82,6 +83,7 @@ _TFDS_COLUMNS = {
 _RATINGS = ["userId", "movieId", "rating", "timestamp"]
 _MOVIES = ["movieId", "title", "genres"]
 _TAGS = ["userId", "movieId", "tag", "timestamp"]
+_TAGGED = ["userId", "movieId", "timestamp"]
 _PERSON = ["userId", "gender", "age", "occupation"]
 _LAYOUTS = {
   "ml-latest-small, ml-20m, ml-25m, ml-32m": {
@@ -156,45 +158,19 @@ class MovieLens:
 
   def log(self, engine: "Engine") -> Log:
     """All ratings, each once; those of one second in order of user and film id."""
-    import ibis  # slow, as is the engine, and only needed here
-
-    from ranking.data import calendar
-
+    ratings: Iterable[pd.DataFrame]
     if self.raw is not None:
-      tables = _read_folder(Path(self.raw))
+      ratings, tables = _read_folder(Path(self.raw))
     else:
-      tables = _gather_examples(_tfds_examples(self.version))
-    read = tables["ratings"][_RATINGS]
-    ratings = engine.keep(engine.arrow(pa.Table.from_pandas(read, preserve_index=False)).distinct())
-    count = engine.number(ratings.count())
-    ends = calendar.slice_ends(engine, ratings.timestamp, self.slices)
-    if len(ends) < self.slices:
-      raise DataError(
-        f"{count} ratings at {read.timestamp.nunique()} different seconds cannot be cut into "
-        f"{self.slices} slices; set MovieLens.slices lower"
-      )
+      ratings, tables = _gather_examples(_tfds_examples(self.version))
+    read = engine.arrow(_arrow(piece[_RATINGS]) for piece in ratings)
     films = engine.arrow(_films(tables["movies"]))
-    rows = calendar.sliced(engine, ratings, "timestamp", ends)
-    rows = engine.keep(_with_neighbours(rows, films))
-    tagged: Any = ibis.null("float64")
-    until_end = int(read.timestamp.max()) - rows.timestamp
-    if "tags" in tables:
-      tags = engine.arrow(
-        pa.Table.from_pandas(
-          tables["tags"][["userId", "movieId", "timestamp"]], preserve_index=False
-        )
-      )
-      rows = engine.keep(_with_tags(rows, tags))
-      until_end = int(read.timestamp.max()) - rows.timestamp
-      # Tags already seen there go too: keeping the positives alone would make the rate 1.
-      tagged = ibis.ifelse(until_end < WEEK, None, rows.tagged)
-    cleaning = {"duplicate_rows": len(read) - count}
-    of_film = rows.select(film="movieId").distinct()
-    of_film = of_film.left_join(films, of_film.film == films.movieId)
-    cleaning |= {
-      "movies_not_listed": of_film.movieId.isnull().sum(),
-      "movies_without_year": of_film.year.isnull().sum(),
-      "movies_without_genres": (of_film.genres.length().fill_null(0) == 0).sum(),
+    tags = engine.arrow(_arrow(tables["tags"][_TAGGED])) if "tags" in tables else None
+    rows = engine.keep(_with_neighbours(self._sliced(engine, read), films))
+    rows = engine.keep(_with_tags(rows, tags))
+    cleaning: dict[str, Any] = {
+      "duplicate_rows": engine.number(read.count()) - engine.number(rows.count()),
+      **_of_films(rows, films),
     }
     sides = [Side(films, {"movieId": rows.movieId})]
     people: dict[str, Any] = {}
@@ -206,7 +182,6 @@ class MovieLens:
       cleaning["users_not_listed"] = strangers.count()
     first = engine.frame(rows.group_by("slice").agg(second=rows.timestamp.min()))
     dates = pd.Series(pd.to_datetime(first.second, unit="s").to_numpy(), first["slice"])
-    is_last = rows.to_next.isnull() & (until_end < DAY)
     return Log(
       rows=rows,
       time=rows.timestamp * 1000,
@@ -228,21 +203,59 @@ class MovieLens:
         "log_seconds_since_previous": Number(rows.since_previous, np.log1p),
         "log_movie_age_years": Number(rows.age, np.log1p),
       },
-      labels={
-        "liked": Number(rows.rating >= 4),
-        "loved": Number(rows.rating >= 4.5),
-        "disliked": Number(rows.rating <= 2),
-        "tagged": Number(tagged),
-        "rating": Number(rows.rating),
-        "log_seconds_to_next": Number(
-          ibis.ifelse(is_last, None, rows.to_next.fill_null(DAY).clip(upper=DAY)), np.log1p
-        ),
-      },
+      labels=_labels(rows, engine.number(rows.timestamp.max())),
       tasks=TASKS,
       entities=("user_id", "movie_id"),
       rated_tasks=("liked", "rating"),
       cleaning=cleaning,
     )
+
+  def _sliced(self, engine: "Engine", read: "ir.Table") -> "ir.Table":
+    """Each rating once, with its slice. Raises DataError where they cannot be cut."""
+    from ranking.data import calendar  # slow, and only needed here
+
+    ratings = engine.keep(read.distinct())
+    ends = calendar.slice_ends(engine, ratings.timestamp, self.slices)
+    if len(ends) < self.slices:
+      count, seconds = (engine.number(n) for n in (ratings.count(), ratings.timestamp.nunique()))
+      raise DataError(
+        f"{count} ratings at {seconds} different seconds cannot be cut into {self.slices} slices; "
+        "set MovieLens.slices lower"
+      )
+    return calendar.sliced(engine, ratings, "timestamp", ends)
+
+
+def _labels(rows: "ir.Table", end: int) -> dict[str, Number]:
+  """The labels of ratings; `end` is the last second of the log."""
+  import ibis
+
+  until_end = end - rows.timestamp
+  is_last = rows.to_next.isnull() & (until_end < DAY)
+  seconds = ibis.ifelse(is_last, None, rows.to_next.fill_null(DAY).clip(upper=DAY))
+  return {
+    "liked": Number(rows.rating >= 4),
+    "loved": Number(rows.rating >= 4.5),
+    "disliked": Number(rows.rating <= 2),
+    # Tags already seen in the last week go too: the positives alone would make the rate 1.
+    "tagged": Number(ibis.ifelse(until_end < WEEK, None, rows.tagged)),
+    "rating": Number(rows.rating),
+    "log_seconds_to_next": Number(seconds, np.log1p),
+  }
+
+
+def _of_films(rows: "ir.Table", films: "ir.Table") -> dict[str, Any]:
+  """What is not known of how many of the films that were rated."""
+  rated = rows.select(film="movieId").distinct()
+  rated = rated.left_join(films, rated.film == films.movieId)
+  return {
+    "movies_not_listed": rated.movieId.isnull().sum(),
+    "movies_without_year": rated.year.isnull().sum(),
+    "movies_without_genres": (rated.genres.length().fill_null(0) == 0).sum(),
+  }
+
+
+def _arrow(frame: pd.DataFrame) -> pa.Table:
+  return pa.Table.from_pandas(frame, preserve_index=False)
 
 
 def _films(movies: pd.DataFrame) -> pa.Table:
@@ -265,7 +278,7 @@ def _users(users: pd.DataFrame) -> pa.Table:
   """Of each user _PEOPLE, the age as ml-1m has it."""
   known = users.drop_duplicates("userId")
   ages = _AGES[np.searchsorted(_AGES[1:], known.age, side="right")]
-  return pa.Table.from_pandas(known[_PERSON].assign(age=ages), preserve_index=False)
+  return _arrow(known[_PERSON].assign(age=ages))
 
 
 def _with_neighbours(rows: "ir.Table", films: "ir.Table") -> "ir.Table":
@@ -286,8 +299,12 @@ def _with_neighbours(rows: "ir.Table", films: "ir.Table") -> "ir.Table":
   return both.select(*rows.columns, "since_previous", age=age)
 
 
-def _with_tags(rows: "ir.Table", tags: "ir.Table") -> "ir.Table":
-  """Adds tagged, 1 where the user tags the film about when it is rated, else 0."""
+def _with_tags(rows: "ir.Table", tags: "ir.Table | None") -> "ir.Table":
+  """Adds tagged: 1 where the user tags the film about when it is rated, else 0; null: no tags."""
+  import ibis
+
+  if tags is None:
+    return rows.mutate(tagged=ibis.null("float64"))
   tags = tags.select(who="userId", film="movieId", at="timestamp")
   keys = ["userId", "movieId", "timestamp"]
   pairs = rows.inner_join(tags, [rows.userId == tags.who, rows.movieId == tags.film])
@@ -303,15 +320,18 @@ def _canonical_genres(text: str) -> str:
   return "|".join(sorted(set(text.replace("Children's", "Children").split("|")) - _NO_GENRE))
 
 
-def _read_folder(folder: Path) -> dict[str, pd.DataFrame]:
-  """The tables of a folder: ratings, movies, and users and tags if its layout has them."""
+def _read_folder(folder: Path) -> tuple[Iterator[pd.DataFrame], dict[str, pd.DataFrame]]:
+  """The ratings of a folder, some at a time; and movies, and users and tags if it has them."""
   files = _find_files(folder)
-  tables = {table: _read_table(folder / file.name, file) for table, file in files.items()}
+  ratings = _read_pieces(folder / files["ratings"].name, files.pop("ratings"))
+  tables = {
+    table: pd.concat(_read_pieces(folder / file.name, file)) for table, file in files.items()
+  }
   movies = tables["movies"]
   if "genres" not in movies:
     flags = movies[_GENRE_FLAGS].to_numpy()
     movies["genres"] = ["|".join(itertools.compress(_GENRE_FLAGS, row)) for row in flags]
-  return tables
+  return ratings, tables
 
 
 def _find_files(folder: Path) -> dict[str, _File]:
@@ -331,8 +351,8 @@ def _find_files(folder: Path) -> dict[str, _File]:
   return {table: file for table, file in files.items() if file.name in present}
 
 
-def _read_table(path: Path, file: _File) -> pd.DataFrame:
-  """The columns of a file, numbers checked and text as it is."""
+def _read_pieces(path: Path, file: _File) -> Iterator[pd.DataFrame]:
+  """The columns of a file, numbers checked and text as it is, PIECE_ROWS at a time."""
   named = file.separator == ","
   options: dict[str, Any] = {"encoding": "utf-8-sig"}
   if not named:  # latin-1 takes any byte, and all that is used of the text is ASCII
@@ -342,25 +362,35 @@ def _read_table(path: Path, file: _File) -> pd.DataFrame:
     if file.separator == "::":  # the fast parser takes one character only
       source = io.StringIO(path.read_text("latin-1").replace("::", "\t"))
     separator = "\t" if file.separator == "::" else file.separator
-    table = pd.read_csv(source, sep=separator, keep_default_na=False, low_memory=False, **options)
+    options |= {"sep": separator, "keep_default_na": False, "low_memory": False}
+    first = 0
+    with pd.read_csv(source, chunksize=PIECE_ROWS, **options) as pieces:
+      for piece in pieces:
+        yield _checked(piece, path, file, first)
+        first += len(piece)
   except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
     reason = " ".join(str(error).split())
     raise DataError(f"{path}: not a table ({reason}); unpack the archive again") from error
+  if not first:
+    raise DataError(f"{path}: a header and no rows; unpack the archive again")
+
+
+def _checked(table: pd.DataFrame, path: Path, file: _File, first: int) -> pd.DataFrame:
+  """A piece of a file from its row `first` on, its columns checked and named."""
+  named = file.separator == ","
   if not named and table.shape[1] == len(file.columns):
     table.columns = pd.Index(file.columns)
   missing = [column for column in file.columns if column not in table]
   if missing:
     got = ", ".join(table.columns) if named else f"{table.shape[1]} of {len(file.columns)} columns"
     raise DataError(f"{path}: no column {missing[0]!r}, got {got}; unpack the archive again")
-  if table.empty:
-    raise DataError(f"{path}: a header and no rows; unpack the archive again")
   for column in file.columns:
     if column in _LIMITS:
-      table[column] = _numbers(table[column], path)
+      table[column] = _numbers(table[column], path, first)
   return table[file.columns]
 
 
-def _numbers(column: pd.Series, path: Path) -> pd.Series:
+def _numbers(column: pd.Series, path: Path, first: int) -> pd.Series:
   """A column as float64 (rating) or int64 (all others), or a DataError for its first bad value."""
   whole = column.name != "rating"
   low, high = _LIMITS[str(column.name)]
@@ -369,7 +399,7 @@ def _numbers(column: pd.Series, path: Path) -> pd.Series:
   if bad.any():
     row = int(bad.to_numpy().argmax())
     raise DataError(
-      f"{path}: row {row + 1} has {column.name} {str(column.iloc[row])!r}, not a "
+      f"{path}: row {first + row + 1} has {column.name} {str(column.iloc[row])!r}, not a "
       f"{'whole ' if whole else ''}number from {low} to {high}; unpack the archive again"
     )
   return values.astype(np.int64 if whole else np.float64)
@@ -405,7 +435,9 @@ def _tfds_examples(version: str) -> Iterator[dict[str, Array]]:
   yield from tfds.as_numpy(builder.as_dataset(split="train").map(flatten).batch(1 << 16))
 
 
-def _gather_examples(batches: Iterator[dict[str, Array]]) -> dict[str, pd.DataFrame]:
+def _gather_examples(
+  batches: Iterator[dict[str, Array]],
+) -> tuple[list[pd.DataFrame], dict[str, pd.DataFrame]]:
   """The tables that TFDS joined: each film and user is kept once, so that millions of rows fit."""
   parts: dict[str, list[pd.DataFrame]] = {"ratings": [], "movies": [], "users": []}
   for batch in batches:
@@ -414,10 +446,11 @@ def _gather_examples(batches: Iterator[dict[str, Array]]) -> dict[str, pd.DataFr
     parts["movies"].append(table[_MOVIES].drop_duplicates("movieId"))
     if "gender" in table:
       parts["users"].append(table[_PERSON].drop_duplicates("userId"))
+  ratings = parts.pop("ratings")
   tables = {name: pd.concat(part, ignore_index=True) for name, part in parts.items() if part}
   for text in ("title", "genres"):
     tables["movies"][text] = tables["movies"][text].str.decode("utf-8")
   if "users" in tables:
     tables["users"]["gender"] = np.where(tables["users"].gender, "M", "F")
     tables["users"]["occupation"] = tables["users"].occupation.str.decode("utf-8")
-  return tables
+  return ratings, tables
