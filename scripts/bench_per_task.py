@@ -2,8 +2,9 @@
 
 A shared bottom of Large, six tasks, Adagrad with Clippy, float32. A whole training step: once with
 the gradient of the summed loss, once with each task's own gradients and their updates clipped
-before the sum, once with them made even. Every one in a process of its own, for its peak memory;
-times are medians, ratios to the first. It goes back through shared layers once for each task.
+before the sum, once with them made even. Every one in a process of its own, for its peak memory.
+Times are medians of the processors' time, which other processes hardly change; ratios are to the
+first. It goes back through shared layers once for each task.
 """
 
 import functools
@@ -26,7 +27,7 @@ WAYS = ("summed", "task by task", "even")
 
 
 def measure(way: str, scale: float, batch: int, rounds: int) -> tuple[float, float]:
-  """Seconds of a step, and the peak of the process in MB."""
+  """Processor seconds of a step, and the peak of the process in MB."""
   from ranking import quiet
 
   with quiet.native_stderr():
@@ -61,9 +62,9 @@ def measure(way: str, scale: float, batch: int, rounds: int) -> tuple[float, flo
   step().numpy()
   seconds = []
   for _ in range(rounds):
-    started = time.perf_counter()
+    started = time.process_time()
     step().numpy()
-    seconds.append(time.perf_counter() - started)
+    seconds.append(time.process_time() - started)
   return statistics.median(seconds), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
