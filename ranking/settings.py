@@ -22,6 +22,7 @@ from ranking.errors import InputError
 from ranking.models.model import Model
 from ranking.nearest import nearest
 from ranking.optimizers.clipping import AdaptiveGradientClipping, Clip
+from ranking.optimizers.conflicts import ProjectConflicts
 from ranking.optimizers.optimizer_settings import OptimizerSettings
 from ranking.stability.divergence import DivergenceRule
 
@@ -107,6 +108,8 @@ class TrainingSettings:
       trainer have their targets on a sensible scale, and are learnt as they are, so that what was
       published of them stays comparable. Figures are always in the unit of the log.
     loss_weights: by task, how many times its loss counts; of others as the log says.
+    balance: what makes one gradient of those of the tasks, such as @ProjectConflicts(); None = that
+      of the weighted loss.
   """
 
   model: Model
@@ -120,9 +123,12 @@ class TrainingSettings:
   monitor: DivergenceRule = dataclasses.field(default_factory=DivergenceRule)
   target_scale: str | Mapping[str, str] | None = None
   loss_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  balance: ProjectConflicts | None = None
 
   def __post_init__(self) -> None:
     check_targets(self.target_scale, self.loss_weights)
+    if self.balance is not None:
+      CHECK.made("balance", self.balance, ProjectConflicts, "@ProjectConflicts()")
     CHECK.made("model", self.model, Model, "a model, such as @Model()")
     CHECK.made("optimizer", self.optimizer, OptimizerSettings, "@ClippedOptimizer()")
     CHECK.made("monitor", self.monitor, DivergenceRule, "@DivergenceMonitor()")
@@ -292,7 +298,7 @@ class Settings:
       of_source.pop("raw", None)
     del log["store_directory"], log["engine"]
     del training["schedule"]
-    for name, default in (("target_scale", None), ("loss_weights", {})):
+    for name, default in (("target_scale", None), ("loss_weights", {}), ("balance", None)):
       if training[name] == default:  # what earlier versions had not, and changes nothing
         del training[name]
     training["rate"] = self.training.rate()

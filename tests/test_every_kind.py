@@ -29,7 +29,7 @@ table.Table.dense = ["taste"]
 table.Table.entities = ["user"]
 table.Table.tasks = {TASKS}
 loop.train_and_evaluate.batch_size = 32
-loop.train_and_evaluate.learning_rate = 0.05
+loop.train_and_evaluate.learning_rate = 0.2
 """
 TASKS = {f"of_{kind}": kind for kind in KINDS}
 

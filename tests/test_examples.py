@@ -12,22 +12,18 @@ from tests.fresh_process import in_fresh_process
 
 HERE = Path(__file__).parent
 
-# Of the 18 that `python -m scripts.check_examples` tries: every example, every precision, and two
-# replicas.
+# Of the 18 that `python -m scripts.check_examples` tries.
 CELLS = (
-  ("tfrs_multitask", 1, "float32"),
   ("tfrs_multitask", 2, "mixed_bfloat16"),
-  ("dcn_ranking", 1, "mixed_bfloat16"),
-  ("dcn_ranking", 2, "float32"),
-  ("dlrm", 1, "mixed_float16"),
-  ("dlrm", 2, "mixed_float16"),
+  ("dcn_ranking", 1, "mixed_float16"),
+  ("dlrm", 2, "float32"),
 )
 
 
 def made_up() -> dict[str, dict[str, np.ndarray]]:
   """Rows for every example, without a log."""
   random = np.random.default_rng(0)
-  count = 8 * 256
+  count = 5 * 256
 
   def ids(size: int) -> np.ndarray:
     return np.r_[size - 1, random.integers(0, size, count - 1)].astype(np.int32)

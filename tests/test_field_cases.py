@@ -253,6 +253,26 @@ def test_a_task_that_the_training_days_could_not_teach_has_no_auc(case: Case) ->
   assert metrics["click"]["auc"] is not None
 
 
+def test_a_calm_run_on_rare_positives_has_not_diverged_and_says_how_few_they_are(
+  case: Case,
+) -> None:
+  random, lines = np.random.default_rng(0), rows(of_day=800)
+  rare = [[*row[:3], int(random.random() < 0.006)] for row in lines]
+  (case.folder / "log.csv").write_text(written([HEADER, *rare]))
+  case.prepare("log.csv")
+  code, printed = case.train("log.csv", "run")
+  assert code == 0, printed
+  result = json.loads((case.folder / "run" / "result.json").read_text())
+  assert result["status"] == "ok"  # 6 steps are too few to tell
+  positives = sum(row[3] for row in rare[: 6 * 256])
+  assert re.fullmatch(
+    r"(in )?6 steps with \d+ of 1,536 labels on the rarer side .*", result["reason"]
+  )
+  assert positives < 20
+  assert result["verdicts"]["click"]["status"] == "ok"
+  assert "on the rarer side" in " ".join(printed.split())
+
+
 def test_a_log_of_more_columns_than_the_model_has_is_refused_before_it_is_read(case: Case) -> None:
   names = [f"f{k}" for k in range(300)]
   (case.folder / "log.csv").write_text(written([[*HEADER, *names], ["not", "read"]]))

@@ -31,7 +31,9 @@ ROWS = 4  # of a batch
 def fake_run(last_step: int, **progress: Any) -> Any:
   """A run without a model: batches of ROWS rows, the last of half of them; two tasks."""
   return SimpleNamespace(
-    settings=SimpleNamespace(progress=ProgressSettings(**progress), shadows={}),
+    settings=SimpleNamespace(
+      progress=ProgressSettings(**progress), shadows={}, training=SimpleNamespace(balance=None)
+    ),
     console=Mock(is_closed=False, progress=lambda *_: contextlib.nullcontext(Mock())),
     store=SimpleNamespace(
       schema=SimpleNamespace(tasks=[SimpleNamespace(name="click"), SimpleNamespace(name="stars")]),

@@ -532,6 +532,12 @@ def restored(old: list[tf.Variable], new: list[tf.Variable], folder: Path) -> Cl
     (("dense", "dense_1", "dense_2"), ("dense_1", "dense_2", "dense_3")),  # counted on
     (("dense_1", "dense_2"), ("dense", "dense_1")),  # or other layers are frozen now
     (("model/dense_1",), ("model_3/dense_4",)),
+    # A model that is loaded names its own layers, and those within them are numbered anew.
+    (
+      ("cross/dense_2", "cross_1/dense", "dense_1"),
+      ("cross/dense_5", "cross_1/dense_4", "dense_1"),
+    ),
+    (("cross/dense_2", "dense_1"), ("dense_5", "dense_1")),
   ],
 )
 def test_layers_with_other_numbers_are_taken_by_their_order_and_it_is_said(

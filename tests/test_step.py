@@ -56,5 +56,5 @@ def test_the_factors_are_those_of_the_clipped_variables_in_the_last_step(
   factors = [float(observation.factor) for observation, _ in seen]
   assert min(factors) < 1
   np.testing.assert_allclose(taken.factors, factors, rtol=1e-6)
-  assert taken.measured.shape == (3, 6 + len(tiny_store.schema.tasks))
+  assert taken.measured.shape == (3, 6 + 5 * len(tiny_store.schema.tasks))
   assert bool(taken.finite)

@@ -123,6 +123,12 @@ def test_json_lines_with_inner_objects_and_lists_are_the_same_log(
     read(path, entities=(), categorical=("customer",))
   _, log = read(path, entities=(), categorical=("customer",), on_bad_row="drop")
   assert log.cleaning["dropped: lines that are no JSON object, or of one value each"] == 1
+  for written, cure in ((json.dumps([{}]), "jq -c '.[]' makes l"), ('{\n"when": 1}', "jq -c . wr")):
+    path.write_text(written)
+    with pytest.raises(
+      DataError, match=rf"line 1 is no JSON object .* one a line; {re.escape(cure)}"
+    ):
+      read(path)
   path.write_text("\n".join([lines[0], lines[1].replace('"ben"', '["ben"]'), *lines[2:]]))
   message = r"line 2 holds '\[\"ben\"\]' in customer, where a single value belongs; name lists in"
   with pytest.raises(DataError, match=message):
@@ -478,6 +484,10 @@ def test_a_log_of_several_files_without_headers_is_named_file_by_file(tmp_path: 
   assert rows.age.tolist() == [25, 18, 25]
   assert rows.liked.tolist() == [1, 0, 1]
   assert log.notes[0] == "not read: README"
+  with pytest.raises(
+    DataError, match=r"^Table\.names has rating\.dat, which is none of ratings\.d"
+  ):
+    worked_out(dataclasses.replace(source, names={"rating.dat": ["user"]}))
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,17 @@ def test_a_number_that_means_missing_does_so_however_it_is_written(
   assert found.values.to_pylist() == [None, None, 2.0]
   assert found.counts == {"missing: values of {column} that Table.missing names": 2}
   assert read(Number(), ["-999.90", "-9.999e2", "1"], "-999.9") == [None, None, 1.0]
+  assert read(Number(decimal=","), [-1.0, 0.5], missing) == [None, 0.5]
+
+
+@pytest.mark.parametrize(
+  "column",
+  [["NA|a", "NA", "1.0|b"], [["NA", "a"], ["NA"], ["1.0", "b"]], ['["NA", "a"]', "NA", "b|1"]],
+)
+def test_an_id_of_a_bag_that_means_missing_is_none(column: list[Any]) -> None:
+  found = Bag("|").read(pa.array(column), ["NA", "1"])
+  assert [each or [] for each in found.values.to_pylist()] == [["a"], [], ["b"]]
+  assert found.counts["missing: values of {column} that Table.missing names"] == 3
 
 
 def test_what_is_changed_is_counted() -> None:
@@ -87,6 +98,7 @@ def test_what_is_changed_is_counted() -> None:
     (Number(), ["3.4e38", "3.5e38"], [3.4e38, "wrong"]),
     (Number(logarithm=True), ["0", "1e308", "-1", "-0.5"], [0.0, 1e308, "wrong", "wrong"]),
     (Number(decimal=","), ["1,5", "2", "-,5", "1.5"], [1.5, 2.0, -0.5, "wrong"]),
+    (Number(decimal=","), [1.5, None], [1.5, None]),
     (Number(), [1.5, np.nan, None, np.inf], [1.5, None, None, "wrong"]),
     (Number(), [True, False, None], [1.0, 0.0, None]),
     (Number(), [[1.0]], ["wrong"]),
@@ -117,6 +129,7 @@ def test_yes_and_no_are_told_in_the_style_they_are_written_in() -> None:
     (Bag("|"), ['["a|b", "c"]', "['d']", '[["a"]]'], [["a|b", "c"], ["d"], "wrong"]),
     (Bag(), ["('a', 'b')", "{'a', 'b'}", "(none)"], [["a", "b"], ["a", "b"], ["(none)"]]),
     (Bag(), ["['a' 'b']", "[1 2]", "{a,b}", '{"a": 1}'], ["wrong"] * 4),  # of NumPy, of SQL
+    (Bag(), ["((1, 2), (3, 4))", "[" * 9999 + "]" * 9999], ["wrong"] * 2),
     (Bag(" "), ["a  b"], [["a", "b"]]),
     (Bag(), ['["a", "b"]', "['a', 'b']", "[1, 2.0]", "[]"], [["a", "b"]] * 2 + [["1", "2"], []]),
     (Bag(), ["[a", "[a]", '[["a"]]'], [["[a"], "wrong", "wrong"]),

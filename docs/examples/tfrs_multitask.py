@@ -2,8 +2,7 @@
 
     python docs/examples/tfrs_multitask.py path/to/ml-latest-small
 
-Two towers meet in two tasks: which movie (retrieval), and how many stars. The optimizer is all that
-differs from a model with tf_keras's Adagrad; embedding tables are left to the direction by default.
+Two towers meet in two tasks: which movie (retrieval), and how many stars.
 """
 
 import sys
@@ -32,9 +31,9 @@ def read(folder: Path) -> dict[str, np.ndarray]:
 
 
 def tower(name: str, widths: list[int]) -> tf_keras.Sequential:
-  """Dense layers with names, by which saved state is known again."""
-  dense = tf_keras.layers.Dense
-  return tf_keras.Sequential([dense(w, "relu", name=f"{name}_{w}") for w in widths], name=name)
+  """Layers with names, by which saved state is known again."""
+  layers = [tf_keras.layers.Dense(w, "relu", name=f"{name}_{w}") for w in widths]
+  return tf_keras.Sequential(layers, name=name)
 
 
 class Movies(tfrs.Model):
@@ -49,25 +48,24 @@ class Movies(tfrs.Model):
     self.movie_tower = tower("movie", [64, width])
     self.rating = tower("rating", [64, 32])
     self.stars = layers.Dense(1, dtype="float32", name="output")
-    total = {"reduction": "sum"}  # compute_loss divides by the batch of all replicas
-    self.ranking = tfrs.tasks.Ranking(tf_keras.losses.MeanSquaredError(**total))
-    self.retrieval = tfrs.tasks.Retrieval(
-      tf_keras.losses.CategoricalCrossentropy(from_logits=True, **total)
-    )
+    # Sums, as compute_loss divides by the batch of all replicas.
+    entropy = tf_keras.losses.CategoricalCrossentropy(from_logits=True, reduction="sum")
+    self.ranking = tfrs.tasks.Ranking(tf_keras.losses.MeanSquaredError(reduction="sum"))
+    self.retrieval = tfrs.tasks.Retrieval(entropy)
 
   def call(self, features: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """A vector of the user, one of the movie, and the stars."""
     user = self.user_tower(self.user_table(features["user"]))
     movie = self.movie_tower(self.movie_table(features["movie"]))
-    return user, movie, self.stars(self.rating(tf.concat([user, movie], axis=1)))
+    return user, movie, self.stars(self.rating(tf.concat([user, movie], 1)))
 
   def compute_loss(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
     """Both tasks' losses, averaged over the batch."""
     user, movie, stars = self(inputs, training=training)
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    rows = tf.distribute.get_strategy().num_replicas_in_sync * tf.shape(stars)[0]
     loss = self.ranking(labels=inputs["stars"][:, None], predictions=stars)
     loss += 0.1 * tf.cast(self.retrieval(user, movie, compute_metrics=False), tf.float32)
-    return loss / tf.cast(replicas * tf.shape(stars)[0], tf.float32)
+    return loss / tf.cast(rows, tf.float32)
 
 
 def make(rows: dict[str, np.ndarray]) -> Movies:
@@ -75,6 +73,7 @@ def make(rows: dict[str, np.ndarray]) -> Movies:
   model = Movies(int(rows["user"].max()) + 1, int(rows["movie"].max()) + 1)
   model({name: tf.constant(values[:2]) for name, values in rows.items()})
   model.compile(ClippedOptimizer(Adagrad(), Clippy(), LinearWarmUp(0.2, warmup_steps=20)))
+  model.optimizer.build(model.trainable_variables)
   return model
 
 
@@ -105,7 +104,6 @@ def save(model: Movies, folder: Path) -> None:
 def resume(folder: Path, rows: dict[str, np.ndarray]) -> Movies:
   """The model as it was saved."""
   model = make(rows)
-  model.optimizer.build(model.trainable_variables)
   model.load_weights(str(folder / "movies")).assert_existing_objects_matched()
   return model
 

@@ -29,7 +29,7 @@ class Replay(NamedTuple):
 def replay(run: Run, landscape: Landscape, last_step: int) -> Replay:
   """Takes the steps of a run that was only built, up to `last_step` or until it has diverged."""
   names = health.names(landscape.tasks)
-  take = compile_steps(run.network, run.optimizer, run.replicas, {})
+  take = compile_steps(run.network, run.optimizer, run.replicas, {}, run.settings.training.balance)
   monitor = DivergenceMonitor(run.settings.training.monitor)
   data = run.data(0)
   rows: list[dict[str, float]] = []

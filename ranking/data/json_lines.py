@@ -108,7 +108,11 @@ def columns(
         continue
       what = str(error)
       if not isinstance(error, _NoValueError):
-        what = f"is no JSON object ({what}), and JSON Lines have one a line; mend it, or set {DROP}"
+        way = "; jq -c . writes it so" if line.strip() == b"{" else ""
+        if line.lstrip().startswith(b"["):
+          way = "; jq -c '.[]' makes lines of a list"
+        what = f"is no JSON object ({what}), and JSON Lines have one a line{way}; mend it, or set "
+        what += DROP
       raise DataError(f"{file.path} line {place} {what}") from error
     kept.append(place)
     for name, value in found:

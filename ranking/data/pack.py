@@ -172,43 +172,20 @@ class _Day:
 
   def write(self, columns: pa.Table, past: Past) -> Moments:
     """The next rows. Returns the moments of their dense features."""
-    log, count = self._log, columns.num_rows
+    log = self._log
     time = columns["time"].to_numpy()
     labels = _table(columns, "label", [number.scale for number in log.labels.values()])
     rated = labels[:, [[*log.labels].index(task) for task in log.rated_tasks]]
     labels = labels.astype(np.float32)
     for task, column in zip(log.tasks, labels.T, strict=True):
       features.check_labels(task, column)
-    ids = np.empty((count, len(log.categorical)), np.int32)
-    bags = np.zeros((count, sum(self._lengths)), np.int32)
-    dense = np.empty((count, len(log.dense)))
-    ends = np.cumsum(self._lengths)
-    of_bag = [bags[:, end - length : end] for end, length in zip(ends, self._lengths, strict=True)]
-    for k, side in enumerate(self._sides):
-      line = columns[f"line_{k}"].to_numpy()
-      ids[:, side.id_places] = np.take(side.ids, line, axis=0)
-      dense[:, side.dense_places] = np.take(side.dense, line, axis=0)
-      for place, bag in side.bags.items():
-        of_bag[place][:] = np.take(bag, line, axis=0)
-    for name in columns.column_names:
-      kind, _, place = name.partition("_")
-      if kind == "id":
-        ids[:, int(place)] = columns[name].to_numpy()
-      elif kind == "bag":
-        fill(of_bag[int(place)], columns[name].combine_chunks())
-      elif kind == "dense":
-        scale = [*log.dense.values()][int(place)].scale
-        dense[:, int(place)] = numbers(columns[name], scale)
-    for name, column in zip(log.dense, dense.T, strict=True):
-      features.check_dense(name, column)
+    ids, bags, dense = self._features(columns)
     if log.entities:
-      keys = np.empty((count, len(log.entities)), np.int32)
-      for k in range(keys.shape[1]):
-        keys[:, k] = columns[f"entity_{k}"].to_numpy()
+      keys = _table(columns, "entity", [None] * len(log.entities)).astype(np.int32)
       dense = np.concatenate([dense, past.rates(time, keys, rated)], axis=1)
-      if len(of_bag) > len(log.bags):
+      if len(self._lengths) > len(log.bags):
         items = ids[:, [*log.categorical].index(log.entities[1])]
-        of_bag[-1][:] = past.latest(time, keys, rated, items)
+        bags[:, -self._lengths[-1] :] = past.latest(time, keys, rated, items)
     for name, array in (("time", time), ("ids", ids), ("bags", bags), ("labels", labels)):
       self._writers[name].write(array)
     if log.weight is not None:
@@ -227,6 +204,32 @@ class _Day:
       truth = _table(columns, "truth", [None] * len(log.truth))
       self._truths.append((labels, truth))
     return Moments.of(dense)
+
+  def _features(self, columns: pa.Table) -> tuple[Array, Array, Array]:
+    """Ids, bags and dense features of rows, without those of their past."""
+    log, count = self._log, columns.num_rows
+    ids = np.empty((count, len(log.categorical)), np.int32)
+    bags = np.zeros((count, sum(self._lengths)), np.int32)
+    dense = np.empty((count, len(log.dense)))
+    of_bag = np.split(bags, np.cumsum(self._lengths)[:-1], axis=1)  # views
+    for k, side in enumerate(self._sides):
+      line = columns[f"line_{k}"].to_numpy()
+      ids[:, side.id_places] = np.take(side.ids, line, axis=0)
+      dense[:, side.dense_places] = np.take(side.dense, line, axis=0)
+      for place, bag in side.bags.items():
+        of_bag[place][:] = np.take(bag, line, axis=0)
+    scales = [number.scale for number in log.dense.values()]
+    for name in columns.column_names:
+      kind, _, place = name.partition("_")
+      if kind == "id":
+        ids[:, int(place)] = columns[name].to_numpy()
+      elif kind == "bag":
+        fill(of_bag[int(place)], columns[name].combine_chunks())
+      elif kind == "dense":
+        dense[:, int(place)] = numbers(columns[name], scales[int(place)])
+    for name, column in zip(log.dense, dense.T, strict=True):
+      features.check_dense(name, column)
+    return ids, bags, dense
 
   def tell(self, packed: Packed, is_last: bool) -> None:
     """Says what the arrays hold."""

@@ -99,6 +99,11 @@ class _Opened:
   is_empty: bool = False
 
   @property
+  def is_json(self) -> bool:
+    """Whether its lines are objects."""
+    return self.file.format == "json"
+
+  @property
   def unit(self) -> str:
     """What its rows are counted in, for errors."""
     return "row" if self.file.format == "parquet" else "line"
@@ -154,8 +159,7 @@ class Reading:
       self.notes.append(f"empty: {listed(empty)}")
     if not self._files:
       raise DataError(f"{files[0].path} is empty; give a file that has rows")
-    for opened in self._files:
-      self._require(opened)
+    self._require_columns()
     self._note_dialects()
 
   def pieces(self) -> Iterator[pa.Table]:
@@ -212,21 +216,19 @@ class Reading:
         )
     return found
 
-  def _require(self, opened: _Opened) -> None:
-    for name in self._wanted:
-      if opened.has(name) and name in opened.file.partition:
-        raise DataError(
-          f"{opened.file.path} has column {name}, and so have its folders; rename one of them"
-        )
-      if opened.file.format == "json":  # a line may lack what has no value
-        continue
-      if not opened.has(name) and name not in opened.file.partition:
-        raise lacks(opened.file, name, opened.names, ELSEWHERE)
-    if opened.file.format == "json" and opened.names:  # else its first line tells what is wrong
+  def _require_columns(self) -> None:
+    """Raises DataError for a file that lacks a column, or has one that its folders say too."""
+    # A line of JSON may lack what has no value; where there is no object, the first line tells why.
+    in_json = {name for opened in self._files if opened.is_json for name in opened.names}
+    for opened in self._files:
       for name in self._wanted:
-        others = [other for other in self._files if other.file.format == "json"]
-        if name not in opened.file.partition and not any(other.has(name) for other in others):
-          raise lacks(opened.file, name, opened.names)
+        has, said = opened.has(name), name in opened.file.partition
+        if has and said:
+          raise DataError(
+            f"{opened.file.path} has column {name}, and so have its folders; rename one of them"
+          )
+        if not (has or said or (opened.is_json and (name in in_json or not opened.names))):
+          raise lacks(opened.file, name, opened.names, ELSEWHERE)
 
   def _note_dialects(self) -> None:
     by_note: dict[str, list[str]] = {}

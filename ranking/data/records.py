@@ -8,6 +8,7 @@ counted.
 
 import codecs
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import IO
@@ -29,8 +30,9 @@ DROP = 'mend it, or set Table.on_bad_row = "drop"'
 NO_TEXT = "no text"  # how what cannot be decoded becomes a character that UTF-8 has not
 codecs.register_error(NO_TEXT, lambda error: ("\udcff", error.end))  # type: ignore[attr-defined]  # of decoding
 # What a record can be, and the cleaning count of such lines.
-FIELDS, QUOTE, NUL, BYTES, RETURN = 1, 2, 3, 4, 5
+SOUND, BLANK, FIELDS, QUOTE, NUL, BYTES, RETURN = range(7)
 COUNTED = {
+  BLANK: "skipped: empty lines",
   FIELDS: "dropped: lines with too few or too many fields",
   QUOTE: "dropped: lines with an open or stray quote",
   NUL: "dropped: lines with a NUL character",
@@ -93,13 +95,21 @@ class _Splitter:
 
   def __init__(self, file: RawFile, layout: Layout, drop: bool, cleaning: Counter[str]):
     self._file, self._layout, self._drop, self._cleaning = file, layout, drop, cleaning
-    self._separator = layout.separator.encode()
-    self._between = (UNIT if len(self._separator) > 1 else self._separator)[0]
-    self._quote = layout.quote.encode()
     self._stand_ins = _stand_ins(layout)
     self._rest = b""
     self._line = 1  # on which the rest begins
     self._header = layout.header  # is still to come
+    self._between = UNIT if len(layout.separator) > 1 else layout.separator.encode()
+    self._quote = layout.quote.encode()
+    between, quote = re.escape(self._between), re.escape(self._quote)
+    inside = rb"%b[^%b]*(?:%b%b[^%b]*)*" % ((quote,) * 5)  # up to its last quote
+    self._quoted = re.compile(inside + quote if quote else rb"(?!)")
+    text = rb"(?:%b|[^%b%b\r\n]*)" % (self._quoted.pattern, between, quote)
+    loose = text.replace(rb"\r", b"")  # and with a carriage return
+    self._sound = re.compile(rb"%b(?:%b%b){%d}\r?\n" % (text, between, text, len(layout.names) - 1))
+    self._any = re.compile(rb"%b(?:%b%b)*\r?\n" % (text, between, text))  # of any fields
+    self._loose = re.compile(rb"%b(?:%b%b)*\r?\n" % (loose, between, loose))
+    self._open = re.compile(rb"(?:%b%b)*%b\Z" % (loose, between, inside) if quote else rb"(?!)")
 
   def split(self, block: bytes, last: bool = False) -> Iterator[Records]:
     """The records that are complete with this block."""
@@ -115,114 +125,88 @@ class _Splitter:
           "one character, and with doubled quotes"
         )
       body = body.replace(written, stand_in)
-    start = 0
-    while start < len(body):
-      made, used = self._take(body[start:] if start else body, last)
-      if made is not None:
-        yield made
-      if not used:
+    while self._header and (found := self._next(body, 0, last)):
+      end, kind = found
+      if kind == BLANK:
+        self._cleaning[COUNTED[BLANK]] += 1
+      else:
+        self._header = False
+      self._line += body.count(b"\n", 0, end)
+      body = body[end:]
+    self._rest = body + tail
+    if not self._header and body:
+      yield from self._records(body, tail, last)
+
+  def _records(self, body: bytes, tail: bytes, last: bool) -> Iterator[Records]:
+    """The records of whole lines below the header, up to one that is not complete."""
+    line_ends = np.flatnonzero(np.frombuffer(body, np.uint8) == 10)
+    if self._is_plain(body, line_ends):
+      starts, kept, place = np.append(0, line_ends[:-1] + 1), body, len(body)
+    else:
+      starts, kept, place = self._looked_through(body, line_ends, last)
+    lines = self._line + np.searchsorted(line_ends, starts)
+    self._line += int(np.searchsorted(line_ends, place))
+    self._rest = body[place:] + tail
+    if len(lines):
+      yield Records(kept, lines, self._quote in kept if self._quote else False)
+
+  def _is_plain(self, body: bytes, line_ends: Array) -> bool:
+    """Whether each line is a record, by a quick look."""
+    if (self._quote and self._quote in body) or b"\0" in body or not _is_text(body):
+      return False
+    if body.count(b"\r") != body.count(b"\r\n"):
+      return False
+    separators = np.flatnonzero(np.frombuffer(body, np.uint8) == self._between[0])
+    in_lines = np.diff(np.searchsorted(separators, line_ends), prepend=0)
+    return bool((in_lines == len(self._layout.names) - 1).all())
+
+  def _looked_through(self, body: bytes, line_ends: Array, last: bool) -> tuple[Array, bytes, int]:
+    """Where the sound records begin, their bytes, and where the rest begins."""
+    is_clean = b"\0" not in body and _is_text(body)
+    starts, kept, first, place = list[int](), list[bytes](), 0, 0
+    while place < len(body):
+      # Asked first, as `finditer` looks far ahead where no record begins.
+      for record in self._sound.finditer(body, place) if self._sound.match(body, place) else ():
+        if record.start() != place or not (is_clean or _is_clean(record[0])):
+          break
+        starts.append(place)
+        place = record.end()
+      if (found := self._next(body, place, last)) is None:
         break
-      start += used
-    self._rest = body[start:] + tail
+      kept.append(body[first:place])
+      first, kind = found
+      line = self._line + int(np.searchsorted(line_ends, place))
+      self._leave_out(kind, line, body[place:first])
+      place = first
+    kept.append(body[first:place])
+    return np.array(starts, np.int64), b"".join(kept), place
 
-  def _take(self, body: bytes, last: bool) -> tuple[Records | None, int]:
-    """The records up to the end, or up to one whose quotes are wrong; and how many bytes."""
-    found = self._found(body, last)
-    if not len(found.ends):
-      return None, 0
-    used = int(found.ends[-1]) + 1
-    several = found.next_line > found.line + 1
-    torn = np.flatnonzero(several & np.isin(found.wrong, (QUOTE, FIELDS)))
-    if torn.size:
-      # An open quote takes lines that are sound: only its own is left out, and the next one read.
-      found = found.until(int(torn[0]) + 1)
-      found.wrong[-1] = QUOTE
-      used = body.index(b"\n", int(found.starts[-1])) + 1
-      found.next_line[-1] = found.line[-1] + 1
-    lines = self._line + found.line
-    self._line += int(found.next_line[-1])
-    size = found.ends - found.starts
-    blank = (size == 0) | ((size == 1) & (found.bytes[found.starts] == 13))
-    if len(self._layout.names) == 1:
-      blank[:] = False  # its only field is empty
-    found.wrong[blank] = 0
-    keep = ~blank
-    if self._header and keep.any():
-      header = int(np.argmax(keep))
-      found.wrong[header], keep[header] = 0, False
-      self._header = False
-    if blank.any():
-      self._cleaning["skipped: empty lines"] += int(blank.sum())
-    if found.wrong.any():
-      self._report(found, lines, body)
-      keep &= found.wrong == 0
-    if not keep.any():
-      return None, used
-    kept = body[:used] if keep.all() else _joined(body, found, keep)
-    return Records(kept, lines[keep], found.quoted), used
+  def _next(self, body: bytes, place: int, last: bool) -> tuple[int, int] | None:
+    """Where the record at a place ends, and what it is; None where more of the file is needed."""
+    if place == len(body):
+      return None
+    line_end = body.index(b"\n", place) + 1
+    if len(self._layout.names) > 1 and body[place:line_end] in (b"\n", b"\r\n"):
+      return line_end, BLANK
+    for kind, pattern in ((SOUND, self._sound), (FIELDS, self._any), (RETURN, self._loose)):
+      if record := pattern.match(body, place):
+        if not _is_clean(record[0]):
+          return record.end(), BYTES if not _is_text(record[0]) else NUL
+        # An open quote takes lines that are sound: its own is left out, and the next one read.
+        is_torn = kind == FIELDS and record.end() > line_end
+        return (line_end, QUOTE) if is_torn else (record.end(), kind)
+    if not last and len(body) - place <= LONGEST and self._open.match(body, place):
+      return None
+    return line_end, QUOTE
 
-  def _found(self, body: bytes, last: bool) -> "_Found":
-    """Where the records of some lines are, and what is wrong with each."""
-    bytes_ = np.frombuffer(body, np.uint8)
-    line_ends = np.flatnonzero(bytes_ == 10)
-    separators = np.flatnonzero(bytes_ == self._between)
-    returns = np.zeros(0, np.int64)
-    if b"\r" in body:
-      returns = np.flatnonzero(bytes_ == 13)
-      returns = returns[bytes_[returns + 1] != 10]
-    quoted = bool(self._quote) and self._quote in body
-    ends, stray = line_ends, np.zeros(0, np.int64)
-    if quoted:
-      quotes = np.flatnonzero(bytes_ == self._quote[0])
-      stray = self._stray_quotes(bytes_, quotes)
-      # Within quotes an odd number of them stands before.
-      ends, separators, returns = (
-        places[np.searchsorted(quotes, places) % 2 == 0]
-        for places in (line_ends, separators, returns)
-      )
-    complete = int(ends[-1]) + 1 if len(ends) else 0
-    wrong = np.zeros(len(ends), np.int8)
-    fields_of = np.diff(np.searchsorted(separators, ends), prepend=0) + 1
-    wrong[fields_of != len(self._layout.names)] = FIELDS
-    for kind, places in (
-      (RETURN, returns),
-      (NUL, np.flatnonzero(bytes_ == 0) if b"\0" in body else ()),
-      (BYTES, _no_text(body)),
-      (QUOTE, stray),
-    ):
-      at = np.asarray(places, np.int64)
-      wrong[np.searchsorted(ends, at[at < complete])] = kind
-    if complete < len(body) and (last or len(body) - complete > LONGEST):  # an open quote
-      ends, wrong = np.append(ends, len(body) - 1), np.append(wrong, np.int8(QUOTE))
-    starts = np.append(0, ends + 1)[: len(ends)]
-    line = np.searchsorted(line_ends, starts)
-    next_line = np.searchsorted(line_ends, ends) + 1
-    return _Found(bytes_, separators, starts, ends, line, next_line, wrong, quoted)
-
-  def _stray_quotes(self, bytes_: Array, quotes: Array) -> Array:
-    """Where quotes stand that neither begin or end a field nor are doubled within one."""
-    border = np.zeros(256, bool)
-    border[[10, self._quote[0], self._between]] = True
-    opening, closing = quotes[0::2], quotes[1::2]
-    before = bytes_[np.maximum(opening - 1, 0)]
-    after_border = border.copy()
-    after_border[13] = True
-    after = bytes_[np.minimum(closing + 1, len(bytes_) - 1)]
-    return np.concatenate([opening[~border[before] & (opening > 0)], closing[~after_border[after]]])
-
-  def _report(self, found: "_Found", lines: Array, body: bytes) -> None:
-    """Counts what is left out, or raises DataError for the first."""
-    if self._drop:
-      for kind, what in COUNTED.items():
-        if count := int((found.wrong == kind).sum()):
-          self._cleaning[what] += count
+  def _leave_out(self, kind: int, line: int, record: bytes) -> None:
+    """Counts what is not read, or raises DataError for it."""
+    if self._drop or kind == BLANK:
+      self._cleaning[COUNTED[kind]] += 1
       return
-    first = int(np.flatnonzero(found.wrong)[0])
-    kind, start, end = found.wrong[first], found.starts[first], found.ends[first]
-    where = f"{self._file.path} line {lines[first]}"
+    where = f"{self._file.path} line {line}"
     if kind == FIELDS:
-      within = np.searchsorted(found.separators, [start, end])
-      count = int(within[1] - within[0]) + 1
+      count = self._quoted.sub(b"", record).count(self._between) + 1
       needed = len(self._layout.names)
       raise DataError(f"{where} has {count} fields where there must be {needed}; {DROP}")
     if kind == QUOTE:
@@ -236,55 +220,24 @@ class _Splitter:
       raise DataError(f"{where} holds a NUL character; {DROP}")
     if kind == RETURN:
       raise DataError(f"{where} holds a carriage return that ends no line; {DROP}")
-    shown = body[start:end].decode("utf-8", "backslashreplace")
+    shown = record.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
     raise DataError(
       f"{where} is no text in {self._layout.encoding}: {shown[:60]!r}; give Table.encoding, such "
       f'as "latin-1", or {DROP}'
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Found:
-  """Records among some bytes: per record its first byte, its line end, its line and the next one's
-  (counted from 0), and what is wrong with it, 0 = nothing."""
-
-  bytes: Array
-  separators: Array
-  starts: Array
-  ends: Array
-  line: Array
-  next_line: Array
-  wrong: Array
-  quoted: bool
-
-  def until(self, count: int) -> "_Found":
-    """The first so many."""
-    names = ("starts", "ends", "line", "next_line", "wrong")
-    return dataclasses.replace(self, **{name: getattr(self, name)[:count] for name in names})
+def _is_text(data: bytes) -> bool:
+  """Whether it is UTF-8."""
+  try:
+    str(data, "utf-8")
+  except UnicodeDecodeError:
+    return False
+  return True
 
 
-def _joined(body: bytes, found: _Found, keep: Array) -> bytes:
-  """The bytes of the records that are kept."""
-  edges = np.flatnonzero(np.diff(np.concatenate([[False], keep, [False]]).astype(np.int8)))
-  view = memoryview(body)
-  return b"".join(
-    view[int(found.starts[first]) : int(found.ends[last - 1]) + 1]
-    for first, last in zip(edges[::2], edges[1::2], strict=True)
-  )
-
-
-def _no_text(body: bytes) -> list[int]:
-  """Where bytes stand that are no UTF-8, one place for each piece of them."""
-  places: list[int] = []
-  start = 0
-  while True:
-    try:
-      str(memoryview(body)[start:], "utf-8")
-    except UnicodeDecodeError as error:
-      places.append(start + error.start)
-      start += error.end
-    else:
-      return places
+def _is_clean(data: bytes) -> bool:
+  return b"\0" not in data and _is_text(data)
 
 
 def _stand_ins(layout: Layout) -> list[tuple[bytes, bytes, bytes]]:

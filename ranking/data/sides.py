@@ -1,7 +1,7 @@
 """Tables beside a log, coded: a row knows its line in each, and is given the values when packed."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import ibis
@@ -119,13 +119,13 @@ def code(
   return made
 
 
-def numbers(column: pa.Array | pa.ChunkedArray, scale: object) -> Array:
+def numbers(column: pa.Array | pa.ChunkedArray, scale: Callable[[Array], Array] | None) -> Array:
   """float64 [n] on their scale; NaN = missing."""
-  values = column.to_numpy(zero_copy_only=False).astype(np.float64)
-  if callable(scale):
-    with np.errstate(divide="ignore", invalid="ignore"):
-      values = scale(values)
-  return np.asarray(values)
+  values: Array = column.to_numpy(zero_copy_only=False).astype(np.float64)
+  if scale is None:
+    return values
+  with np.errstate(divide="ignore", invalid="ignore"):
+    return scale(values)
 
 
 def fill(table: Array, lists: pa.Array) -> None:

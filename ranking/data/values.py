@@ -5,6 +5,7 @@ null is a missing value; beside it which rows hold something else, and what was 
 """
 
 import ast
+import contextlib
 import dataclasses
 import json
 import re
@@ -100,13 +101,20 @@ class Bag:
       return Read(lists, wrong, "a list of single ids", "", flat.counts)
     texts, counts = as_text(column, missing)
     coded = texts.dictionary_encode()
-    lists, as_lists = [], 0
+    meant = {id_of(each.strip()) for each in missing}
+    lists, as_lists, gone = [], 0, 0
     codes = coded.indices
     seen = np.bincount(pc.drop_null(codes).to_numpy(), minlength=len(coded.dictionary))
     for text, rows in zip(coded.dictionary.to_pylist(), seen, strict=True):
       written = _written_list(text)
       as_lists += 0 if written is None else int(rows)
-      lists.append(self._ids(text, written))
+      ids = self._ids(text, written)
+      if ids and meant:
+        named = sum(each in meant for each in ids)
+        ids, gone = [each for each in ids if each not in meant], gone + named * int(rows)
+      lists.append(ids)
+    if gone:
+      counts = {**counts, MEANT: counts.get(MEANT, 0) + gone}
     if as_lists:
       counts = {**counts, "read as lists: values of {column} such as ['a', 'b']": as_lists}
     known = pa.array([found if found is not None else [] for found in lists], self.type)
@@ -120,7 +128,7 @@ class Bag:
     if written is None and self.separator is None and _is_enclosed(text, "[{"):
       return None
     found = text.split(self.separator or ",") if written is None else written
-    if any(isinstance(each, (list, dict)) for each in found):
+    if any(isinstance(each, (list, tuple, dict, set)) for each in found):
       return None
     texts = [str(each).strip() for each in found if each is not None and each == each]
     return [id_of(each) for each in texts if each]
@@ -134,21 +142,17 @@ def _written_list(text: str) -> list[Any] | None:
   """What text says that is a whole JSON or Python list, tuple or set; None if it is none."""
   if not _is_enclosed(text, "[({"):
     return None
-  try:
+  with contextlib.suppress(ValueError, RecursionError):
     found = json.loads(text)
     return found if isinstance(found, list) else [found]
-  except ValueError:
-    pass
-  try:
-    tree = ast.parse(text, mode="eval").body
-    # In their order, which a set that is made would lose.
-    if not isinstance(tree, (ast.List, ast.Tuple, ast.Set)):
-      return None
-    if re.search(r"""['"]\s+['"]""", text):  # NumPy's ['a' 'b'], which Python takes for 'ab'
-      return None
-    return [ast.literal_eval(each) for each in tree.elts]
-  except (ValueError, SyntaxError, RecursionError, MemoryError):
+  if re.search(r"""['"]\s+['"]""", text):  # NumPy's ['a' 'b'], which Python takes for 'ab'
     return None
+  with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+    tree = ast.parse(text, mode="eval").body
+    if isinstance(tree, (ast.List, ast.Tuple, ast.Set)):
+      # In their order, which a set that is made would lose.
+      return [ast.literal_eval(each) for each in tree.elts]
+  return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,10 +172,11 @@ class Number:
     counts: Mapping[str, int] = {}
     if is_nested(column.type):
       return Read(pa.nulls(len(column), self.type), as_mask(column.is_valid()), "a number")
-    if is_text(column.type) or missing:
+    is_written = is_text(column.type)
+    if is_written or missing:
       column, counts = as_text(column, missing)
     points = column
-    if self.decimal != "." and is_text(column.type):
+    if self.decimal != "." and is_written:
       points = pc.replace_substring(pc.replace_substring(column, ".", "?"), self.decimal, ".")
     numbers = as_float(points)
     known = as_mask(column.is_valid())
@@ -255,19 +260,6 @@ def _flag(text: str) -> int:
   return -2
 
 
-OTHER_BYTES = (
-  pa.types.is_large_binary,
-  pa.types.is_binary_view,
-  pa.types.is_fixed_size_binary,
-)
-OTHER_LISTS = (
-  pa.types.is_large_list,
-  pa.types.is_fixed_size_list,
-  pa.types.is_list_view,
-  pa.types.is_large_list_view,
-)
-
-
 def decoded(column: pa.Array) -> tuple[pa.Array, Array]:
   """A column without bytes that are no text, and bool [n] of the rows that had them."""
   column = plain(column)
@@ -306,14 +298,14 @@ def plain(column: pa.Array) -> pa.Array:
     column = column.storage
   if pa.types.is_dictionary(column.type):
     column = column.dictionary_decode()
-  kind = column.type
-  if any(is_such(kind) for is_such in OTHER_LISTS):
-    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-      return pa.array(column.to_pylist(), pa.list_(kind.value_type))
+  kind, types = column.type, pa.types
+  if types.is_list_view(kind) or types.is_large_list_view(kind):  # which casts leave unsound
+    return pa.array(column.to_pylist(), pa.list_(kind.value_type))
+  if types.is_large_list(kind) or types.is_fixed_size_list(kind):
     return column.cast(pa.list_(kind.value_type))
-  if pa.types.is_string_view(kind) or pa.types.is_large_string(kind):
+  if types.is_string_view(kind) or types.is_large_string(kind):
     return column.cast(pa.string())
-  if any(is_such(kind) for is_such in OTHER_BYTES):
+  if types.is_binary_view(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
     return column.cast(pa.binary())
   return column
 

@@ -99,6 +99,11 @@ class Network(tfrs.Model):
     weights = [float(task.loss_weight) for task in self.schema.tasks]
     return tf.tensordot(weights, task_losses, 1)
 
+  def shares(self, task_losses: tf.Tensor) -> list[tf.Tensor]:
+    """What each task adds to the weighted loss."""
+    tasks = zip(self.schema.tasks, tf.unstack(task_losses), strict=True)
+    return [float(task.loss_weight) * loss for task, loss in tasks]
+
   def is_embedding(self, variable: tf.Variable) -> bool:
     """Whether a variable is an embedding table of the inputs."""
     return self._input_layers.is_embedding(variable)

@@ -177,7 +177,9 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     self._assign_values(self._awaited)
     self._awaited.clear()
     layout = as_bytes(kept.layout)
-    self._description = self._no_dependency(tf.Variable(layout, name="layout", trainable=False))
+    # Of any length, as LossScaleOptimizer assigns what it finds in a file, with the names of then.
+    variable = tf.Variable(layout, name="layout", trainable=False, shape=[None])
+    self._description = self._no_dependency(variable)
     self._built = True
 
   @property

@@ -128,12 +128,18 @@ def check_fit(saved: dict[str, Any], built: dict[str, Any]) -> None:
 
 
 def _check_names(old: Sequence[str], new: Sequence[str]) -> None:
-  """Raises StateError unless names differ by the same numbers; warns if they do so."""
-  shifts: dict[tuple[int, str], int] = {}
+  """Raises StateError unless names differ by the same numbers; warns if they do so.
+
+  In every layer that has layers they may differ by others: a model that is loaded has the names of
+  its own layers, and those within are numbered anew.
+  """
+  shifts: dict[Any, int] = {}
   for number, (one, two) in enumerate(zip(old, new, strict=True), start=1):
-    for level, (before, now) in enumerate(zip(_numbered(one), _numbered(two), strict=False)):
+    parts = _numbered(one), _numbered(two)
+    for level, (before, now) in enumerate(zip(*parts, strict=False)):
       shift = now[1] - before[1]
-      if before[0] != now[0] or shifts.setdefault((level, now[0]), shift) != shift:
+      place = (now[0], *(tuple(above[level + 1 :]) for above in parts))
+      if before[0] != now[0] or shifts.setdefault(place, shift) != shift:
         raise StateError(
           f"variable {number} of the saved optimizer is {one}, of this one {two}, and by their "
           f"names they are not the same; {CURE}, with the names that layers had"

@@ -275,8 +275,8 @@ class Bundle:
     if isinstance(factor, Tensor) or self.targets[0].dtype != direction.dtype:
       moved = self.weights.sub(self.times(factor, direction), alpha=self.rate)
       torch._foreach_copy_(self.targets, self.pieces(moved))
-    elif len(factor) == 1:
-      self.targets[0].sub_(direction, alpha=self.rate * factor[0])
+    elif min(factor) == max(factor):
+      torch._foreach_sub_(self.targets, self.pieces(direction), alpha=self.rate * factor[0])
     else:
       ones = [torch.ones((), dtype=direction.dtype, device=direction.device)] * len(factor)
       by = [-self.rate * each for each in factor]
@@ -680,6 +680,7 @@ class _Part:
 
   number: int  # its place among all parts
   parameter: Tensor
+  state: dict[str, Any]  # all that is kept of the parameter
   weights: Tensor
   gradient: Tensor
   slots: Slots
@@ -790,7 +791,7 @@ class ClippedOptimizer(torch.optim.Optimizer):
     if closure is not None:
       with torch.enable_grad():
         loss = closure()
-    groups = [_Group(settings, self._parts(settings), self.state) for settings in self.param_groups]
+    groups = [_Group(settings, self._parts(settings)) for settings in self.param_groups]
     groups = [group for group in groups if group.parts]
     finite = loss is None or math.isfinite(float(loss))
     for group in groups:
@@ -818,8 +819,9 @@ class ClippedOptimizer(torch.optim.Optimizer):
       gradient = parameter.grad
       if gradient is None or parameter.numel() == 0:
         continue
-      _check_parameter(parameter)
       state = self.state[parameter]
+      if not state or type(parameter) is not torch.nn.Parameter:
+        _check_parameter(parameter)
       for name, value in initial.items():
         if name not in state:
           state[name] = torch.full_like(
@@ -828,7 +830,7 @@ class ClippedOptimizer(torch.optim.Optimizer):
       slots, of_rows = {name: state[name] for name in initial}, gradient.is_sparse
       if of_rows and not is_row_wise:  # all rows of the table move
         gradient = gradient.to_dense()
-      part = _Part(len(parts), parameter, parameter, gradient, slots, of_rows)
+      part = _Part(len(parts), parameter, state, parameter, gradient, slots, of_rows)
       if gradient.is_sparse:
         part = _rows_touched(part)
       if part.weights.numel():
@@ -882,13 +884,8 @@ class ClippedOptimizer(torch.optim.Optimizer):
 class _Group:
   """A step of one group of parameters."""
 
-  def __init__(
-    self,
-    settings: dict[str, Any],
-    parts: list[_Part],
-    state: Mapping[Tensor, dict[str, Any]],
-  ):
-    self.settings, self.parts, self.state = settings, parts, state
+  def __init__(self, settings: dict[str, Any], parts: list[_Part]):
+    self.settings, self.parts = settings, parts
     self.direction: Direction = settings["direction"]
     self.clip: Clip = settings["clip"]
     self.rate, self.step = float(settings["lr"]), settings["steps"] + 1
@@ -946,7 +943,7 @@ class _Group:
       row = _in_a_row(own)
       views = torch._utils._unflatten_dense_tensors(row, own)
       for piece, view in zip(pieces, views, strict=True):
-        piece.slots[name] = self.state[piece.parameter][name] = view
+        piece.slots[name] = piece.state[name] = view
     return row
 
   def _bundles(self) -> Iterator[Bundle]:
@@ -994,7 +991,7 @@ class _Group:
         name: values.max() if self.clip.joins == "largest" else values.sum()
         for name, values in joined.items()
       }
-      own, kept = self.measures, [self.state[part.parameter] for part in self.parts]
+      own, kept = self.measures, [part.state for part in self.parts]
       if self.settings["scope"] == "global":
         own = {name: value.expand(len(self.parts)) for name, value in everywhere.items()}
         kept = [self.settings["memory"]] * len(self.parts)
@@ -1010,11 +1007,10 @@ class _Group:
     factors = self.factors.tolist()
     memory = {name: values.tolist() for name, values in self.memory.items()}
     for number, part in enumerate(self.parts):
-      kept = self.state[part.parameter]
-      kept["clipping_factor"] = factors[number]
+      part.state["clipping_factor"] = factors[number]
       if self.settings["scope"] == "layer":
         for name, values in memory.items():
-          kept[name] = values[number]
+          part.state[name] = values[number]
     sees_clipped = self.settings["accumulate"] == "clipped" and not isinstance(self.clip, NoClip)
     for bundle in self._bundles():
       factor: Any = [factors[owner] for owner in bundle.owners]
@@ -1034,7 +1030,7 @@ class _Group:
       if part.rows is not None:
         part.parameter.index_copy_(0, part.rows, part.weights)
         for name, slot in part.slots.items():
-          self.state[part.parameter][name].index_copy_(0, part.rows, slot)
+          part.state[name].index_copy_(0, part.rows, slot)
 
   def _move(self, bundle: Bundle, gradient: Tensor) -> tuple[Tensor, Slots]:
     return self.direction.move(gradient, bundle.slots, bundle.weights, self.step)

@@ -175,8 +175,7 @@ class Judge:
     if self.diverged_at_step is not None:
       return
     if self.level is not None:
-      least = self.rule.patience if self.of_task else 1
-      if self.lost_since is not None and self.last_step - self.lost_since + 1 >= least:
+      if self.lost_since is not None and (self._has_been_lost_for_long() or not self.of_task):
         self.give_up(self.lost_since, f"{self._lost()} at the end")
     elif self.blown_up_at is not None and self._stays_blown_up():
       self.give_up(self.blown_up_at, f"{self._blown_up()} at the end")
@@ -283,11 +282,8 @@ class Judge:
     if self.level is not None:
       if self.of_task and self.blown_up_at is None:
         return False  # it may come back with the shared layers
-      if self.lost_since is None or self.last_step - self.lost_since + 1 < rule.patience:
-        return False
-      if self.lost_batches < SMOOTHED_OVER:  # of a rare task they are many steps
-        return False
-      if relative <= self._lost_above() and not self.is_dead:
+      is_back = relative <= self._lost_above() and not self.is_dead
+      if self.lost_since is None or is_back or not self._has_been_lost_for_long():
         return False
       self.give_up(self.lost_since, self._lost())
       return True
@@ -297,6 +293,11 @@ class Judge:
       return False
     self.give_up(self.blown_up_at, self._blown_up())
     return True
+
+  def _has_been_lost_for_long(self) -> bool:
+    """For `patience` steps; of a rare task, whose batches are many steps, for longer."""
+    steps = self.last_step - (self.lost_since or self.last_step) + 1
+    return steps >= self.rule.patience and self.lost_batches >= SMOOTHED_OVER
 
   def _counts(self) -> bool:
     """Whether a blow-up of a series that has never been below is more than a rough start."""

@@ -71,7 +71,13 @@ def train_and_evaluate(
 def train(run: Run, state: State, log: RunLog) -> None:
   """Takes steps up to the last, or until the run diverges. Raises Stopped when asked to stop."""
   settings, console, monitor = run.settings.progress, run.console, state.monitor
-  take_steps = compile_steps(run.network, run.optimizer, run.replicas, run.settings.shadows)
+  take_steps = compile_steps(
+    run.network,
+    run.optimizer,
+    run.replicas,
+    run.settings.shadows,
+    run.settings.training.balance,
+  )
   data = run.data(state.step)
   with (
     signals() as asked_to_stop,

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from ranking.models.network import Network
 from ranking.optimizers.clipping import Clip
+from ranking.optimizers.conflicts import ProjectConflicts
 from ranking.optimizers.observation import Observation, observe
 from ranking.optimizers.optimizer import ClippedOptimizer
 from ranking.stability import health
@@ -29,6 +30,7 @@ def compile_steps(
   optimizer: ClippedOptimizer,
   strategy: tf.distribute.Strategy,
   shadows: Mapping[str, Clip],
+  balance: ProjectConflicts | None = None,
 ) -> Steps:
   """A function that takes several steps on the batches of an iterator without asking the host.
 
@@ -36,11 +38,12 @@ def compile_steps(
     model, optimizer: built under the strategy.
     strategy: on whose replicas the steps run.
     shadows: the other clips of an observation.
+    balance: makes one gradient of those of the tasks; None = that of the weighted loss.
   """
   variables = model.trainable_variables
   clipped = _clipped(optimizer, variables)
   factors = optimizer.clipping_factors()
-  step = training_step(model, optimizer, shadows)
+  step = training_step(model, optimizer, shadows, balance)
 
   @tf.function
   def steps(data: Iterator[Any], count: tf.Tensor, observing: bool) -> Taken:
@@ -63,13 +66,17 @@ def compile_steps(
 
 
 def training_step(
-  model: Network, optimizer: ClippedOptimizer, shadows: Mapping[str, Clip]
+  model: Network,
+  optimizer: ClippedOptimizer,
+  shadows: Mapping[str, Clip],
+  balance: ProjectConflicts | None = None,
 ) -> Callable[[dict[str, tf.Tensor], bool], tuple[tf.Tensor, list[Observation]]]:
   """The step of one replica: takes a batch, and says what it measured and, if asked, observed.
 
   Args:
     model, optimizer: built under the strategy that it runs in.
     shadows: the other clips of an observation.
+    balance: makes one gradient of those of the tasks; None = that of the weighted loss.
   """
   variables = model.trainable_variables
   clipped = _clipped(optimizer, variables)
@@ -77,13 +84,24 @@ def training_step(
 
   @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes seconds
   def step(batch: dict[str, tf.Tensor], observing: bool) -> tuple[tf.Tensor, list[Observation]]:
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=balance is not None) as tape:
       outputs = model(batch, training=True)
       task_losses = model.task_losses(batch, outputs)
       loss = model.weighted(task_losses)
+      shares = model.shares(task_losses) if balance else []
     gradients = tape.gradient(loss, variables)
     # Losses are shares of a global mean, so gradients of replicas are summed, never averaged.
     pairs = list(optimizer.aggregate_gradients(zip(gradients, variables, strict=True)))
+    if balance:
+      dense = [k for k, gradient in enumerate(gradients) if isinstance(gradient, tf.Tensor)]
+      own = [variables[k] for k in dense]
+      of_tasks = []
+      for share in shares:
+        each = tape.gradient(share, own, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        summed = optimizer.aggregate_gradients(zip(each, own, strict=True))
+        of_tasks.append([gradient for gradient, _ in summed])
+      for k, gradient in zip(dense, balance.combine(of_tasks), strict=True):
+        pairs[k] = (gradient, variables[k])
     treated = optimizer.distinct([pairs[k] for k in clipped]) if clipped else []
     # Before the weights move: an observation is of the step that is about to be taken.
     observations = observe(optimizer, pairs, shadows) if observing else []

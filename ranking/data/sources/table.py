@@ -85,7 +85,7 @@ class Table:
   Raises DataError for a description that is wrong or contradicts itself.
   """
 
-  log_version = 2
+  log_version = 3
 
   raw: str | None = None
   name: str = "table"
@@ -203,13 +203,10 @@ class Table:
       or set(self.separator) & set('\r\n\0"')
     ):
       check.refuse("separator", self.separator, 'make it a character such as ";" or "\\t", or "::"')
-    if self.quote != "" and (
-      not isinstance(self.quote, str) or len(self.quote) != 1 or not self.quote.isascii()
-    ):
-      check.refuse("quote", self.quote, 'make it one character, or "" for none')
+    for name, value in (("quote", self.quote), ("escape", self.escape)):
+      if not isinstance(value, str) or len(value) > 1 or not value.isascii():
+        check.refuse(name, value, 'make it one character, or "" for none')
     check.choice("decimal", self.decimal, (".", ","))
-    if not isinstance(self.escape, str) or len(self.escape) > 1 or not self.escape.isascii():
-      check.refuse("escape", self.escape, 'make it one character such as "\\\\", or "" for none')
     if self.escape and self.escape in (self.quote, self.separator):
       check.refuse("escape", self.escape, 'make it "": a doubled quote needs none')
     if self.quote and self.quote == self.separator:
@@ -305,6 +302,10 @@ class Table:
     files = [file for file in files if os.path.normpath(file.path) not in of_tables]
     if not files:
       raise DataError(f"RAW {self.raw} holds the files of Table.tables and no other; add the log")
+    known = [file.name for found in (files, *tables.values()) for file in found]
+    for name in self.names if isinstance(self.names, Mapping) else ():
+      if name not in known:
+        raise DataError(f"Table.names has {name}, which is none of {raw_files.listed(known)}")
     return files, tables, unread
 
   def _times(self) -> Sequence[str]:
