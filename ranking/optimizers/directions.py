@@ -143,8 +143,10 @@ class Adagrad(Direction):
     """See `Direction`."""
     del weights, step
     kept = slots["accumulator"] if self.keep == 1 else self.keep * slots["accumulator"]
-    # Gradients of 1e19 have finite squares, which add up to infinity all the same.
-    total = tf.minimum(kept + tf.square(gradient), gradient.dtype.max)
+    total, most = kept + tf.square(gradient), gradient.dtype.max
+    # Gradients of 1e19 have finite squares, which add up to infinity all the same. A selection,
+    # because XLA makes a minimum, with its rule for NaN, half as long again as the whole step.
+    total = tf.where(total > most, most, total)
     new_slots = {"accumulator": total}
     return gradient * self.preconditioner(slots, new_slots), new_slots
 
