@@ -256,7 +256,11 @@ def test_a_run_that_ends_too_soon_is_not_judged(relative: float, steps: int, ver
 @pytest.mark.parametrize("end", [1.2, 1.9])
 def test_a_short_run_that_is_coming_down_is_not_judged_before_grace_is_over(end: float) -> None:
   assert set(watch(np.linspace(3.0, end, GRACE - 1))[1]) == {"ok"}
-  losses = np.linspace(1.0, 3.0, GRACE - 1)  # but one that goes up
+  losses = np.ones(GRACE - 1)
+  losses[40:60] = 1e9  # but not one that exploded and knows nothing since
+  judge, verdicts = watch(losses)
+  assert (verdicts[-1], judge.diverged_at_step) == ("diverged", 41)
+  losses = np.linspace(1.0, 3.0, GRACE - 1)  # nor one that goes up
   assert watch(losses)[1][-1] == "diverged"
 
 

@@ -18,9 +18,9 @@ The verdicts:
 - diverged: a value is not finite; or a series that had been below is lost for `patience` steps, or
   at its end; or one that has never been below in its first `grace` steps blew up on the way. (It
   may take so long: fast runs overshoot in their first steps.) One that ends before is diverged if
-  it is blown up at its end, has been for `patience` steps, and is not coming down. A blow-up that
-  is over counts for nothing if it was low, or of one task: the first steps of a task that is hard
-  to learn have one.
+  it blew up `patience` steps before its end or earlier, and is not coming down or was FAR above. A
+  blow-up that is over counts for nothing if it was low, or of one task: the first steps of a task
+  that is hard to learn have one.
 - micro_diverged: the relative loss of a series that had been below jumps by more than `jump` robust
   deviations (and by 5 %) above its running median, and returns to within half of that before
   `patience` steps have passed, or was lost on its way to a new level. Or, before there is a running
@@ -44,7 +44,8 @@ from ranking.errors import InputError
 Status = Literal["ok", "micro_diverged", "diverged", "learned_nothing"]
 SMOOTHED_OVER = 15  # batches
 BLOWN_UP = 1.1  # a smoothed relative loss that slow learning does not explain
-EXPLODED = 2.0  # one that counts though it has come down to that of a constant
+EXPLODED = 2.0  # one that counts after `grace` though it has come down to that of a constant
+FAR = 10.0  # one that counts before
 OF_ONE_LABEL = 0.5  # deviation of the relative loss of one label of the rarer side, at most
 
 
@@ -312,7 +313,8 @@ class Judge:
     if self.last_step - self.first_step + 1 >= self.rule.grace:
       return self._counts()
     lasted = self.last_step - self.blown_up_at + 1 >= self.rule.patience
-    return lasted and (self.is_dead or self.smoothed - 1 > (self.highest - 1) / 2)
+    is_up = self.is_dead or self.smoothed - 1 > (self.highest - 1) / 2
+    return lasted and (is_up or (self.highest > FAR and not self.of_task))
 
   def _come_back(self, had_been_below: bool) -> None:
     """Ends a blow-up, which counts unless the run was only starting."""
