@@ -79,6 +79,31 @@ def test_the_first_command_ends_as_the_readme_says(tmp_path: Path) -> None:
     assert entry[measure.lower()] == pytest.approx(float(value), abs=(high - low) / 2), task
 
 
+@pytest.mark.parametrize(("log", "place"), [("synthetic", 0), ("kuairand", 1)])
+def test_what_a_warm_up_and_a_tighter_threshold_are_worth(log: str, place: int) -> None:
+  found = re.search(
+    r"0\.001 ends at ([\d.]+) on .* and at ([\d.]+) on .* 0\.01 at ([\d.]+) and ([\d.]+), "
+    r"and naive at ([\d.]+) and ([\d.]+) \(three",
+    WORDS,
+  )
+  assert found is not None
+  tighter, papers, naive = (found.groups()[k + place] for k in (0, 2, 4))
+  runs = pd.read_parquet(RESULTS / f"defaults_{log}" / "table.parquet")
+  runs = runs[runs.task == runs.task.iloc[0]].fillna({"Clippy.absolute_threshold": 0.0})
+  settings = runs.groupby(["method", "Clippy.absolute_threshold", "learning_rate"])
+  calm = settings.filter(lambda seeds: (seeds.status == "ok").all()).groupby(settings.keys)
+  auc = calm.value.mean()
+  for method, threshold, said in (
+    ("clippy", 1e-3, tighter),
+    ("clippy", 1e-2, papers),
+    ("naive", 0.0, naive),
+  ):
+    assert said == percent(auc.loc[method, threshold].max())
+  highest = auc.reset_index().groupby(["method", "Clippy.absolute_threshold"]).learning_rate.max()
+  assert highest["clippy", 1e-3] == 0.8
+  assert {highest["clippy", 1e-2], highest["naive", 0.0]} <= {0.1, 0.2}
+
+
 @pytest.mark.parametrize("log", LOGS)
 def test_the_table_has_the_auc_of_every_searched_method(log: str) -> None:
   rows = searched(log).loc["large_dcn"]
