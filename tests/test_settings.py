@@ -144,14 +144,14 @@ def test_differences_name_the_value_that_changed_and_both_of_its_values() -> Non
   other = read(
     config="small_clippy",
     scale="proxy",
-    bindings=["Clippy.absolute_threshold=1e-3", "train_and_evaluate.seed=4", "Synthetic.days=9"],
+    bindings=["Clippy.absolute_threshold=2e-3", "train_and_evaluate.seed=4", "Synthetic.days=9"],
   ).identity()
   assert differences(json.loads(json.dumps(one)), one) == []
   found = differences(one, other)
   assert "log.source.Synthetic.days: 14, now 9" in found
   assert "training.seed: 0, now 4" in found
   path = "training.optimizer.OptimizerSettings.clip.Clippy.absolute_threshold"
-  assert f"{path}: 0.01, now 0.001" in found
+  assert f"{path}: 0.001, now 0.002" in found
 
 
 def test_calls_end_wherever_something_is_due_and_at_the_last_step() -> None:
