@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import fsspec
-
 from ranking.data.schema import DataError
 from ranking.data.store import CHECKSUMS
 
@@ -29,6 +27,8 @@ class SharedStore:
   def __init__(self, address: str):
     self.address = address
     with self._errors():
+      import fsspec  # of the extra s3
+
       self._files, self._root = fsspec.core.url_to_fs(address)
 
   def is_there(self) -> bool:
