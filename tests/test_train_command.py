@@ -672,6 +672,16 @@ def test_an_observed_run_trains_as_one_that_is_not(tmp_path: Path, settings: str
   assert "embedding_user_id/embeddings" in " ".join(observed[10])
 
 
+@pytest.mark.parametrize(("steps", "warned"), [(5, False), (1000, True)])
+def test_a_warm_up_that_is_longer_than_the_run_is_said(
+  tmp_path: Path, settings: str, steps: int, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+  more = f"LinearWarmUp.warmup_steps={steps} train_and_evaluate.max_steps=1"
+  assert command(f"--run={tmp_path / 'run'}", f"--set={settings} {more}") == 0
+  said = " ".join(capsys.readouterr().out.split())
+  assert ("warning: the warm-up takes 1000 steps, a pass over this log only" in said) == warned
+
+
 def test_a_schedule_takes_the_base_rate_times_the_multiplier_as_its_peak(
   tmp_path: Path, settings: str
 ) -> None:

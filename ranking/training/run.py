@@ -120,6 +120,11 @@ def build(settings: Settings, store: DayStore, console: Console) -> Run:
     f"{training.learning_rate_multiplier:g}, seed {training.seed}; "
     f"day N = {store.eval_day.name}, {len(store.eval_day):,} rows; in {settings.run_directory}"
   )
+  if (warmup := getattr(training.rate(), "warmup_steps", 0)) > len(batches):
+    console.say(
+      f"warning: the warm-up takes {warmup} steps, a pass over this log only {len(batches)}, so "
+      "the rate never gets to what is set; make warmup_steps a part of that, or the batch smaller"
+    )
   replicas = _strategy(settings)
   if training.batch_size % replicas.num_replicas_in_sync:
     raise SettingError(
