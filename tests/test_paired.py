@@ -37,7 +37,7 @@ def run(folder: Path, of: DayStore, seed: int = 0) -> Path:
   """What a finished run leaves for a comparison."""
   folder.mkdir(parents=True)
   Predictions.of(outputs(of, seed), of).save(folder)
-  (folder / "result.json").write_text(json.dumps({"store": str(of.directory)}))
+  (folder / "result.json").write_text(json.dumps({"status": "ok", "store": str(of.directory)}))
   return folder
 
 

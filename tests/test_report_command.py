@@ -90,8 +90,8 @@ def test_runs_that_are_not_finished_say_so():
   ("content", "message"),
   [
     (None, "error: empty holds no run; name run directories, or folders of them\n"),
-    ("{", "error: empty cannot be read (JSONDecodeError: "),
-    ("{}", "error: empty cannot be read (KeyError: 'metrics')\n"),
+    ("{", "error: empty cannot be read (ValueError: empty/result.json is damaged ("),
+    ('{"status": "ok"}', "error: empty cannot be read (KeyError: 'metrics')\n"),
   ],
 )
 def test_what_is_no_run_is_one_line(

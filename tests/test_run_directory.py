@@ -20,7 +20,11 @@ from ranking.sweeps.sweep import Sweep
 from ranking.sweeps.trial_file import describe, read_trial, write_trial
 
 VALUES: Any = st.recursive(
-  st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+  st.none()
+  | st.booleans()
+  | st.integers()
+  | st.floats(allow_nan=False, allow_infinity=False)
+  | st.text(),
   lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
   max_leaves=5,
 )

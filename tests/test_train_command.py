@@ -109,7 +109,8 @@ def test_the_predictions_of_a_run_score_as_its_result_says(tmp_path: Path, setti
   assert predicted.outputs.dtype == np.float32
   labels = np.array(store.eval_day.labels)
   measured = evaluate(store.schema.tasks, store.schema.label_statistics, labels, predicted.outputs)
-  assert json.loads(json.dumps(measured)) == result["metrics"]
+  for task, entry in json.loads(json.dumps(measured)).items():
+    assert entry.items() <= result["metrics"][task].items()
   assert not over_seeds([(run, run)], "click").value
 
 
@@ -305,7 +306,7 @@ def test_a_finished_run_is_not_overwritten(
   [
     ("train_and_evaluate.seed=5", r"holds a checkpoint of other settings .*seed: 0, now 5"),
     ("train_and_evaluate.without_tasks=['like']", r"/like_logit/bias with shape \[1\], the model"),
-    ("Inputs.without_features=['tab']", r"resume with the configuration that wrote it"),
+    ("Inputs.without_features=['tab']", r"resume with the configuration and version that wrote it"),
   ],
 )
 def test_another_configuration_does_not_go_on_from_a_checkpoint(
@@ -508,7 +509,7 @@ def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
     (["--set=DenseLayers.hidden_units=[1"], "SET: a bracket or a quote is left open"),
     (["--set=train_and_evaluate.batch_size=1"], "batch_size is 1; make it 2 or more"),
     (["--set=Adam.beta_1=0.8"], "SET Adam.beta_1 has no effect: this run does not use Adam"),
-    (["--set=LinearWarmUp.warmup_steps=9"], "LinearWarmUp.warmup_steps has no effect"),
+    (["--set=Cosine.warmup_steps=9"], "Cosine.warmup_steps has no effect"),
     (["--set=ClippedOptimizer.learning_rate=1e-9"], "no setting ClippedOptimizer.learning_rate"),
     (["--set=Adagrad.initial_accumulator_value=-1"], "initial_accumulator_value is -1; make it"),
     (
@@ -686,7 +687,7 @@ def test_a_schedule_takes_the_base_rate_times_the_multiplier_as_its_peak(
   tmp_path: Path, settings: str
 ) -> None:
   runs = {
-    "constant": "train_and_evaluate.learning_rate_multiplier=0.5",
+    "constant": "train_and_evaluate.learning_rate_multiplier=0.5 train_and_evaluate.schedule=None",
     "warm": "train_and_evaluate.learning_rate_multiplier=4.0 "
     "train_and_evaluate.schedule=@LinearWarmUp LinearWarmUp.warmup_steps=8",
   }
