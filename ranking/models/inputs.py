@@ -5,13 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
-import tf_keras
 
 from ranking.array import Array
 from ranking.data.schema import Feature, Schema
-from ranking.models.layer_name import layer_name
 from ranking.models.part import Part
-from ranking.models.settings import ModelError, check_whole, least_width, scaled
+from ranking.models.settings import LATER, ModelError, check_whole, least_width, scaled
+from ranking.models.tables import tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,13 +21,16 @@ class Inputs:
     input_width: d, the width of x0. Embeddings fill what the dense features leave of it, so that
       all logs have Table 1's parameter counts.
     without_features: the model does not look at these; the others fill the input.
+    joined_from: from so many embeddings on, all of one width are one variable.
   """
 
   input_width: int = 1650
   without_features: Sequence[str] = ()
+  joined_from: int = dataclasses.field(default=64, metadata=LATER)
 
   def __post_init__(self) -> None:
     check_whole("Inputs.input_width", self.input_width)
+    check_whole("Inputs.joined_from", self.joined_from)
     names = self.without_features
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
       raise ModelError(f"Inputs.without_features is {names!r}; make it a list of names of features")
@@ -45,7 +47,7 @@ class Inputs:
       raise ModelError(f"Inputs.without_features: {error}") from error
     self.check_fit(schema.dataset, seen.features, width_scale)
     width = self.width(width_scale) - len(seen.of_kind("dense"))
-    return InputLayers(schema, seen, embedding_widths(seen, width))
+    return InputLayers(schema, seen, embedding_widths(seen, width), self.joined_from)
 
   def check_fit(self, dataset: str, features: Sequence[Feature], width_scale: float) -> None:
     """Raises ModelError if the features of a log do not fit in d columns."""
@@ -73,42 +75,50 @@ class InputLayers(Part):
     schema: of the batches.
     seen: the same without the features that the model does not look at.
     widths: of the embeddings, by name of feature.
+    joined_from: see `Inputs`.
   """
 
-  def __init__(self, schema: Schema, seen: Schema, widths: dict[str, int]):
+  def __init__(self, schema: Schema, seen: Schema, widths: dict[str, int], joined_from: int):
     super().__init__()
-    self._schema = schema
-    self._embeddings = {
-      feature.name: tf_keras.layers.Embedding(
-        feature.vocabulary_size, widths[feature.name], name=f"embedding_{layer_name(feature.name)}"
-      )
-      for feature in (*seen.of_kind("categorical"), *seen.of_kind("bag"))
-    }
+    self._seen = [*seen.of_kind("categorical"), *seen.of_kind("bag")]
+    self._columns = _columns(schema)
+    self._tables = tables(self._seen, self._columns, widths, joined_from)
+    self._has_all_dense = seen.of_kind("dense") == schema.of_kind("dense")
     self._dense_columns = np.flatnonzero(
       [feature in seen.features for feature in schema.of_kind("dense")]
     )
+    self.embedding_count = len(self._seen)
     self.width = sum(widths.values()) + len(self._dense_columns)
 
   def call(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
     """Embeddings, then means of bags, then dense features, all in the order of the schema."""
+    ids = tf.concat([batch["ids"], batch["bags"]], axis=1)
+    vectors = {name: found for table in self._tables.values() for name, found in table(ids).items()}
     parts = []
-    for k, feature in enumerate(self._schema.of_kind("categorical")):
-      if feature.name in self._embeddings:
-        parts.append(self._embeddings[feature.name](batch["ids"][:, k]))
-    start = 0
-    for feature in self._schema.of_kind("bag"):
-      ids = batch["bags"][:, start : start + feature.length]
-      start += feature.length
-      if feature.name in self._embeddings:
-        parts.append(_mean_of_present(self._embeddings[feature.name](ids), ids))
+    for feature in self._seen:
+      part = vectors[feature.name]
+      if feature.kind == "bag":
+        start = self._columns[feature.name]
+        part = _mean_of_present(part, ids[:, start : start + feature.length])
+      parts.append(part)
     dense = batch["dense"]
-    if len(self._dense_columns) < len(self._schema.of_kind("dense")):
+    if not self._has_all_dense:
       dense = tf.gather(dense, self._dense_columns, axis=1)
-    return tf.concat([*parts, tf.cast(dense, parts[0].dtype)], axis=1)
+    x0 = tf.concat([*parts, tf.cast(dense, tf.float32)], axis=1)
+    return tf.cast(x0, self.compute_dtype)
 
   def is_embedding(self, variable: tf.Variable) -> bool:
-    """Whether a variable is the table of one of the embeddings."""
-    return any(variable is layer.embeddings for layer in self._embeddings.values())
+    """Whether a variable holds embeddings."""
+    return any(variable is table.embeddings for table in self._tables.values())
+
+
+def _columns(schema: Schema) -> dict[str, int]:
+  """The first column of each categorical feature and bag where ids and bags lie side by side."""
+  columns, start = {}, 0
+  for feature in (*schema.of_kind("categorical"), *schema.of_kind("bag")):
+    columns[feature.name] = start
+    start += feature.length
+  return columns
 
 
 def embedding_widths(schema: Schema, total: int) -> dict[str, int]:
