@@ -61,18 +61,18 @@ def measured(count: int, joined_from: int) -> tuple[int, float, float]:
   return len(model.trainable_variables), seconds[0] - started, statistics.median(later)
 
 
-def log(count: int) -> tuple[Schema, dict[str, tf.Tensor]]:
-  """A schema of so many features with 3 to 20,000 ids, and a batch of it."""
+def log(count: int, rows: int = ROWS) -> tuple[Schema, dict[str, tf.Tensor]]:
+  """A schema of so many features with 3 to 20,000 ids, and a batch of so many rows."""
   random = np.random.default_rng(0)
   sizes = np.exp(random.uniform(np.log(3), np.log(20_000), count)).astype(int)
   features = tuple(Feature(f"f{k}", "categorical", int(size)) for k, size in enumerate(sizes))
   schema = Schema("many", features, TASKS, ("1", "2"), (LabelStatistics(1000, 0.25, 0.2),) * 2)
   return schema, {
-    "ids": tf.constant(random.integers(0, sizes, (ROWS, count)), tf.int32),
-    "bags": tf.zeros([ROWS, 0], tf.int32),
-    "dense": tf.zeros([ROWS, 0]),
-    "labels": tf.constant(random.integers(0, 2, (ROWS, 2)), tf.float32),
-    "weights": tf.fill([ROWS, 2], 1.0 / ROWS),
+    "ids": tf.constant(random.integers(0, sizes, (rows, count)), tf.int32),
+    "bags": tf.zeros([rows, 0], tf.int32),
+    "dense": tf.zeros([rows, 0]),
+    "labels": tf.constant(random.integers(0, 2, (rows, 2)), tf.float32),
+    "weights": tf.fill([rows, 2], 1.0 / rows),
   }
 
 

@@ -83,6 +83,7 @@ def make(
     entities=tuple(log.entities),
     report_by=log.report_by,
     weighted=log.weight is not None,
+    recent=pack.recent_bags(log) if lookback.history_details else (),
     report_values=codes.names(engine, made.vocabularies[log.report_by]) if log.report_by else (),
   )
   told = [Remark(line.removeprefix(WARNING)) for line in log.notes if line.startswith(WARNING)]

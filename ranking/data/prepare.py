@@ -5,7 +5,6 @@ store appears under its name by one rename. What a killed run left there is remo
 """
 
 import contextlib
-import dataclasses
 import fcntl
 import hashlib
 import json
@@ -148,7 +147,7 @@ def identity_of(
   """
   identity: dict[str, Any] = {
     "source": source.identity(),
-    "lookback": dataclasses.asdict(look),
+    "lookback": look.identity(),
     "versions": {
       "read": source.log_version,
       "prepare": VERSION,

@@ -152,7 +152,9 @@ class Schema:
 
   `entities` names the categorical features that have as-of counts and rates, first the one that
   says whose row it is. `report_by` names one whose values get figures of their own on day N, and
-  `report_values` what its ids stand for. In a `weighted` store rows do not count the same.
+  `report_values` what its ids stand for. In a `weighted` store rows do not count the same. `recent`
+  names the bags of a user's latest items (whose ids are those of the second entity), of their ages
+  and of what the user did, if the store has these details.
   """
 
   dataset: str
@@ -164,6 +166,7 @@ class Schema:
   report_by: str | None = None
   report_values: tuple[str, ...] = ()
   weighted: bool = False
+  recent: tuple[str, ...] = ()
 
   def of_kind(self, kind: str) -> tuple[Feature, ...]:
     """The features of one kind, in the order of their columns."""
@@ -190,7 +193,10 @@ class Schema:
 
   def to_json(self) -> dict[str, Any]:
     """Turns it into plain lists and dicts."""
-    return dataclasses.asdict(self)
+    plain = dataclasses.asdict(self)
+    if not self.recent:  # what earlier versions had not
+      del plain["recent"]
+    return plain
 
   @classmethod
   def from_json(cls, value: Mapping[str, Any]) -> "Schema":
@@ -207,6 +213,7 @@ class Schema:
       report_by=value["report_by"],
       report_values=tuple(value["report_values"]),
       weighted=value.get("weighted", False),
+      recent=tuple(value.get("recent", ())),
     )
 
 

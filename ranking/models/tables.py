@@ -24,21 +24,33 @@ class Table(Part):
     features: that are looked up in it, categorical ones before bags.
     columns: of each feature, by name, its first column among the ids.
     width: of an embedding.
+    owners: by name, whose rows a feature is looked up in, if not in its own.
   """
 
   def __init__(
-    self, name: str, features: Sequence[Feature], columns: Mapping[str, int], width: int
+    self,
+    name: str,
+    features: Sequence[Feature],
+    columns: Mapping[str, int],
+    width: int,
+    owners: Mapping[str, str],
   ):
     super().__init__()
-    sizes = [feature.vocabulary_size for feature in features]
+    first: dict[str, int] = {}  # row of each owner
+    size = 0
+    for feature in features:
+      if (owner := owners.get(feature.name, feature.name)) not in first:
+        first[owner] = size
+        size += feature.vocabulary_size
+    starts = [first[owners.get(feature.name, feature.name)] for feature in features]
     lengths = [feature.length for feature in features]
     spans = [np.arange(columns[f.name], columns[f.name] + f.length) for f in features]
     self._names = [feature.name for feature in features]
     self._lengths = [feature.length for feature in features if feature.kind == "bag"]
     self._columns: Array = np.concatenate(spans)
-    self._rows: Array = np.repeat(np.cumsum([0, *sizes[:-1]]), lengths)
+    self._rows: Array = np.repeat(starts, lengths)
     # float32 whatever the policy of mixed precision: rows are looked up and averaged in it.
-    self._layer = tf_keras.layers.Embedding(sum(sizes), width, name=name, dtype="float32")
+    self._layer = tf_keras.layers.Embedding(size, width, name=name, dtype="float32")
 
   @property
   def embeddings(self) -> tf.Variable:
@@ -66,24 +78,29 @@ def tables(
   features: Sequence[Feature],
   columns: Mapping[str, int],
   widths: Mapping[str, int],
+  owners: Mapping[str, str],
   joined_from: int,
 ) -> dict[str, Table]:
-  """The tables of some features, by the name of the feature or of the width that they are for.
+  """The tables of some features, by what they are for: a feature, or a width.
 
   Args:
     features: categorical ones before bags.
-    columns, widths: of each, by name; see `Table`.
+    columns, widths, owners: by name; see `Table`.
     joined_from: if there are so many features, those of one width have one variable.
   """
-  if len(features) < joined_from:
-    return {
-      each.name: Table(f"embedding_{layer_name(each.name)}", [each], columns, widths[each.name])
-      for each in features
-    }
-  of_width: dict[int, list[Feature]] = {}
+  are_joined = len(features) >= joined_from
+  groups: dict[str, list[Feature]] = {}
   for feature in features:
-    of_width.setdefault(widths[feature.name], []).append(feature)
+    owner = owners.get(feature.name, feature.name)
+    key = f"width_{widths[feature.name]}" if are_joined else owner
+    groups.setdefault(key, []).append(feature)
   return {
-    f"width_{width}": Table(f"embeddings_width_{width}", group, columns, width)
-    for width, group in of_width.items()
+    key: Table(
+      f"embeddings_{key}" if are_joined else f"embedding_{layer_name(key)}",
+      group,
+      columns,
+      widths[group[0].name],
+      owners,
+    )
+    for key, group in groups.items()
   }

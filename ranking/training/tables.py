@@ -48,9 +48,8 @@ def show_variables(run: Run) -> None:
   ]
   tables = [v for v in network.trainable_variables if network.is_embedding(v)]
   of_tables = ", ".join(dict.fromkeys(map(clip_of, tables)))
-  of_features = network.embedding_count
-  joined = f" in {len(tables)} variables" if len(tables) < of_features else ""
-  rows.append((f"{of_features} embedding tables{joined}", "", counts["embedding"], of_tables))
+  joined = f" of {network.embedding_count} features" * (len(tables) < network.embedding_count)
+  rows.append((f"{len(tables)} embedding tables{joined}", "", counts["embedding"], of_tables))
   rows.append(("all but embeddings", "", counts["non_embedding"], ""))
   title = (
     f"Input width {network.input_width}. {rule.direction} of the {rule.accumulate} gradient, "

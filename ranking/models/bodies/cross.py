@@ -29,10 +29,20 @@ class CrossLayers(Block):
 class _Crossed(Part):
   def __init__(self, count: int):
     super().__init__()
-    self._in_order = [tfrs.layers.dcn.Cross(name=f"cross_{k + 1}") for k in range(count)]
+    self._in_order = [Cross(name=f"cross_{k + 1}") for k in range(count)]
 
   def call(self, x0: tf.Tensor) -> tf.Tensor:
     x = x0
     for layer in self._in_order:
       x = layer(x0, x)
     return x
+
+
+class Cross(tfrs.layers.dcn.Cross):
+  """TFRS's layer; what it is made of computes as it does, not in the dtype of its weights."""
+
+  def build(self, shape: tf.TensorShape) -> None:
+    """Makes its weights."""
+    super().build(shape)
+    for inner in self.submodules:
+      inner._set_dtype_policy(self.dtype_policy)
