@@ -23,6 +23,7 @@ from ranking.data import features
 from ranking.data.calendar import Calendar
 from ranking.data.coded import Coded
 from ranking.data.features import Moments
+from ranking.data.hashing import TABLE
 from ranking.data.lookback import AGES, MOST_ACTIONS, Lookback, Past
 from ranking.data.schema import DataError, Feature, Log
 from ranking.data.sides import fill, numbers
@@ -108,6 +109,7 @@ def pack(
 def features_of(coded: Coded, lookback: Lookback) -> tuple[Feature, ...]:
   """The features of the schema, in the order of their columns."""
   log, known = coded.facts.log, coded.vocabularies
+  hashed = coded.hashing.columns if coded.hashing else ()
   bags = [Feature(name, "bag", known[name].size, known[name].length) for name in log.bags]
   if lookback.history:
     of_actions = 1 + 2 ** len(_binary(log))
@@ -117,7 +119,10 @@ def features_of(coded: Coded, lookback: Lookback) -> tuple[Feature, ...]:
       Feature(name, "bag", size, lookback.history) for name, size in zip(names, sizes, strict=False)
     ]
   return (
-    *(Feature(name, "categorical", known[name].size) for name in log.categorical),
+    *(
+      Feature(name, "categorical", known[name].size, table=TABLE if name in hashed else "")
+      for name in log.categorical
+    ),
     *bags,
     *(Feature(name, "dense") for name in log.dense),
     *(

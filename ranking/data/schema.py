@@ -137,13 +137,15 @@ def sha256(path: Path) -> str:
 class Feature:
   """One packed feature: a column of ids, `length` columns of a bag, or a dense column.
 
-  `vocabulary_size` counts the ids 0..size-1 of a categorical feature or bag; 0 for dense.
+  `vocabulary_size` counts the ids 0..size-1 of a categorical feature or bag; 0 for dense. Features
+  of one `table` have their ids in common; "" for a feature whose ids are its own.
   """
 
   name: str
   kind: Literal["categorical", "bag", "dense"]
   vocabulary_size: int = 0
   length: int = 1
+  table: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +198,9 @@ class Schema:
     plain = dataclasses.asdict(self)
     if not self.recent:  # what earlier versions had not
       del plain["recent"]
+    for feature in plain["features"]:
+      if not feature["table"]:
+        del feature["table"]
     return plain
 
   @classmethod

@@ -109,11 +109,12 @@ class InputLayers(Part):
     dense = seen.of_kind("dense")
     self._has_all_dense = dense == schema.of_kind("dense")
     self._dense_columns = np.flatnonzero([each in dense for each in schema.of_kind("dense")])
-    owners: dict[str, str] = {}
+    owners = {each.name: each.table for each in seen.features if each.table}
     self._details: dict[str, Feature] = {}
     if inputs.attention:
       self._item, self._recent = seen.entities[1], seen.recent[0]
-      owners[self._recent] = self._item  # a recent item's vector is what it has as a row's item
+      # A recent item's vector is the one that it has as a row's item.
+      owners[self._recent] = owners.get(self._item, self._item)
       named = {feature.name: feature for feature in seen.features}
       for what, name in zip(("age", "actions"), seen.recent[1:], strict=True):
         if name in named:

@@ -33,8 +33,8 @@ class RowWiseAdagrad(Direction):
     """See `Direction`."""
     del weights, step
     rank, most = gradient.shape.rank, gradient.dtype.max
-    total = slots["row_accumulator"]
-    total += tf.reduce_mean(tf.square(gradient), axis=list(range(1, rank)))
+    squares = tf.reduce_mean(tf.square(gradient), axis=list(range(1, rank)))
+    total = slots["row_accumulator"] + squares
     total = tf.where(total > most, most, total)
     divisor = tf.reshape(total + self.epsilon, [-1, *[1] * (rank - 1)] if rank else [])
     new_slots = {"row_accumulator": total}
