@@ -67,7 +67,7 @@ def test_with_one_weight_in_a_row_it_is_adagrad(shape: tuple[int, ...], epsilon:
     for gradient in gradients:
       made.apply_gradients([(tf.constant(gradient), variable)])
     ends.append(variable.numpy())
-  np.testing.assert_allclose(*ends, rtol=1e-12)
+  np.testing.assert_allclose(ends[0], ends[1], rtol=1e-12)
 
 
 def test_its_state_is_saved_and_never_taken_for_that_of_adagrad(tmp_path: Path) -> None:
