@@ -27,7 +27,7 @@ class Hashing:
 
   Attributes:
     columns: categorical features of the log; they share one table of embeddings.
-    buckets: how many ids there are for all of them. With as many as there are values, about 4 in 10
+    buckets: how many ids there are for all of them. With as many as there are values, about 6 in 10
       values share theirs; with ten times as many, 1 in 10.
   """
 
