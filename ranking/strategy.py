@@ -18,12 +18,12 @@ REACHED_SECONDS = 10.0
 
 
 def best_available() -> tf.distribute.Strategy:
-  """A TPU if the environment names one, all GPUs if there are several, else the one device."""
+  """What the environment names, several workers or a TPU; else all GPUs, or the one device."""
+  if _workers_named() > 1:
+    return workers()
   if os.environ.get("TPU_NAME"):
     return tpu(os.environ["TPU_NAME"])
-  if len(tf.config.list_logical_devices("GPU")) > 1:
-    return tf.distribute.MirroredStrategy()
-  return tf.distribute.get_strategy()
+  return gpus() if len(tf.config.list_logical_devices("GPU")) > 1 else tf.distribute.get_strategy()
 
 
 def cpu() -> tf.distribute.Strategy:
@@ -42,7 +42,8 @@ def gpu() -> tf.distribute.Strategy:
 def gpus() -> tf.distribute.Strategy:
   """All GPUs of this machine."""
   _check_gpus()
-  return tf.distribute.MirroredStrategy()
+  # Named, for it would look for those of other machines in TF_CONFIG.
+  return tf.distribute.MirroredStrategy([gpu.name for gpu in tf.config.list_logical_devices("GPU")])
 
 
 def workers() -> tf.distribute.Strategy:
@@ -80,6 +81,8 @@ def tpu(address: str = "local") -> tf.distribute.Strategy:
 
 def virtual_cpus(replicas: int = 2) -> tf.distribute.Strategy:
   """Several replicas on one CPU, to try what several devices would do."""
+  if type(replicas) is not int or replicas < 1:
+    raise InputError(f"virtual_cpus.replicas is {replicas!r}; make it a whole number, 1 or more")
   (cpu,) = tf.config.list_physical_devices("CPU")
   one = tf.config.LogicalDeviceConfiguration()
   tf.config.set_logical_device_configuration(cpu, [one] * replicas)
@@ -94,6 +97,15 @@ def _check_gpus() -> None:
 EXAMPLE = '{"cluster": {"worker": ["a:12345", "b:12345"]}, "task": {"type": "worker", "index": 0}}'
 
 
+def _workers_named() -> int:
+  """How many workers TF_CONFIG names, 0 if it is not what `workers` reads."""
+  try:
+    cluster = json.loads(os.environ.get("TF_CONFIG", "")).get("cluster") or {}
+    return sum(len(cluster.get(job, ())) for job in ("chief", "worker"))
+  except (ValueError, AttributeError, TypeError):
+    return 0
+
+
 def _check_cluster(text: str) -> str:
   """Which worker this is in words, by the cluster that TF_CONFIG describes.
 
@@ -101,7 +113,7 @@ def _check_cluster(text: str) -> str:
   """
   cure = f"make it one line, such as {EXAMPLE}"
   if not text:
-    raise InputError(f"TF_CONFIG is not set; describe the cluster in it, {cure}")
+    raise InputError(f"TF_CONFIG is not set; choose another HARDWARE, or {cure}")
   try:
     described = json.loads(text)
   except json.JSONDecodeError as error:

@@ -16,7 +16,7 @@ TWO = {"worker": ["a:1", "b:1"]}
 @pytest.mark.parametrize(
   ("text", "message"),
   [
-    (None, "TF_CONFIG is not set; describe the cluster in it, such as"),
+    (None, "TF_CONFIG is not set; choose another HARDWARE, or make it one line, such as"),
     ("", "TF_CONFIG is not set"),
     ("{worker", r"TF_CONFIG is no JSON \(.*line 1 column 2.*\); make it one line, such as"),
     ("3", "TF_CONFIG is 3 and describes no cluster; make it"),
@@ -54,12 +54,29 @@ def test_a_file_of_hardware_makes_the_strategy_of_its_name_whatever_the_config_s
   )
 
 
+def test_a_cluster_of_several_is_the_best_there_is_so_that_nobody_trains_alone(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": TWO}))
+  with pytest.raises(InputError, match="does not say which of them this is"):
+    strategy.best_available()
+  for harmless in ("{", "3", '{"cluster": {"worker": ["a:1"]}}', '{"environment": "cloud"}'):
+    monkeypatch.setenv("TF_CONFIG", harmless)
+    assert strategy.best_available() is tf.distribute.get_strategy()
+
+
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused_and_the_cpu_is_always_there() -> None:
   for asked in (strategy.gpu, strategy.gpus):
     with pytest.raises(InputError, match="TensorFlow finds no GPU; see make doctor, or choose HA"):
       asked()
   assert strategy.cpu().num_replicas_in_sync == 1
+
+
+@pytest.mark.parametrize("replicas", [0, True, "2"])
+def test_a_number_of_virtual_devices_that_is_none_is_refused(replicas: Any) -> None:
+  with pytest.raises(InputError, match="make it a whole number, 1 or more"):
+    strategy.virtual_cpus(replicas)
 
 
 def test_a_tpu_that_is_not_there_is_refused_in_one_line() -> None:

@@ -1,5 +1,6 @@
 """Two workers: the weights and figures of one, one that writes, and one end for both."""
 
+import contextlib
 import json
 import os
 import socket
@@ -35,21 +36,22 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     for free in (one, two):
       free.bind(("localhost", 0))
     addresses = [f"localhost:{free.getsockname()[1]}" for free in (one, two)]
-  started = []
-  for index in range(2):
-    task = {"type": "worker", "index": index}
-    described = json.dumps({"cluster": {"worker": addresses}, "task": task})
-    line = [sys.executable, "-m", "tests.one_worker", str(folder)]
-    started.append(
-      subprocess.Popen(
-        line,
+  with contextlib.ExitStack() as ended:
+    started = []
+    for index in range(2):
+      task = {"type": "worker", "index": index}
+      described = json.dumps({"cluster": {"worker": addresses}, "task": task})
+      process = subprocess.Popen(
+        [sys.executable, "-m", "tests.one_worker", str(folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "TF_CONFIG": described, "PYTHONPATH": str(ROOT)},
       )
-    )
-  printed = [process.communicate(timeout=300)[0] for process in started]
+      ended.enter_context(process)
+      ended.callback(process.kill)
+      started.append(process)
+    printed = [process.communicate(timeout=900)[0] for process in started]
   return Story(folder, printed, [process.returncode for process in started])
 
 

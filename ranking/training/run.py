@@ -24,6 +24,7 @@ from ranking.optimizers.optimizer import ClippedOptimizer
 from ranking.settings import SettingError, Settings, differences
 from ranking.training.console import Console
 from ranking.training.targets import learnt
+from ranking.training.watchdog import watched
 from ranking.training.workers import GONE, Workers, lost
 
 
@@ -92,8 +93,10 @@ def begin(settings: Settings) -> Workers:
     SettingError: there are no such devices, or the batch does not split over them.
     Lost: a worker does not come.
   """
+  limit = settings.progress.stuck_after_seconds
   try:
-    made = settings.distribution()
+    with watched(limit, "waiting for the other workers"):
+      made = settings.distribution()
   except InputError:  # says it all
     raise
   except GONE as error:
