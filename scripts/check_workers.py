@@ -189,9 +189,9 @@ def killed(place: str, times: int, folder: Path, chance: random.Random) -> int:
     codes = [process.wait() for process in processes]
     waited = time.monotonic() - began
     step = max((int(path.name[5:]) for path in run.glob("checkpoints/step-*")), default=0)
+    finished = (run / "result.json").is_file()  # too late to kill it
     again = [each.wait() for each in start(command(run, stores, place), place, run)]
-    finished = again == [2] * len(again) and codes == [0] * len(codes)  # too late to kill it
-    same = (not any(again) or finished) and all(
+    same = again == [2 if finished else 0] * len(again) and all(
       np.array_equal(one[name], other[name])
       for one, other in zip(wanted, ended(run), strict=True)
       for name in one

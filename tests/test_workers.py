@@ -74,7 +74,9 @@ def test_two_workers_end_with_the_weights_and_figures_of_one(story: Story) -> No
     json.loads((story.folder / name / "result.json").read_text()) for name in ("one", "two")
   ]
   for task, entry in results[0]["metrics"].items():
-    assert results[1]["metrics"][task] == pytest.approx(entry, rel=1e-6), task
+    figures = {name: value for name, value in entry.items() if not isinstance(value, list | dict)}
+    other = results[1]["metrics"][task]
+    assert {name: other[name] for name in figures} == pytest.approx(figures, rel=1e-6), task
   for series in ("metrics", "evals", "health"):
     lines = [(story.folder / name / f"{series}.jsonl").read_text() for name in ("one", "two")]
     assert len(lines[0].splitlines()) == len(lines[1].splitlines())
@@ -112,5 +114,6 @@ def test_a_worker_that_is_gone_stops_the_other_with_a_line(story: Story) -> None
 
 
 def test_a_worker_that_is_not_the_chief_prints_no_more_than_how_it_ends(story: Story) -> None:
-  printed = [line.partition(" ")[0] for line in story.printed[1].splitlines()]
-  assert printed == ["worker", "error:", "code", "stopped", "code", "code", "error:", "code"]
+  starts = [line.partition(" ")[0] for line in story.printed[1].splitlines()]
+  ours = starts[starts.index("worker") :]  # what TensorFlow says while it loads comes before
+  assert ours == ["worker", "error:", "code", "stopped", "code", "code", "error:", "code"]

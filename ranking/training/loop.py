@@ -1,5 +1,6 @@
 """Trains a model on days 1..N-1 in moving-window order and measures it on day N."""
 
+import contextlib
 import copy
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from ranking.training.run_log import NoLog, RunLog, open_run_log
 from ranking.training.state import Evaluation, State, resume, save
 from ranking.training.step import compile_steps
 from ranking.training.watchdog import watched
+from ranking.training.workers import GONE
 
 
 def train_and_evaluate(
@@ -68,7 +70,8 @@ def _to_the_end(run: Run, describe: Callable[[], str], began: float) -> dict[str
   result = result_of(run, state, figures)
   if workers.is_chief:
     write_result(directory, result)
-  workers.texts("")  # nobody leaves before all is written
+  with contextlib.suppress(*(GONE if workers.is_chief else ())):  # all is written then
+    workers.texts("")  # nobody says that it is finished before it is
   console.say(
     f"{result['status']} in {result['seconds']:.0f} s, {result['examples_per_second']:,.0f} "
     f"examples/s, {result['peak_memory_mb']:,} MB: {directory / RESULT}"

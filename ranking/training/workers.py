@@ -144,7 +144,8 @@ class Workers:
 
 def lost(error: tf.errors.OpError) -> Lost:
   """Which worker is gone, as far as the first that noticed could tell."""
-  found = re.search(r"/job:(\w+)/replica:0/task:(\d+)", error.message.partition("remote target")[2])
+  told = error.message.partition("remote target")[2] or error.message.partition("unhealthy")[2]
+  found = re.search(r"/job:(\w+)/replica:0/task:(\d+)", told)
   who = f"{found[1]} {found[2]} of TF_CONFIG" if found else "another worker"
   return Lost(
     f"{who} is gone or has stopped, and a step needs all; the same command on all of them goes on "
