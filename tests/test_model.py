@@ -98,6 +98,7 @@ def test_the_same_seed_makes_the_same_model() -> None:
 
 WIDTHS = "make it a list of whole numbers of 1 to 1,000,000, such as [512, 512]"
 WHOLE = "make it a whole number of 1 to 1,000,000"
+FEW = "make it a whole number of 1 to 1,000"
 BLOCKS = "make it a list of blocks, such as [@DenseLayers()]"
 POSITIVE = "make it a positive number"
 # 4 / 8 is rounded to 0, 5 / 8 to 1.
@@ -113,9 +114,10 @@ SMALL = dense(8)
     (DenseLayers, {"hidden_units": [True]}, f"DenseLayers.hidden_units is [True]; {WIDTHS}"),
     (DenseLayers, {"hidden_units": "88"}, f"DenseLayers.hidden_units is '88'; {WIDTHS}"),
     (DenseLayers, {"hidden_units": []}, "DenseLayers.hidden_units is empty; leave DenseLayers out"),
-    (CrossLayers, {"num_cross_layers": -1}, f"CrossLayers.num_cross_layers is -1; {WHOLE}"),
-    (CrossLayers, {"num_cross_layers": 1.5}, f"CrossLayers.num_cross_layers is 1.5; {WHOLE}"),
-    (CrossLayers, {"num_cross_layers": 0}, f"CrossLayers.num_cross_layers is 0; {WHOLE}"),
+    (CrossLayers, {"num_cross_layers": -1}, f"CrossLayers.num_cross_layers is -1; {FEW}"),
+    (CrossLayers, {"num_cross_layers": 1.5}, f"CrossLayers.num_cross_layers is 1.5; {FEW}"),
+    (CrossLayers, {"num_cross_layers": 1001}, f"CrossLayers.num_cross_layers is 1001; {FEW}"),
+    (CrossLayers, {"num_cross_layers": 0}, f"CrossLayers.num_cross_layers is 0; {FEW}"),
     (SharedBottom, {"blocks": 3}, f"SharedBottom.blocks is 3; {BLOCKS}"),
     (SharedBottom, {"blocks": ["x"]}, f"SharedBottom.blocks is ['x']; {BLOCKS}"),
     (Inputs, {"input_width": "x"}, f"Inputs.input_width is 'x'; {WHOLE}"),
