@@ -22,14 +22,26 @@ def test_the_page_has_a_row_for_every_configuration_and_scale() -> None:
     assert {f"| {name}" for name in names[axis]} <= first_cells
 
 
-@pytest.mark.parametrize("method", configuration.names()["METHOD"])
-@pytest.mark.parametrize("model", configuration.names()["MODEL"])
+NAMES = configuration.names()
+PAIRS = [
+  *((model, "clippy") for model in NAMES["MODEL"]),
+  *(("large", method) for method in NAMES["METHOD"]),
+  *(
+    (m, method)
+    for m in NAMES["MODEL"]
+    for method in NAMES["METHOD"]
+    if f"{m}_{method}" in NAMES["CONFIG"]
+  ),
+]
+
+
+@pytest.mark.parametrize(("model", "method"), sorted(set(PAIRS)))
 def test_a_model_and_a_method_make_what_the_file_of_both_names_makes(
   model: str, method: str
 ) -> None:
   combined = configuration.read(model=model, method=method)
   assert (combined.names.model_name, combined.names.method_name) == (model, method)
-  if f"{model}_{method}" in configuration.names()["CONFIG"]:
+  if f"{model}_{method}" in NAMES["CONFIG"]:
     assert combined == configuration.read(config=f"{model}_{method}")
 
 

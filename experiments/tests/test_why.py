@@ -21,6 +21,7 @@ from ranking.models.bodies.shared_bottom import SharedBottom
 from ranking.models.inputs import Inputs
 from ranking.models.model import Model
 from ranking.models.network import Network
+from ranking.models.towers import Towers
 from ranking.optimizers import Adagrad, ClippedOptimizer, Clippy, NoClip
 from tests.conftest import TinySource, make_log
 
@@ -49,7 +50,7 @@ def store(tmp_path: Path) -> DayStore:
 @pytest.fixture
 def network(store: DayStore) -> Network:
   body = SharedBottom([CrossLayers(2), LayerNorm(), DenseLayers([8, 8])])
-  return Model(body, Inputs(24)).build(store.schema)
+  return Model(body, Inputs(24), Towers([4])).build(store.schema)
 
 
 def test_curvature_along_a_step_is_that_of_the_quadratic() -> None:
