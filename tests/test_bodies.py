@@ -11,7 +11,12 @@ from ranking.models.bodies import Block
 from ranking.models.bodies.cross import CrossLayers
 from ranking.models.bodies.dense import DenseLayers
 from ranking.models.bodies.layer_norm import LayerNorm
+from ranking.models.bodies.low_rank_cross import LowRankCrossLayers
+from ranking.models.bodies.parallel import Parallel
+from ranking.models.bodies.residual_cross import ResidualCrossLayers
+from ranking.models.bodies.rms_norm import RmsNorm
 from ranking.models.bodies.shared_bottom import SharedBottom
+from ranking.models.bodies.wukong import Wukong
 from ranking.models.inputs import Inputs
 from ranking.models.model import Model
 from ranking.models.settings import ModelError
@@ -74,3 +79,39 @@ def test_two_variables_of_one_name_are_refused_before_a_step_is_made() -> None:
   model = Model(SharedBottom([DenseLayers([8]), Careless()]), Inputs(20))
   with pytest.raises(ModelError, match="2 variables are called hidden_1/kernel; give each layer a"):
     model.build(schema())
+
+
+BLOCKS = [
+  DenseLayers([8], RmsNorm(), 6.0),
+  ResidualCrossLayers(1),
+  LowRankCrossLayers(1, 2),
+  Parallel([CrossLayers(1), DenseLayers([8], LayerNorm())]),
+  Wukong(1, 4, 2, 2, DenseLayers([8])),
+]
+
+
+def test_in_mixed_bfloat16_every_block_computes_in_16_bits_with_weights_of_32() -> None:
+  tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
+  try:
+    layers = Parallel(BLOCKS).build(4, 1.0)
+    seen = layers(tf.constant(X0, tf.bfloat16))
+  finally:
+    tf_keras.mixed_precision.set_global_policy("float32")
+  assert seen.dtype == tf.bfloat16
+  assert np.isfinite(tf.cast(seen, tf.float32)).all()
+  assert {variable.dtype for variable in layers.trainable_variables} == {tf.float32}
+
+
+def test_every_block_compiles_for_another_device_forward_and_backward() -> None:
+  layers = SharedBottom([Parallel(BLOCKS)]).build(["click"], 4, 1.0)
+  x0 = tf.constant(X0, tf.float32)
+  layers(x0)
+
+  def slopes() -> list[tf.Tensor]:
+    with tf.GradientTape() as tape:
+      (seen,) = layers(x0)
+      total = tf.reduce_sum(tf.square(seen))
+    return tape.gradient(total, layers.trainable_variables)
+
+  for compiled, plain in zip(tf.function(slopes, jit_compile=True)(), slopes(), strict=True):
+    np.testing.assert_allclose(compiled, plain, rtol=1e-3, atol=1e-4)

@@ -1,10 +1,15 @@
 """Every task mixes its own experts and those of all, level by level."""
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ranking.array import Array
+from ranking.cli import main
 from ranking.models.bodies.dense import DenseLayers
 from ranking.models.bodies.ple import Ple
 from ranking.models.inputs import Inputs
@@ -12,6 +17,7 @@ from ranking.models.model import Model
 from ranking.models.settings import ModelError
 from ranking.tasks import Task
 from tests.body_twin import TASKS, WIDTH, Weights, build, compare, relu_layer, softmax
+from tests.conftest import FEW_FEATURES
 from tests.toy_model import schema
 
 
@@ -78,3 +84,38 @@ def test_a_wider_scale_widens_the_experts_of_every_level() -> None:
 def test_levels_that_cannot_be_are_refused(settings: tuple[object, ...], message: str) -> None:
   with pytest.raises(ModelError, match=message):
     Ple(*settings)  # type: ignore[arg-type]
+
+
+BOUNDED = (
+  "Synthetic.days=4 Synthetic.rows_per_day=100 DenseLayers.norm=@RmsNorm() "
+  "DenseLayers.largest_activation=6.0 Ple.num_shared_experts=1 Towers.tower_units=[64] "
+  "train_and_evaluate.without_tasks=['like','share','complete','satisfaction','log_watch_seconds'] "
+  "train_and_evaluate.batch_size=32 train_and_evaluate.max_steps=4 "
+  "train_and_evaluate.steps_per_call=2 train_and_evaluate.checkpoint_every=2 "
+  f"{FEW_FEATURES}"
+)
+
+
+@pytest.mark.usefixtures("own_folder")
+def test_the_command_trains_it_and_goes_on_bit_for_bit_and_every_layer_has_a_row(
+  capsys: pytest.CaptureFixture[str],
+) -> None:
+  words = ["--model=ple", "--method=clippy", "--scale=proxy", "--run=run", f"--set={BOUNDED}"]
+  assert main(["train", *words]) == 0
+  printed = capsys.readouterr().out
+  for variable in (
+    "level_1/click_expert_1/hidden_1/kernel",
+    "level_2/shared/expert_1/hidden_1_norm/rms_norm/gamma",
+    "level_1/shared/gate/kernel",
+    "click_tower_1/bias",
+  ):
+    assert variable in printed
+  run = Path("run")
+  assert json.loads((run / "result.json").read_text())["status"] == "ok"
+  last = run / "checkpoints" / "step-00000004"
+  weights = next(last.glob("variables.data*"))
+  first = [path.read_bytes() for path in (run / "metrics.jsonl", weights)]
+  (run / "result.json").unlink()
+  shutil.rmtree(last)
+  assert main(["train", *words]) == 0
+  assert [path.read_bytes() for path in (run / "metrics.jsonl", weights)] == first

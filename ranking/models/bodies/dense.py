@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 
-import tensorflow as tf
 import tf_keras
 
 from ranking.models.bodies import Block, check_block
@@ -51,12 +50,9 @@ class DenseLayers(Block):
     return all_scaled("DenseLayers.hidden_units", self.hidden_units, width_scale)
 
   def _layer(self, name: str, units: int, width_scale: float) -> tf_keras.layers.Layer:
-    if self.norm is None:
-      return tf_keras.layers.Dense(units, activation=self._activation, name=name)
-    normalise = Named(self.norm.build(units, width_scale), f"{name}_norm")
-    activate = tf_keras.layers.Activation(self._activation)
-    return Stack([tf_keras.layers.Dense(units, name=name), normalise, activate])
-
-  def _activation(self, x: tf.Tensor) -> tf.Tensor:
-    x = tf.nn.relu(x)
-    return x if self.largest_activation is None else tf.minimum(x, self.largest_activation)
+    if self.norm is None and self.largest_activation is None:
+      return tf_keras.layers.Dense(units, activation="relu", name=name)
+    layers = [tf_keras.layers.Dense(units, name=name)]
+    if self.norm is not None:
+      layers.append(Named(self.norm.build(units, width_scale), f"{name}_norm"))
+    return Stack([*layers, tf_keras.layers.ReLU(self.largest_activation)])
