@@ -68,8 +68,10 @@ def make(
     what = f"hashed values that share one of {hashing.buckets:,} ids with another"
     cleaning[what] = shared
     console.say(f"{what}: {shared:,} of the {values:,} of the training days")
+  with console.track("sorting", "percent", 100) as advance, engine.watched(advance):
+    batches = made.batches()
   with console.track("packing", "rows", 2 * rows) as advance:
-    packed = pack.pack(made, days, lookback, folder, advance)
+    packed = pack.pack(made, batches, days, lookback, folder, advance)
   for what, counts in (
     ("filled with the mean of the training days", packed.filled),
     (f"clipped at {features.DENSE_LIMIT:g} standard deviations", packed.clipped),
