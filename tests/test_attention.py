@@ -1,31 +1,26 @@
 """Attention over recent items equals its formulas, and sees the items that there are, in order."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from ranking.array import Array
-from ranking.data.schema import Feature, Schema
+from ranking.data.schema import Schema
 from ranking.models.attention import Attention
 from ranking.models.inputs import Inputs
 from ranking.models.model import Model
 from ranking.models.network import Network
 from ranking.models.settings import ModelError
-from tests.toy_model import batch, dense, schema, weights, without_special_weights
-
-LENGTH = 5
-RECENT = ("recent_id_1", "recent_id_1_age", "recent_id_1_actions")
-
-
-def with_history() -> Schema:
-  of = schema(categorical=3, bags=1, dense=2)
-  sizes = (of.features[1].vocabulary_size, 7, 5)
-  bags = [Feature(name, "bag", n, LENGTH) for name, n in zip(RECENT, sizes, strict=True)]
-  places = [feature.kind for feature in of.features].index("dense")
-  features = (*of.features[:places], *bags, *of.features[places:])
-  return dataclasses.replace(of, features=features, entities=("id_0", "id_1"), recent=RECENT)
+from tests.toy_model import (
+  LENGTH,
+  RECENT,
+  batch,
+  dense,
+  schema,
+  weights,
+  with_history,
+  without_special_weights,
+)
 
 
 def rows_of(of: Schema, rows: int = 32) -> dict[str, tf.Tensor]:
