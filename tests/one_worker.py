@@ -15,6 +15,7 @@ from unittest import mock
 from ranking.cli import main
 from ranking.settings import Settings
 from ranking.training import loop
+from ranking.training.record import record as record_steps
 from ranking.training.run import begin
 from ranking.training.workers import Workers
 from tests.conftest import FEW_FEATURES
@@ -43,7 +44,7 @@ def story(folder: Path) -> None:
     return started[0]
 
   def record(run: Any, state: Any, log: Any, taken: Any) -> float:
-    loss = RECORD(run, state, log, taken)
+    loss = RECORD_STEPS(run, state, log, taken)
     if state.step == STOPPED_AT and not run.workers.is_chief:
       os.kill(os.getpid(), signal.SIGTERM)
     return loss
@@ -61,7 +62,7 @@ def story(folder: Path) -> None:
     train(folder, "three", distribution)  # ends the process
 
 
-RECORD = loop.record
+RECORD_STEPS = record_steps
 
 if __name__ == "__main__":
   story(Path(sys.argv[1]))
