@@ -8,8 +8,9 @@ workers of this machine. Prints by how much the weights, the slots and the figur
 from those of one device; exits with 1 if weights do by more than 1e-5 of their norm, or figures by
 more than 1e-6.
 
-`killed` kills a worker at a random moment of its training, and the one device of two replicas likewise; gives the
-command again, and compares with a run that nobody killed: all must be the same to the last bit.
+`killed` kills a worker at a random moment of its training, and the one process of two devices
+likewise; gives the command again, and compares with a run that nobody killed: all must be the same
+to the last bit.
 """
 
 import argparse
