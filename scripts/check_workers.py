@@ -8,8 +8,9 @@ workers of this machine. Prints by how much the weights, the slots and the figur
 from those of one device; exits with 1 if weights do by more than 1e-5 of their norm, or figures by
 more than 1e-6.
 
-`killed` kills a worker at a random moment, and the one device of two replicas likewise; gives the
-command again, and compares with a run that nobody killed: all must be the same to the last bit.
+`killed` kills a worker at a random moment of its training, and the one process of two devices
+likewise; gives the command again, and compares with a run that nobody killed: all must be the same
+to the last bit.
 """
 
 import argparse
@@ -176,13 +177,15 @@ def killed(place: str, times: int, folder: Path, chance: random.Random) -> int:
   """Kills one process of a place at a random moment, again and again; returns how many differ."""
   stores = folder / "stores"
   whole = folder / f"whole_{place}".replace(" ", "_")
-  began = time.monotonic()
-  assert not any(each.wait() for each in start(command(whole, stores, place), place, whole))
+  processes = start(command(whole, stores, place), place, whole)
+  began = _training(whole)
+  assert not any(each.wait() for each in processes)
   took, wanted, wrong = time.monotonic() - began, ended(whole), 0
   for number in range(times):
     run = folder / f"killed_{place}_{number}".replace(" ", "_")
     processes = start(command(run, stores, place), place, run)
-    moment, victim = chance.uniform(0.2, 1.0) * took, chance.randrange(len(processes))
+    moment, victim = chance.random() * took, chance.randrange(len(processes))
+    _training(run)  # who is gone before they have met is waited for, and can come again
     time.sleep(moment)
     processes[victim].send_signal(signal.SIGKILL)
     began = time.monotonic()
@@ -203,6 +206,13 @@ def killed(place: str, times: int, folder: Path, chance: random.Random) -> int:
       flush=True,
     )
   return wrong
+
+
+def _training(run: Path) -> float:
+  """Waits until a run has its directory; returns the time by the monotonic clock."""
+  while not (run / "metrics.jsonl").exists():
+    time.sleep(0.1)
+  return time.monotonic()
 
 
 def main() -> int:
