@@ -21,7 +21,7 @@ from ranking.training.record import record
 from ranking.training.result import result_of
 from ranking.training.run import Run, build, open_log
 from ranking.training.run_log import RunLog, open_run_log
-from ranking.training.state import Evaluation, State, resume, save
+from ranking.training.state import Evaluation, State, resume, save, settled
 from ranking.training.step import compile_steps
 from ranking.training.watchdog import watched
 
@@ -55,9 +55,10 @@ def train_and_evaluate(
 
   with open_run_log(directory) as log:
     state = resume(run, log, began)
-    write_atomically(directory / "config.gin", describe())
-    train(run, state, log)
-    figures = finish(run, state, log)
+    with settled(state):
+      write_atomically(directory / "config.gin", describe())
+      train(run, state, log)
+      figures = finish(run, state, log)
 
   result = result_of(run, state, figures)
   write_result(directory, result)
