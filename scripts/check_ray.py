@@ -49,6 +49,11 @@ def table(root: Path) -> pd.DataFrame:
   return whole.drop(columns=OF_TIME).sort_values(["trial", "task"]).reset_index(drop=True)
 
 
+def begun(root: Path) -> set[Path]:
+  """The runs that have a checkpoint."""
+  return {path.parent for path in root.glob("runs/eight/*/checkpoints/step-*")}
+
+
 def main() -> int:
   """Runs both sweeps; returns the exit code."""
   os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)  # of the nodes, too
@@ -60,19 +65,17 @@ def main() -> int:
     try:
       node, _ = cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)
       process = sweep(far, "ray", cluster.address)
-      while process.poll() is None and len({*far.glob("runs/eight/*/checkpoints/step-*/..")}) < 2:
+      while process.poll() is None and len(begun(far)) < 2:
         time.sleep(0.1)
       cluster.remove_node(node, allow_graceful=False)
       print("killed one node of two", flush=True)
       code = process.wait()
     finally:
       cluster.shutdown()
-    begun = {
-      path.parent.name: path.read_text().count(" steps of ")
-      for path in far.glob("runs/eight/*/output.txt")
-    }
+    texts = [path.read_text() for path in far.glob("runs/eight/*/output.txt")]
+    starts = sum(text.count(" steps of ") for text in texts)
     one, other = table(local), table(far)
-  print(f"exit code {code}; {len(begun)} runs, begun {sum(begun.values())} times")
+  print(f"exit code {code}; {len(texts)} runs, begun {starts} times")
   print(f"{other.trial.nunique()} runs in the table, {int(other.value.notna().sum())} figures")
   pd.testing.assert_frame_equal(one, other)
   print("the table is complete and equal to the local runner's")
