@@ -31,7 +31,6 @@ def begin(run: Path, stores: Path) -> int:
   process = os.fork()
   if process:
     return process
-  os.setsid()
   code, printed = train(run, stores, OFTEN)
   if code != 0:
     print(printed, file=sys.stderr)

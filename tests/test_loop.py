@@ -3,10 +3,13 @@ change nothing."""
 
 import contextlib
 import dataclasses
+import errno
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +24,7 @@ from ranking.stability import health
 from ranking.stability.monitor import DivergenceMonitor
 from ranking.training import loop
 from ranking.training.record import record
-from ranking.training.state import State
+from ranking.training.state import State, settled
 from ranking.training.step import Taken
 from tests.conftest import FEW_FEATURES
 
@@ -147,6 +150,18 @@ def test_a_run_with_a_limit_of_time_saves_and_says_so_unless_it_is_at_its_end(
     loop.train(run, state, Mock())
   loop.train(run, state, Mock())  # the limit is over, and so is the run
   assert saved == [10]
+
+
+def test_a_stop_waits_for_the_checkpoint_and_says_if_it_could_not_be_written() -> None:
+  state = State(DivergenceMonitor(), 0.0, writing=Future())
+  threading.Timer(0.05, state.writing.set_result, [None]).start()
+  with pytest.raises(Stopped), settled(state):
+    raise Stopped("stopped")
+  assert state.writing.done()
+  state.writing = Future()
+  state.writing.set_exception(OSError(errno.ENOSPC, "No space left", "step-00000400"))
+  with pytest.raises(OSError, match="No space left"), settled(state):
+    raise Stopped("stopped")
 
 
 def test_checkpoints_are_written_when_they_are_due_and_not_at_the_last_step(
