@@ -12,12 +12,14 @@ import argparse
 import collections
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from ranking.run_directory import is_finished
 from scripts.check_damaged_runs import outcome, train
 
 OFTEN = (
@@ -44,7 +46,7 @@ def ended(process: int) -> int | None:
 
 
 def killed(run: Path, stores: Path, after: float) -> str:
-  """Kills a run so many seconds after its first step; says what was there then, or "at its end"."""
+  """Kills a run so many seconds after its first step; says what was there, "" if it was over."""
   process, began = begin(run, stores), 0.0
   series = run / "metrics.jsonl"
   while ended(process) is None:
@@ -53,12 +55,14 @@ def killed(run: Path, stores: Path, after: float) -> str:
     if began and time.monotonic() - began > after:
       os.kill(process, signal.SIGKILL)
       os.waitpid(process, 0)
+      if is_finished(run):
+        return ""
       found = [path.name for path in run.glob("checkpoints/*")]
       if any(name.startswith(".partial") for name in found):
         return "while a checkpoint was written"
       return "between checkpoints" if found else "before the first checkpoint"
     time.sleep(0.002)
-  return "at its end"
+  return ""
 
 
 def finished(run: Path, stores: Path) -> float:
@@ -87,14 +91,16 @@ def main() -> int:
     stores = root / "stores"
     seconds = finished(root / "straight", stores)
     expected, same = outcome(root / "straight"), 0
-    for number in range(given.times):
-      run = root / str(number)
+    while met.total() < given.times:
+      run = root / str(met.total())
+      shutil.rmtree(run, ignore_errors=True)
       what = killed(run, stores, chance.uniform(0, seconds))
-      if what != "at its end":
-        finished(run, stores)
+      if not what:  # too late: once more
+        continue
+      finished(run, stores)
       met[what] += 1
       same += outcome(run) == expected
-      print(f"{number + 1} killed {what}, {same} ended bit-equal", flush=True)
+      print(f"{met.total()} killed {what}, {same} ended bit-equal", flush=True)
   for what, count in sorted(met.items()):
     print(f"killed {what:32s} {count}")
   return int(same < given.times)

@@ -155,3 +155,14 @@ def test_no_slurm_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch):
   monkeypatch.setenv("PATH", "")
   with pytest.raises(SweepError, match="no Slurm here"), engines.engine("slurm")():
     pass
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere"])
+def test_no_ray_cluster_is_an_error_of_one_line(address: str, monkeypatch: pytest.MonkeyPatch):
+  pytest.importorskip("ray")
+  monkeypatch.setenv("RAY_ADDRESS", address)
+  with (
+    pytest.raises(SweepError, match=rf"^no Ray cluster at {address} \(.+\); start one with: ray s"),
+    engines.engine("ray")(),
+  ):
+    pass

@@ -7,6 +7,7 @@ its runs again on another one, where they go on from their checkpoints.
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping
 
 import ray
@@ -14,16 +15,21 @@ import ray
 from ranking.sweeps.engines.work import Alone, Ended, Work, cores_of_a_run
 from ranking.sweeps.sweep import SweepError
 
+CONNECTING_SECONDS = 10.0
 LOST_MACHINES = 3  # so many may be lost under one run
 
 
 @contextlib.contextmanager
 def cluster() -> Iterator[Callable[[Work], "_Task"]]:
   """Gives what starts a process on the cluster. Raises SweepError if it cannot be reached."""
+  where = os.environ.get("RAY_ADDRESS", "")
   try:
+    if where:  # Ray itself would wait for minutes
+      host, _, port = where.rpartition("://")[2].rpartition(":")
+      socket.create_connection((host, int(port)), CONNECTING_SECONDS).close()
     ray.init(address="auto", log_to_driver=False, logging_level="error")
-  except (ConnectionError, RuntimeError, ValueError) as error:
-    where = os.environ.get("RAY_ADDRESS") or "this machine"
+  except (OSError, RuntimeError, ValueError) as error:
+    where = where or "this machine"
     said = str(error).partition(". ")[0].partition("\n")[0]
     raise SweepError(
       f"no Ray cluster at {where} ({said}); start one with: ray start --head, or set RAY_ADDRESS"
