@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ranking.run_directory import is_finished
+from ranking.run_directory import is_finished, read_result
 from scripts.check_damaged_runs import outcome, train
 
 OFTEN = (
@@ -45,14 +45,14 @@ def ended(process: int) -> int | None:
   return os.waitstatus_to_exitcode(status) if found else None
 
 
-def killed(run: Path, stores: Path, after: float) -> str:
-  """Kills a run so many seconds after its first step; says what was there, "" if it was over."""
-  process, began = begin(run, stores), 0.0
-  series = run / "metrics.jsonl"
+def killed(run: Path, stores: Path, step: int, after: float) -> str:
+  """Kills a run some seconds after a step; says what was there then, "" if the run was over."""
+  process, series, reached = begin(run, stores), run / "metrics.jsonl", 0.0
   while ended(process) is None:
-    if not began and series.is_file() and series.stat().st_size:
-      began = time.monotonic()
-    if began and time.monotonic() - began > after:
+    now = time.monotonic()
+    if not reached and series.is_file() and series.read_bytes().count(b"\n") >= step:
+      reached = now
+    if reached and now - reached >= after:
       os.kill(process, signal.SIGKILL)
       os.waitpid(process, 0)
       if is_finished(run):
@@ -65,18 +65,14 @@ def killed(run: Path, stores: Path, after: float) -> str:
   return ""
 
 
-def finished(run: Path, stores: Path) -> float:
-  """Runs the command to its end; returns the seconds from its first step."""
-  process, began = begin(run, stores), time.monotonic()
-  series = run / "metrics.jsonl"
-  while not (series.is_file() and series.stat().st_size):
-    time.sleep(0.002)
-    began = time.monotonic()
+def finished(run: Path, stores: Path) -> int:
+  """Runs the command to its end; returns the steps it has."""
+  process = begin(run, stores)
   while (code := ended(process)) is None:
     time.sleep(0.002)
   if code:
     sys.exit(f"the run ended with {code}")
-  return time.monotonic() - began
+  return int(read_result(run)["steps"])
 
 
 def main() -> int:
@@ -89,12 +85,12 @@ def main() -> int:
   with tempfile.TemporaryDirectory() as folder:
     root = Path(folder)
     stores = root / "stores"
-    seconds = finished(root / "straight", stores)
+    steps = finished(root / "straight", stores)
     expected, same = outcome(root / "straight"), 0
     while met.total() < given.times:
       run = root / str(met.total())
       shutil.rmtree(run, ignore_errors=True)
-      what = killed(run, stores, chance.uniform(0, seconds))
+      what = killed(run, stores, chance.randint(1, steps), chance.uniform(0, 0.1))
       if not what:  # too late: once more
         continue
       finished(run, stores)

@@ -153,14 +153,16 @@ def test_a_run_with_a_limit_of_time_saves_and_says_so_unless_it_is_at_its_end(
 
 
 def test_a_stop_waits_for_the_checkpoint_and_says_if_it_could_not_be_written() -> None:
-  state = State(DivergenceMonitor(), 0.0, writing=Future())
-  threading.Timer(0.05, state.writing.set_result, [None]).start()
-  with pytest.raises(Stopped), settled(state):
+  written, failed = Future[None](), Future[None]()
+  threading.Timer(0.05, written.set_result, [None]).start()
+  with pytest.raises(Stopped), settled(State(DivergenceMonitor(), 0.0, writing=written)):
     raise Stopped("stopped")
-  assert state.writing.done()
-  state.writing = Future()
-  state.writing.set_exception(OSError(errno.ENOSPC, "No space left", "step-00000400"))
-  with pytest.raises(OSError, match="No space left"), settled(state):
+  assert written.done()
+  failed.set_exception(OSError(errno.ENOSPC, "No space left", "step-00000400"))
+  with (
+    pytest.raises(OSError, match="No space left"),
+    settled(State(DivergenceMonitor(), 0.0, writing=failed)),
+  ):
     raise Stopped("stopped")
 
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("own_folder")
 class Far:
   """A Process as a cluster's: the work is sent as bytes, and done elsewhere."""
 
-  remark = None
+  remark: str | None = None
 
   def __init__(self, work: Work):
     self._ended: Ended | None = None

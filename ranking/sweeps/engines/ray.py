@@ -49,7 +49,7 @@ def cluster() -> Iterator[Callable[[Work], "_Task"]]:
 class _Task:
   """A Process that Ray started."""
 
-  remark = None
+  remark: str | None = None
 
   def __init__(self, reference: "ray.ObjectRef[Ended]"):
     self._reference = reference

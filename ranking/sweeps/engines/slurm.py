@@ -62,7 +62,7 @@ class InJob:
 class _Job:
   """A Process that Slurm starts."""
 
-  remark = None
+  remark: str | None = None
 
   def __init__(self, job: "submitit.Job[Ended]"):
     self._job = job
