@@ -18,13 +18,14 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
+from ranking.data.schema import DataError
 from ranking.errors import Stopped
 from ranking.settings import ProgressSettings
 from ranking.stability import health
 from ranking.stability.monitor import DivergenceMonitor
 from ranking.training import loop
 from ranking.training.record import record
-from ranking.training.state import State, settled
+from ranking.training.state import State, _begin_again, settled
 from ranking.training.step import Taken
 from tests.conftest import FEW_FEATURES
 
@@ -164,6 +165,17 @@ def test_a_stop_waits_for_the_checkpoint_and_says_if_it_could_not_be_written() -
     settled(State(DivergenceMonitor(), 0.0, writing=failed)),
   ):
     raise Stopped("stopped")
+
+
+def test_a_run_killed_before_its_first_checkpoint_was_written_takes_its_steps_again() -> None:
+  """It may be at the second by then, which waits for the first; beyond, one was taken away."""
+  run, log = fake_run(100, checkpoint_every=10), Mock()
+  log.steps_before_divergence.return_value = 20
+  _begin_again(run, log)
+  assert "its 20 steps are taken again" in run.console.say.call_args.args[0]
+  log.steps_before_divergence.return_value = 21
+  with pytest.raises(DataError, match="has 21 steps and no checkpoint; bring its checkpoints back"):
+    _begin_again(run, log)
 
 
 def test_checkpoints_are_written_when_they_are_due_and_not_at_the_last_step(

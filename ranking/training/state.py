@@ -135,7 +135,7 @@ def _begin_again(run: Run, log: RunLog) -> None:
   Raises DataError if one was due: then it was taken away, and so may what is left be wanted.
   """
   steps, due = log.steps_before_divergence(), run.settings.progress.checkpoint_every
-  if due is not None and steps > due:
+  if due is not None and steps > 2 * due:  # only when the first was written was the second begun
     raise DataError(
       f"{run.directory} has {steps} steps and no checkpoint; bring its checkpoints back, or remove "
       "the folder to start again"
