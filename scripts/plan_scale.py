@@ -57,7 +57,7 @@ class Step(NamedTuple):
 
   chips: int
   arithmetic: float  # at the peak
-  memory: float  # bytes that the compiler counts, at the bandwidth
+  memory: float  # bytes read and written, at the bandwidth
   gradients: float  # sums of the dense gradients, in a ring
   embeddings: float  # rows of sharded tables to where they are needed, gradients back
 
@@ -84,12 +84,24 @@ def step(chips: int, links: float = LINKS) -> Step:
   )
 
 
+def activations() -> int:
+  """Bytes of memory that a row moves on a chip at least, in a step.
+
+  What each layer makes is written once, and read by the next layer and by the way back; its
+  gradient is written and read. A cross layer makes a product and a sum.
+  """
+  made = WIDTH + CROSS_LAYERS * 2 * WIDTH + WIDTH + sum(LAYERS)
+  return 5 * FLOAT * made
+
+
 def accessed(rows: int) -> float:
-  """Bytes of memory that a step of so many rows reads and writes on a chip: a line through the
-  least and the most rows that were compiled."""
-  least, most = min(COMPILED), max(COMPILED)
-  each = (COMPILED[most][1] - COMPILED[least][1]) / (most - least)
-  return COMPILED[least][1] + each * (rows - least)
+  """Bytes of memory that a step of so many rows reads and writes on a chip.
+
+  Those that the compiler counts, and what more rows move. What it counts beside the rows is of the
+  weights, their slots and the tables, and stays.
+  """
+  (compiled,) = COMPILED
+  return COMPILED[compiled][1] + activations() * (rows - compiled)
 
 
 def table_bytes(rows: float, width: int, slots: float) -> float:

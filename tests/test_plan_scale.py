@@ -20,6 +20,8 @@ def test_the_page_says_what_the_script_computes():
   assert f"6 × {weights / 1e6:.1f} M × 65,536 = {plan.flop(plan.BATCH) / 1e12:.1f} TFLOP" in text
   assert f"× 1,024 is {plan.flop(1024) / 1e9:.1f})" in text
   assert f"`make tpu-check`: {plan.COMPILED[1024][0] / 1e9:.1f} GFLOP for 1,024 rows" in text
+  assert f"and {plan.COMPILED[1024][1] / 1e9:.1f} GB read and written for those rows" in text
+  assert f"each more moves {plan.activations() / 1e6:.2f} MB" in text
   assert f"{2 * 63 / 64 * weights * plan.FLOAT / 1e6:.0f} MB a step" in text
   assert f"KuaiRand's store has {plan.ROW} bytes" in text
   assert f"gathers {plan.GATHERED / 1e6:.1f} M such rows" in text
