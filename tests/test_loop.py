@@ -17,6 +17,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ranking.data.schema import DataError
 from ranking.errors import Stopped
@@ -27,6 +28,7 @@ from ranking.training import loop
 from ranking.training.record import record
 from ranking.training.state import State, _begin_again, settled
 from ranking.training.step import Taken
+from ranking.training.workers import Workers
 from tests.conftest import FEW_FEATURES
 
 ROWS = 4  # of a batch
@@ -51,6 +53,7 @@ def fake_run(last_step: int, **progress: Any) -> Any:
     ),
     last_step=last_step,
     replicas=None,
+    workers=Workers(tf.distribute.get_strategy()),
     network=SimpleNamespace(trainable_variables=["kernel"], short_name=str),
     optimizer=SimpleNamespace(is_clipped=lambda variable: True),
     evaluator=Mock(**{"figures.return_value": {}, "figures_by.return_value": {}}),
