@@ -55,7 +55,7 @@ setup: .venv/ready ## .venv with the locked versions; the others do it themselve
 flag = $(if $(strip $(2)),--$(1)=$(call quoted,$(2)))
 LOG = $(call flag,data,$(DATA)) $(call flag,raw,$(RAW))
 PREPARED = $(LOG) $(call flag,engine,$(ENGINE))
-RUNS = $(call flag,raw,$(RAW)) $(call flag,jobs,$(JOBS)) $(call flag,shard,$(SHARD))
+RUNS = $(call flag,raw,$(RAW)) $(call flag,jobs,$(JOBS)) $(call flag,shard,$(SHARD)) $(call flag,engine,$(ENGINE))
 
 train: setup ## one run: CONFIG, or MODEL and METHOD; DATA, SCALE, HARDWARE, RAW, RUN, SET
 	$(BIN)/ranking train $(call flag,config,$(CONFIG)) $(call flag,model,$(MODEL)) \
@@ -68,7 +68,7 @@ prepare: setup ## the day store of a log, which train makes itself: DATA, RAW, E
 data-report: setup ## what a log holds day by day: DATA, RAW, SET
 	$(BIN)/ranking data-report $(PREPARED) $(call flag,set,$(SET))
 
-sweep: setup ## a grid of runs: SWEEP, and RAW, JOBS, SHARD=1/2
+sweep: setup ## a grid of runs: SWEEP, and RAW, JOBS, SHARD=1/2, ENGINE=ray
 	$(BIN)/ranking sweep $(call quoted,$(SWEEP)) $(RUNS)
 
 table2: setup ## the paper's comparison of methods: DATA, RAW, JOBS, SHARD

@@ -35,7 +35,7 @@ def run(given: argparse.Namespace) -> int:
   """Runs what is not finished and writes the table; returns 1 if runs failed."""
   ablations = files.read(given.file, Sweep)
   unchanged(ablations)  # refuses what is no Table 3 before any run
-  table, failures = execution.complete(ablations, given.raw, given.jobs, given.shard)
+  table, failures = execution.complete(ablations, given.raw, given.jobs, given.shard, given.engine)
   root = Path("runs", ablations.name)
   return execution.conclude(root, "table3", table3(ablations, table), table, failures)
 

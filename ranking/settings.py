@@ -186,6 +186,8 @@ class ProgressSettings:
   Attributes:
     max_steps: stop after so many steps; None = one pass over days 1..N-1.
     eval_every, checkpoint_every: in steps; None = at the end only.
+    keep_checkpoints: so many of the newest checkpoints stay.
+    keep_days: and the last one of each of so many days of the log, the newest.
     observe_every: in steps; after so many, the optimizer's view of every variable goes to
       health.jsonl. None = never.
     steps_per_call: steps the compiled function takes before the host looks at them.
@@ -198,6 +200,8 @@ class ProgressSettings:
   max_steps: int | None = None
   eval_every: int | None = None
   checkpoint_every: int | None = None
+  keep_checkpoints: int = 2
+  keep_days: int = 0
   observe_every: int | None = None
   steps_per_call: int = 10
   on_divergence: Literal["stop", "continue"] = "stop"
@@ -211,7 +215,8 @@ class ProgressSettings:
     for name in ("max_steps", "eval_every", "checkpoint_every", "observe_every"):
       if getattr(self, name) is not None:
         CHECK.whole(name, getattr(self, name), 1)
-    CHECK.whole("steps_per_call", self.steps_per_call, 1)
+    for name, least in (("steps_per_call", 1), ("keep_checkpoints", 1), ("keep_days", 0)):
+      CHECK.whole(name, getattr(self, name), least)
     CHECK.choice("on_divergence", self.on_divergence, ("stop", "continue"))
 
   def calls(self, first: int, last: int) -> Iterator[int]:

@@ -2,12 +2,15 @@
 
 import resource
 import shutil
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import ranking  # noqa: F401  (before TensorFlow: selects legacy Keras)
 from ranking.data.schema import DataError
+from ranking.files import crc32, sealed, unsealed
 from ranking.training import checkpoint
 
 import tensorflow as tf  # isort: skip
@@ -57,6 +60,57 @@ def test_only_the_newest_two_are_kept(tmp_path: Path) -> None:
   for step in (1, 2, 10):
     checkpoint.save(tmp_path, step, variables("a"), {})
   assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000010"]
+
+
+def test_the_last_of_each_of_the_newest_days_is_kept_as_well(tmp_path: Path) -> None:
+  keeping = checkpoint.Keeping(checkpoints=1, days=2)
+  days = {1: "2026-01-01", 2: "2026-01-01", 3: "2026-01-02", 4: "2026-01-02", 5: "2026-01-03"}
+  for step, day in days.items():
+    checkpoint.save(tmp_path, step, variables("a"), {}, day=day, keeping=keeping)
+  assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-00000004", "step-00000005"]
+  (tmp_path / "step-00000004" / "manifest.json").write_text("{")
+  checkpoint.save(tmp_path, 6, variables("a"), {}, day="2026-01-03", keeping=keeping)
+  assert [path.name for path in tmp_path.iterdir()] == ["step-00000006"]
+
+
+def test_what_is_written_is_the_moment_it_was_begun_whatever_is_trained_meanwhile(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  go, write, (weight,) = threading.Event(), checkpoint._write, variables("a", value=5.0)
+  state = {"jumps": [1]}
+
+  def later(*given: Any) -> None:
+    assert go.wait(60)
+    write(*given)
+
+  monkeypatch.setattr(checkpoint, "_write", later)
+  writing = checkpoint.begin(tmp_path, 7, [weight], state)
+  step = tf.function(lambda: weight.assign_sub(tf.ones([2, 3])), jit_compile=True)
+  step()
+  weight.scatter_sub(tf.IndexedSlices(tf.ones([1, 3]), tf.constant([0])))
+  state["jumps"].append(2)
+  assert not writing.done()
+  assert not list(tmp_path.iterdir())
+  go.set()
+  writing.result()
+  (fresh,) = variables("a")
+  assert checkpoint.restore(tmp_path, [fresh], print) == (7, {"jumps": [1]})
+  assert fresh.numpy().tolist() == [[5.0] * 3] * 2
+  assert weight.numpy().tolist() == [[3.0] * 3, [4.0] * 3]
+
+
+def test_what_earlier_versions_wrote_is_restored(tmp_path: Path) -> None:
+  checkpoint.save(tmp_path, 3, variables("layer/a"), {"x": 1})
+  (weight,) = variables("layer/a", value=5.0)
+  path = tmp_path / "step-00000003"
+  tf.train.Checkpoint(variables={"layer|a": weight}).write(str(path / "variables"))
+  manifest = unsealed((path / "manifest.json").read_text())
+  manifest["crc32"] = {file.name: crc32(file) for file in path.glob("variables*")}
+  del manifest["day"]
+  (path / "manifest.json").write_text(sealed(manifest))
+  (fresh,) = variables("layer/a")
+  assert checkpoint.restore(tmp_path, [fresh], print) == (3, {"x": 1})
+  assert float(fresh[0, 0]) == 5.0
 
 
 def test_a_later_one_that_was_passed_over_goes_when_the_run_saves_again(

@@ -3,10 +3,13 @@ change nothing."""
 
 import contextlib
 import dataclasses
+import errno
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,13 +19,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ranking.data.schema import DataError
 from ranking.errors import Stopped
 from ranking.settings import ProgressSettings
 from ranking.stability import health
 from ranking.stability.monitor import DivergenceMonitor
 from ranking.training import loop
 from ranking.training.record import record
-from ranking.training.state import State
+from ranking.training.state import State, _begin_again, settled
 from ranking.training.step import Taken
 from ranking.training.workers import Workers
 from tests.conftest import FEW_FEATURES
@@ -150,6 +154,31 @@ def test_a_run_with_a_limit_of_time_saves_and_says_so_unless_it_is_at_its_end(
     loop.train(run, state, Mock())
   loop.train(run, state, Mock())  # the limit is over, and so is the run
   assert saved == [10]
+
+
+def test_a_stop_waits_for_the_checkpoint_and_says_if_it_could_not_be_written() -> None:
+  written, failed = Future[None](), Future[None]()
+  threading.Timer(0.05, written.set_result, [None]).start()
+  with pytest.raises(Stopped), settled(State(DivergenceMonitor(), 0.0, writing=written)):
+    raise Stopped("stopped")
+  assert written.done()
+  failed.set_exception(OSError(errno.ENOSPC, "No space left", "step-00000400"))
+  with (
+    pytest.raises(OSError, match="No space left"),
+    settled(State(DivergenceMonitor(), 0.0, writing=failed)),
+  ):
+    raise Stopped("stopped")
+
+
+def test_a_run_killed_before_its_first_checkpoint_was_written_takes_its_steps_again() -> None:
+  """It may be at the second by then, which waits for the first; beyond, one was taken away."""
+  run, log = fake_run(100, checkpoint_every=10), Mock()
+  log.steps_before_divergence.return_value = 20
+  _begin_again(run, log)
+  assert "its 20 steps are taken again" in run.console.say.call_args.args[0]
+  log.steps_before_divergence.return_value = 21
+  with pytest.raises(DataError, match="has 21 steps and no checkpoint; bring its checkpoints back"):
+    _begin_again(run, log)
 
 
 def test_checkpoints_are_written_when_they_are_due_and_not_at_the_last_step(

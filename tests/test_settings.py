@@ -115,6 +115,8 @@ def test_an_identity_is_of_what_a_run_is_and_not_of_how_far_and_closely_it_is_fo
     "max_steps": 5,
     "eval_every": 7,
     "checkpoint_every": 9,
+    "keep_checkpoints": 3,
+    "keep_days": 7,
     "observe_every": 11,
     "steps_per_call": 3,
     "on_divergence": "continue",

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ranking.commands import sweep as command
 from ranking.sweeps import execution, files, results, runner
+from ranking.sweeps.engines import LOCAL
 from ranking.sweeps.places import Place
 from ranking.sweeps.search import Search
 from ranking.sweeps.sweep import SweepError
@@ -31,8 +32,8 @@ def run(given: argparse.Namespace) -> int:
   described = files.describe(given.file)
   root = Path("runs", described.name)
   if isinstance(described, Search):
-    for name in ("raw", "jobs", "shard"):
-      if getattr(given, name) is not None:
+    for name in ("raw", "jobs", "shard", "engine"):
+      if getattr(given, name) not in (None, LOCAL):
         raise SweepError(
           f"--{name} is for runs, and those of a search are not run here; leave it out"
         )
@@ -42,7 +43,9 @@ def run(given: argparse.Namespace) -> int:
   else:
     titles = [place.title for place in contrasts.methods(described, results.NONE)]
     reference = contrasts.named(titles, given.reference)  # before any run
-    table, failures = execution.complete(described, given.raw, given.jobs, given.shard)
+    table, failures = execution.complete(
+      described, given.raw, given.jobs, given.shard, given.engine
+    )
     places = contrasts.methods(described, table)
   document = comparison(described, places, reference, table)
   return execution.conclude(root, "comparison", document, table, failures)

@@ -22,6 +22,7 @@ import argparse
 from pathlib import Path
 
 from ranking.sweeps import execution, files
+from ranking.sweeps.engines import LOCAL
 from ranking.sweeps.figures import style
 from ranking.sweeps.figures.pictures import pictures
 from ranking.sweeps.search import Search
@@ -33,13 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the file, and how its trials are run."""
   parser.add_argument("file", help="a file such as experiments/….gin")
   parser.add_argument("--raw", help="folder of the unpacked raw log; downloaded if not given")
-  parser.add_argument("--jobs", type=int, help="runs at once; as many as cores if not given")
+  parser.add_argument("--jobs", type=int, help="runs at once; if not given, one a core")
+  parser.add_argument(
+    "--engine", default=LOCAL, help="where: local (the default), slurm or ray, a cluster's queue"
+  )
   parser.add_argument("--shard", help="this machine's share of the trials, i/n; all if not given")
 
 
 def run(given: argparse.Namespace) -> int:
   """Checks every trial, runs those that are not finished, and writes what came of them."""
-  return make(files.describe(given.file), given.raw, given.jobs, given.shard)
+  return make(files.describe(given.file), given.raw, given.jobs, given.shard, given.engine)
 
 
 def make(
@@ -47,9 +51,10 @@ def make(
   raw: str | None = None,
   jobs: int | None = None,
   share: str | None = None,
+  engine: str = LOCAL,
 ) -> int:
   """Does what `run` does with an experiment that is read; see `execution.complete`."""
-  table, failures = execution.complete(described, raw, jobs, share)
+  table, failures = execution.complete(described, raw, jobs, share, engine)
   root = Path("runs", described.name)
   if isinstance(described, Search):
     return execution.conclude(root, "table2", table2.table2(described, table), table, failures)

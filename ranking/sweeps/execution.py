@@ -10,7 +10,9 @@ import pandas as pd
 
 from ranking import configuration
 from ranking.settings import LogSettings
-from ranking.sweeps import results, runner
+from ranking.sweeps import engines, results, runner
+from ranking.sweeps.engines import LOCAL
+from ranking.sweeps.engines.work import cores_of_a_run
 from ranking.sweeps.search import Search
 from ranking.sweeps.sweep import Sweep, SweepError, Trial, shard
 from ranking.sweeps.tables import rendering
@@ -24,24 +26,25 @@ def complete(
   raw: str | None = None,
   jobs: int | None = None,
   share: str | None = None,
+  engine: str = LOCAL,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
   """Runs what is not finished of an experiment, of a search its repeats as well.
 
   Args:
     described: whose runs are below runs/<its name>.
-    raw, jobs, share: as of `run`.
+    raw, jobs, share, engine: as of `run`.
 
   Returns:
     The table of `results.read`, and what `runner.run` says of the trials that failed.
   """
   root = Path("runs", described.name)
-  failures = run(described.trials(), root, raw, jobs, share)
+  failures = run(described.trials(), root, raw, jobs, share, engine)
   if isinstance(described, Search):
     repeats = described.repeats(results.read([root]))
     repeats = repeats if share is None else shard(repeats, share)
     # By name: columns that share a method may have chosen the same setting.
     known = {trial.name: trial for trial in repeats if trial is not None}
-    failures |= run(list(known.values()), root, raw, jobs)
+    failures |= run(list(known.values()), root, raw, jobs, engine=engine)
   return results.read([root]), failures
 
 
@@ -51,6 +54,7 @@ def run(
   raw: str | None = None,
   jobs: int | None = None,
   share: str | None = None,
+  engine: str = LOCAL,
 ) -> dict[str, str]:
   """Checks the trials and runs those of this machine that are not finished; see `runner.run`.
 
@@ -58,16 +62,20 @@ def run(
     trials: of all machines.
     root: folder of the run directories.
     raw: folder of the unpacked raw log; None = downloaded.
-    jobs: runs at once; None = as many as cores.
+    jobs: runs at once; None = as many as cores, and of a cluster all, which has a queue itself.
     share: this machine's part of the trials, such as "1/2"; None = all.
+    engine: where they run: "local" for this machine, "slurm" or "ray".
   """
+  place = engines.engine(engine)
+  mine = trials if share is None else shard(trials, share)
   # One thread each, not all cores for one run after the other: more runs an hour, and the same
   # figures bit for bit.
   cores = len(os.sched_getaffinity(0))
-  jobs = cores if jobs is None else jobs
+  if jobs is None:
+    jobs = cores if engine == LOCAL else max(1, len(mine))
   if jobs < 1:
     raise SweepError(f"--jobs is {jobs}; make it 1 or more")
-  mine = trials if share is None else shard(trials, share)
+  threads = max(1, cores // jobs) if jobs > 1 else None
   to_prepare = of_each_log(mine, raw)
   runner.check_directories(mine, root)
   return runner.run(
@@ -76,7 +84,8 @@ def run(
     lambda trial, run: [*RANKING, "train", *flags(trial, raw), f"--run={run}"],
     [[*RANKING, "prepare", *flags(trial, raw)] for trial in to_prepare],
     jobs,
-    threads=max(1, cores // jobs) if jobs > 1 else None,
+    threads if engine == LOCAL else cores_of_a_run(),
+    place,
   )
 
 

@@ -1,44 +1,105 @@
 """Checkpoints that a killed run can go on from: keyed by variable name, complete or not there.
 
     checkpoints/step-00000400/variables.index, variables.data-…    written by TensorFlow
-                             /manifest.json    step, state of the run, CRC of each file and itself
+                             /manifest.json    step, day, state of the run, CRC of each file, itself
 
-A checkpoint is written beside its place and renamed, so a half-written one is never found.
+What is written is a copy, made at once; a thread writes it while training goes on. A checkpoint is
+written beside its place and renamed, its manifest last, so a half-written one is never found.
 Restoring walks back from the newest until one is whole.
 """
 
+import copy
+import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from ranking.data.schema import DataError
 from ranking.files import crc32, sealed, unsealed
 
-KEPT = 2
+
+class Keeping(NamedTuple):
+  """Which checkpoints stay: the newest so many, and the last one of each of the newest days."""
+
+  checkpoints: int = 2
+  days: int = 0
+
+
+NEWEST = Keeping()
+
+
+def begin(
+  directory: Path,
+  step: int,
+  variables: Sequence[tf.Variable],
+  state: dict[str, Any],
+  day: str | None = None,
+  keeping: Keeping = NEWEST,
+) -> "Future[None]":
+  """Copies `variables` and the JSON `state`, and begins to write them as the checkpoint of `step`.
+
+  A checkpoint of a later step was passed over when the run went on from before it, and goes.
+
+  Args:
+    directory: of the checkpoints; no other may be under way in it.
+    step, variables, state: what is written.
+    day: of the log, that the step is of.
+    keeping: which of the earlier ones stay.
+
+  Returns:
+    What to wait for. It raises OSError, as when the disk is full; the older checkpoints stay then.
+  """
+  values = {}
+  with tf.device("CPU:0"):
+    for key, variable in _named(variables).items():
+      # A copy that is one: a value that was only read would be copied by the step that changes it.
+      values[key] = tf.raw_ops.DeepCopy(x=variable.read_value())
+  writer = ThreadPoolExecutor(1)
+  writing = writer.submit(_write, directory, step, values, copy.deepcopy(state), day, keeping)
+  writer.shutdown(wait=False)  # the process waits for it, should it end before
+  return writing
 
 
 def save(
-  directory: Path, step: int, variables: Sequence[tf.Variable], state: dict[str, Any]
+  directory: Path, step: int, variables: Sequence[tf.Variable], state: dict[str, Any], **more: Any
 ) -> None:
-  """Writes `variables` and the JSON `state` as the checkpoint of `step`, and removes others.
+  """Does as `begin`, and waits until it is written."""
+  begin(directory, step, variables, state, **more).result()
 
-  The newest KEPT stay. One of a later step was passed over when the run went on from before it.
 
-  Raises OSError, as when the disk is full; the older checkpoints stay.
-  """
+def _write(
+  directory: Path,
+  step: int,
+  values: Mapping[str, tf.Tensor],
+  state: dict[str, Any],
+  day: str | None,
+  keeping: Keeping,
+) -> None:
+  """Writes a checkpoint, and removes those that are not kept. Raises OSError."""
   target = directory / f"step-{step:08d}"
   partial = directory / f".partial-{os.getpid()}"
   for left in directory.glob(".partial-*"):  # by a process that was killed: only one writes here
     shutil.rmtree(left, ignore_errors=True)
   try:
     partial.mkdir(parents=True)
-    _checkpoint(variables).write(str(partial / "variables"))
-    crc = {path.name: crc32(path) for path in sorted(partial.iterdir())}
-    (partial / "manifest.json").write_text(sealed({"step": step, "crc32": crc, "state": state}))
+    tf.raw_ops.SaveV2(
+      prefix=str(partial / "variables"),
+      tensor_names=[_stored(key) for key in values],
+      shape_and_slices=[""] * len(values),
+      tensors=list(values.values()),
+    )
+    manifest = {
+      "step": step,
+      "day": day,
+      "crc32": {path.name: crc32(path) for path in sorted(partial.iterdir())},
+      "state": state,
+    }
+    (partial / "manifest.json").write_text(sealed(manifest))
     for path in partial.iterdir():
       _reach_the_disk(path)
     shutil.rmtree(target, ignore_errors=True)
@@ -49,10 +110,20 @@ def save(
   finally:
     shutil.rmtree(partial, ignore_errors=True)
   _reach_the_disk(directory)
+  _remove_others(directory, target, keeping)
+
+
+def _remove_others(directory: Path, written: Path, keeping: Keeping) -> None:
+  """Removes the checkpoints after the one just written, and those before it that are not kept."""
   found = sorted(directory.glob("step-*"))
-  here = found.index(target)
-  for other in (*found[: max(0, here + 1 - KEPT)], *found[here + 1 :]):
-    shutil.rmtree(other)
+  place = found.index(written)
+  last_of_day = {day: path for path in found[: place + 1] if (day := _day(path)) is not None}
+  days = sorted(last_of_day)[len(last_of_day) - keeping.days :] if keeping.days else []
+  kept = {*found[max(0, place + 1 - keeping.checkpoints) : place + 1]}
+  kept |= {last_of_day[day] for day in days}
+  for path in found:
+    if path not in kept:
+      shutil.rmtree(path)
 
 
 def restore(
@@ -84,7 +155,14 @@ def restore(
       say(f"passing over checkpoint {path}: {reason}")
       continue
     _check_names(path, variables)
-    _checkpoint(variables).read(str(path / "variables")).assert_existing_objects_matched()
+    for key, variable in _named(variables).items():
+      (value,) = tf.raw_ops.RestoreV2(
+        prefix=str(path / "variables"),
+        tensor_names=[_stored(key)],
+        shape_and_slices=[""],
+        dtypes=[variable.dtype],
+      )
+      variable.assign(value)
     return _step(path), state
   if found:
     raise DataError(
@@ -94,16 +172,17 @@ def restore(
   return None
 
 
-def _checkpoint(variables: Sequence[tf.Variable]) -> tf.train.Checkpoint:
+def _named(variables: Sequence[tf.Variable]) -> dict[str, tf.Variable]:
   """By name: positions would restore wrong slots when variables are created in another order."""
-  named = {_key(variable): variable for variable in variables}
+  named = {variable.name.removesuffix(":0").replace("/", "|"): variable for variable in variables}
   if len(named) != len(variables):
     raise ValueError("two variables have the same name; give every layer a name of its own")
-  return tf.train.Checkpoint(variables=named)
+  return named
 
 
-def _key(variable: tf.Variable) -> str:
-  return variable.name.removesuffix(":0").replace("/", "|")
+def _stored(key: str) -> str:
+  """What tf.train.Checkpoint(variables=named) calls a variable, which earlier versions wrote."""
+  return f"variables/{key}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def _check_names(path: Path, variables: Sequence[tf.Variable]) -> None:
@@ -112,7 +191,7 @@ def _check_names(path: Path, variables: Sequence[tf.Variable]) -> None:
     for name, shape in tf.train.list_variables(str(path / "variables"))
     if name.startswith("variables/")
   }
-  wanted = {_key(variable): variable.shape.as_list() for variable in variables}
+  wanted = {key: variable.shape.as_list() for key, variable in _named(variables).items()}
   for name in sorted(stored.keys() | wanted.keys()):
     if stored.get(name) != wanted.get(name):
       own, there = name.replace("|", "/"), stored.get(name)
@@ -136,6 +215,15 @@ def _read(path: Path) -> dict[str, Any]:
     if crc32(path / name) != crc:
       raise ValueError(f"{name} does not match its CRC")
   return dict(manifest["state"])
+
+
+def _day(path: Path) -> str | None:
+  """The day of the log that a checkpoint is of; None if it does not say."""
+  try:
+    day = json.loads((path / "manifest.json").read_bytes())["day"]
+  except (OSError, ValueError, KeyError, TypeError):  # damaged, or of an earlier version
+    return None
+  return day if isinstance(day, str) else None
 
 
 def _step(path: Path) -> int:

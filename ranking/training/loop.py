@@ -22,7 +22,7 @@ from ranking.training.record import record
 from ranking.training.result import result_of
 from ranking.training.run import Run, begin, build, check_alike, check_same_log, open_log
 from ranking.training.run_log import NoLog, RunLog, open_run_log
-from ranking.training.state import Evaluation, State, resume, save
+from ranking.training.state import Evaluation, State, resume, save, settled
 from ranking.training.step import compile_steps
 from ranking.training.watchdog import watched
 from ranking.training.workers import GONE
@@ -62,10 +62,11 @@ def _to_the_end(run: Run, describe: Callable[[], str], began: float) -> dict[str
   directory, workers, console = run.directory, run.workers, run.console
   with workers.together(lambda: open_run_log(directory) if workers.is_chief else NoLog()) as log:
     state = resume(run, log, began)
-    if workers.is_chief:
-      write_atomically(directory / "config.gin", describe())
-    train(run, state, log)
-    figures = finish(run, state, log)
+    with settled(state):
+      if workers.is_chief:
+        write_atomically(directory / "config.gin", describe())
+      train(run, state, log)
+      figures = finish(run, state, log)
 
   result = result_of(run, state, figures)
   if workers.is_chief:

@@ -1,7 +1,10 @@
 """What changes while a run trains, beside the variables: kept in checkpoints, and gone on from."""
 
+import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from ranking.array import Array
@@ -32,6 +35,7 @@ class State:
     step: steps taken.
     speed: of the steps taken.
     evaluation: of day N at this step, once made.
+    writing: the last checkpoint that this process began to write.
   """
 
   monitor: DivergenceMonitor
@@ -40,6 +44,7 @@ class State:
   step: int = 0
   speed: Speed = dataclasses.field(default_factory=Speed)
   evaluation: Evaluation | None = None
+  writing: "Future[None] | None" = None
 
   @property
   def seconds(self) -> float:
@@ -53,7 +58,11 @@ class State:
 
 
 def save(run: Run, state: State, log: RunLog) -> None:
-  """Writes a checkpoint from which `resume` goes on exactly; never of a diverged state."""
+  """Begins a checkpoint from which `resume` goes on exactly; never of a diverged state.
+
+  It is written while training goes on, see `settled`. Raises OSError if the one before it could not
+  be written.
+  """
   log.flush()
   if state.monitor.status == "diverged" or not run.workers.is_chief:
     return
@@ -65,8 +74,34 @@ def save(run: Run, state: State, log: RunLog) -> None:
     "speed": dataclasses.asdict(state.speed),
     "seconds": state.seconds,
   }
+  progress = run.settings.progress
   with state.speed.apart("checkpoints"):
-    checkpoint.save(run.directory / "checkpoints", state.step, run.variables, held)
+    _wait(state)  # one at a time: each is a copy of all weights
+    state.writing = checkpoint.begin(
+      run.directory / "checkpoints",
+      state.step,
+      run.variables,
+      held,
+      run.batches.day(state.step - 1),
+      checkpoint.Keeping(progress.keep_checkpoints, progress.keep_days),
+    )
+
+
+@contextlib.contextmanager
+def settled(state: State) -> Iterator[None]:
+  """Waits after the body, however it ends, until the last checkpoint is written.
+
+  Raises OSError if it could not be: whoever asked the run to stop counts on it.
+  """
+  try:
+    yield
+  finally:
+    _wait(state)
+
+
+def _wait(state: State) -> None:
+  if state.writing is not None:
+    state.writing.result()
 
 
 def resume(run: Run, log: RunLog, began: float) -> State:
@@ -110,7 +145,7 @@ def _begin_again(run: Run, log: RunLog) -> None:
   Raises DataError if one was due: then it was taken away, and so may what is left be wanted.
   """
   steps, due = log.steps_before_divergence(), run.settings.progress.checkpoint_every
-  if due is not None and steps > due:
+  if due is not None and steps > 2 * due:  # only when the first was written was the second begun
     raise DataError(
       f"{run.directory} has {steps} steps and no checkpoint; bring its checkpoints back, or remove "
       "the folder to start again"
