@@ -24,6 +24,7 @@ class Network(tfrs.Model):
 
   Attributes:
     input_width: d.
+    embedding_count: how many features have embeddings.
   """
 
   def __init__(
@@ -35,7 +36,7 @@ class Network(tfrs.Model):
   ):
     super().__init__(name="network")
     self.schema = schema
-    self.input_width = inputs.width
+    self.input_width, self.embedding_count = inputs.width, inputs.embedding_count
     self._input_layers, self._body, self._towers = inputs, body, towers
     self._build_variables()
 
