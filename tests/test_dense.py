@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ranking.array import Array
-from ranking.models.bodies import Block
+from ranking.models.bodies import Norm
 from ranking.models.bodies.dense import DenseLayers
 from ranking.models.bodies.layer_norm import LayerNorm
 from ranking.models.bodies.rms_norm import RmsNorm
@@ -17,7 +17,7 @@ from tests.body_twin import Weights, compare_block, of_size_one, standardised
 @pytest.mark.parametrize("norm", [None, LayerNorm(), RmsNorm()], ids=["none", "layer", "rms"])
 @pytest.mark.parametrize("largest", [None, 0.5])
 def test_layers_and_their_gradients_equal_the_formula(
-  norm: Block | None, largest: float | None
+  norm: Norm | None, largest: float | None
 ) -> None:
   def twin(weights: Weights, x: Array) -> Array:
     for layer in ("hidden_1", "hidden_2"):
@@ -36,7 +36,8 @@ def test_layers_and_their_gradients_equal_the_formula(
 @pytest.mark.parametrize(
   ("changed", "message"),
   [
-    ({"norm": "layer"}, r"DenseLayers.norm is 'layer'; make it a block, such as @DenseLayers\(\)"),
+    ({"norm": "layer"}, r"DenseLayers.norm is 'layer'; make it @LayerNorm\(\) or @RmsNorm\(\)"),
+    ({"norm": DenseLayers([8])}, r"DenseLayers.norm is DenseLayers\(.*; make it @LayerNorm\(\) or"),
     ({"largest_activation": 0}, "DenseLayers.largest_activation is 0; make it a positive number"),
     ({"largest_activation": np.inf}, "DenseLayers.largest_activation is inf; make it a positive"),
     ({"largest_activation": "6"}, "DenseLayers.largest_activation is '6'; make it a positive"),

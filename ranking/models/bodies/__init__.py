@@ -44,6 +44,10 @@ class Block(abc.ABC):
     return width
 
 
+class Norm(Block):
+  """A block that gives every row one size; it is as wide as its input."""
+
+
 def check_block(name: str, block: Any) -> None:
   """Raises ModelError if the setting of this name is no block."""
   if not isinstance(block, Block):

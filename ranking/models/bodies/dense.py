@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import tf_keras
 
-from ranking.models.bodies import Block, check_block
+from ranking.models.bodies import Block, Norm
 from ranking.models.part import Named, Stack
 from ranking.models.settings import ModelError, all_scaled, check_positive, check_widths
 
@@ -16,22 +16,22 @@ class DenseLayers(Block):
 
   Attributes:
     hidden_units: the widths.
-    norm: a block that normalises x W + b before it is compared with 0, such as LayerNorm (Ba et al.
+    norm: what normalises x W + b before it is compared with 0, such as LayerNorm (Ba et al.
       2016) or RmsNorm, for each layer one of its own; None = none.
     largest_activation: what is above is cut off, 6 in the paper's reference for activation clipping
       (Krizhevsky & Hinton 2010); a unit that is cut off has no gradient. None = nothing is.
   """
 
   hidden_units: Sequence[int]
-  norm: Block | None = dataclasses.field(default=None, metadata={"later": True})
+  norm: Norm | None = dataclasses.field(default=None, metadata={"later": True})
   largest_activation: float | None = dataclasses.field(default=None, metadata={"later": True})
 
   def __post_init__(self) -> None:
     check_widths("DenseLayers.hidden_units", self.hidden_units)
     if not self.hidden_units:
       raise ModelError("DenseLayers.hidden_units is empty; leave DenseLayers out of the blocks")
-    if self.norm is not None:
-      check_block("DenseLayers.norm", self.norm)
+    if self.norm is not None and not isinstance(self.norm, Norm):
+      raise ModelError(f"DenseLayers.norm is {self.norm!r}; make it @LayerNorm() or @RmsNorm()")
     if self.largest_activation is not None:
       check_positive("DenseLayers.largest_activation", self.largest_activation)
 

@@ -4,11 +4,11 @@ import dataclasses
 
 import tf_keras
 
-from ranking.models.bodies import Block
+from ranking.models.bodies import Norm
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerNorm(Block):
+class LayerNorm(Norm):
   """x ← γ ∘ (x - mean) / deviation + β, with the mean and the deviation of each row."""
 
   def build(self, width: int, width_scale: float) -> tf_keras.layers.Layer:

@@ -5,11 +5,11 @@ import dataclasses
 import tensorflow as tf
 import tf_keras
 
-from ranking.models.bodies import Block
+from ranking.models.bodies import Norm
 
 
 @dataclasses.dataclass(frozen=True)
-class RmsNorm(Block):
+class RmsNorm(Norm):
   """x ← γ ∘ x / √(mean of x² + 1e-6), with the mean of each row (Zhang & Sennrich 2019)."""
 
   def build(self, width: int, width_scale: float) -> tf_keras.layers.Layer:
