@@ -49,6 +49,7 @@ def fake_run(last_step: int, **progress: Any) -> Any:
     replicas=None,
     network=SimpleNamespace(trainable_variables=["kernel"], short_name=str),
     optimizer=SimpleNamespace(is_clipped=lambda variable: True),
+    task_weights=dict,
     evaluator=Mock(**{"figures.return_value": {}, "figures_by.return_value": {}}),
     directory=Path("runs/x"),
     data=lambda first: iter(()),
@@ -197,7 +198,7 @@ def test_a_partial_batch_is_written_down_and_not_judged() -> None:
     (1, "day 0", 0.5),
     (2, "day 1", 7.0),
   ]
-  log.health.assert_called_once_with(2, {"kernel": 0.25}, {})
+  log.health.assert_called_once_with(2, {"kernel": 0.25}, {}, {})
 
 
 def test_a_step_that_was_skipped_counts_as_skipped_and_nothing_else() -> None:

@@ -83,6 +83,7 @@ def make(
     entities=tuple(log.entities),
     report_by=log.report_by,
     weighted=log.weight is not None,
+    requests=log.request is not None,
     report_values=codes.names(engine, made.vocabularies[log.report_by]) if log.report_by else (),
   )
   told = [Remark(line.removeprefix(WARNING)) for line in log.notes if line.startswith(WARNING)]

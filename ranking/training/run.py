@@ -59,6 +59,14 @@ class Run:
     """All that a checkpoint holds: weights, slots and counts."""
     return [*self.network.variables, *self.optimizer.numbers]
 
+  def task_weights(self) -> dict[str, float]:
+    """How many times each task's loss counts now, where that is learnt; else nothing."""
+    balance = self.settings.training.balance
+    if balance is None or not balance.learns_weights:
+      return {}
+    names = [task.name for task in self.network.schema.tasks]
+    return dict(zip(names, balance.weights(self.network).numpy().tolist(), strict=True))
+
   def averaged(self) -> contextlib.AbstractContextManager[None]:
     """Within it weights are their averages, if the optimizer keeps any."""
     if not self.optimizer.use_ema:
@@ -133,9 +141,16 @@ def build(settings: Settings, store: DayStore, console: Console) -> Run:
     )
   tf_keras.utils.set_random_seed(training.seed)
   schema = learnt(store, training, own=isinstance(settings.log.source, Table))
+  if training.balance is not None and len(schema.tasks) < 2:
+    raise SettingError(
+      f"train_and_evaluate.balance is {type(training.balance).__name__}, which is between tasks, "
+      "and there is one alone; leave it out"
+    )
   try:
     with replicas.scope():
       network = training.model.build(schema)
+      if training.balance is not None:
+        training.balance.prepare(network)
       optimizer = training.optimizer.build(training.rate())
       optimizer.build(network.trainable_variables)
   except (ValueError, tf.errors.ResourceExhaustedError) as error:

@@ -7,6 +7,7 @@ import numpy as np
 
 from ranking.data.schema import Schema
 from ranking.data.store import DayStore
+from ranking.evaluation.within import weights_of
 from ranking.nearest import nearest
 from ranking.settings import SettingError, TrainingSettings
 from ranking.tasks import KINDS, Kind, LabelStatistics, LearntTask
@@ -53,13 +54,15 @@ def _scaled(scale: str, store: DayStore, column: int, task: str) -> Kind:
   if scale == "standard":
     return Standardised()
   labels = [np.asarray(day.labels[:, column], np.float64) for day in store.train_days]
+  weights = [each for day in store.train_days if (each := weights_of(day)) is not None]
   lowest = min((float(np.nanmin(each)) for each in labels if not np.isnan(each).all()), default=0.0)
   if lowest < 0:
     raise SettingError(
       f"train_and_evaluate.target_scale is log, and {task} holds {lowest:g}; "
       'make it "standard", or drop such rows'
     )
-  return Logarithmic(LabelStatistics.of(np.log1p(np.concatenate(labels))))
+  of_rows = np.concatenate(weights) if weights else None
+  return Logarithmic(LabelStatistics.of(np.log1p(np.concatenate(labels)), weights=of_rows))
 
 
 def _check_names(setting: str, names: Sequence[str], known: Sequence[str]) -> None:
