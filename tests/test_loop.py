@@ -239,6 +239,7 @@ def test_two_replicas_of_half_the_batch_train_as_one_of_the_whole(tmp_path: Path
     "CrossLayers.num_cross_layers=1 DenseLayers.hidden_units=[128, 128]",
     "train_and_evaluate.observe_every=5 train_and_evaluate.shadows={}",
     "train_and_evaluate.schedule=@InverseSquareRoot InverseSquareRoot.warmup_steps=4",
+    "train_and_evaluate.balance=@GradNorm()",
   )
   one = run(tmp_path / "one", *same)
   two = run(tmp_path / "two", *same, "train_and_evaluate.distribution=@virtual_cpus")
@@ -256,6 +257,9 @@ def test_two_replicas_of_half_the_batch_train_as_one_of_the_whole(tmp_path: Path
   results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "two")]
   for task, entry in results[0]["metrics"].items():
     assert entry["rows"] == results[1]["metrics"][task]["rows"]
+  weights = [result["task_weights"] for result in results]
+  assert weights[1] == pytest.approx(weights[0], rel=1e-4)
+  assert max(weights[0].values()) > 1.01
   aucs = [result["metrics"]["click"]["auc"] for result in results]
   assert aucs[0] == pytest.approx(aucs[1], abs=1e-3)
 

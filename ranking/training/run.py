@@ -141,11 +141,6 @@ def build(settings: Settings, store: DayStore, console: Console) -> Run:
     )
   tf_keras.utils.set_random_seed(training.seed)
   schema = learnt(store, training, own=isinstance(settings.log.source, Table))
-  if training.balance is not None and len(schema.tasks) < 2:
-    raise SettingError(
-      f"train_and_evaluate.balance is {type(training.balance).__name__}, which is between tasks, "
-      "and there is one alone; leave it out"
-    )
   try:
     with replicas.scope():
       network = training.model.build(schema)

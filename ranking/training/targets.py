@@ -23,8 +23,8 @@ def learnt(store: DayStore, training: TrainingSettings, own: bool) -> Schema:
     own: whether the log is a user's own, whose regression targets are standardised by default.
 
   Raises:
-    SettingError: a task that there is not, a scale of one that is no regression, or a logarithm of
-      a label below 0.
+    SettingError: a task that there is not, a scale of one that is no regression, a logarithm of a
+      label below 0, or a balance of one task.
   """
   schema, given = store.schema, training.target_scale
   default = "standard" if own else "none"
@@ -32,6 +32,11 @@ def learnt(store: DayStore, training: TrainingSettings, own: bool) -> Schema:
   names = [task.name for task in schema.tasks]
   _check_names("target_scale", list(by_task), names)
   _check_names("loss_weights", list(training.loss_weights), names)
+  if training.balance is not None and len(names) < 2:
+    raise SettingError(
+      f"train_and_evaluate.balance is {type(training.balance).__name__}, which is between tasks, "
+      f"and {names[0]} is the only one; leave it out"
+    )
   tasks = []
   for column, task in enumerate(schema.tasks):
     learning = KINDS[task.kind]
