@@ -12,6 +12,7 @@ DATA ?= synthetic
 SCALE ?= paper
 RAW ?=
 ENGINE ?=
+HARDWARE ?=
 RUN ?=
 SET ?=
 SWEEP ?=
@@ -56,10 +57,10 @@ LOG = $(call flag,data,$(DATA)) $(call flag,raw,$(RAW))
 PREPARED = $(LOG) $(call flag,engine,$(ENGINE))
 RUNS = $(call flag,raw,$(RAW)) $(call flag,jobs,$(JOBS)) $(call flag,shard,$(SHARD))
 
-train: setup ## one run: CONFIG, or MODEL and METHOD; DATA, SCALE, RAW, RUN, SET
+train: setup ## one run: CONFIG, or MODEL and METHOD; DATA, SCALE, HARDWARE, RAW, RUN, SET
 	$(BIN)/ranking train $(call flag,config,$(CONFIG)) $(call flag,model,$(MODEL)) \
-	  $(call flag,method,$(METHOD)) $(PREPARED) $(call flag,scale,$(SCALE)) $(call flag,run,$(RUN)) \
-	  $(call flag,set,$(SET))
+	  $(call flag,method,$(METHOD)) $(PREPARED) $(call flag,scale,$(SCALE)) $(call flag,hardware,$(HARDWARE)) \
+	  $(call flag,run,$(RUN)) $(call flag,set,$(SET))
 
 prepare: setup ## the day store of a log, which train makes itself: DATA, RAW, ENGINE, SET
 	$(BIN)/ranking prepare $(PREPARED) $(call flag,set,$(SET))

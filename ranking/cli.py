@@ -1,7 +1,8 @@
 """The command `ranking`: one subcommand for each thing to do, each a module of ranking.commands.
 
 Exit codes: 0 finished; 1 some runs of a sweep failed; 2 bad settings or input; 3 stopped because
-the run diverged; 143 stopped by a signal, or because nobody reads the output, with a checkpoint.
+the run diverged; 75 another process that it needs is gone; 143 stopped by a signal, or because
+nobody reads the output, with a checkpoint.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from ranking import quiet
-from ranking.errors import InputError, Stopped
+from ranking.errors import InputError, Lost, Stopped
 from ranking.nearest import nearest
 from ranking.training import interrupt
 
@@ -38,6 +39,7 @@ COMMANDS = {
 }
 
 
+LOST = 75
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
@@ -89,6 +91,9 @@ def main(
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
+  except Lost as gone:
+    print(f"error: {gone}", file=sys.stderr, flush=True)
+    os._exit(LOST)  # TensorFlow would try for half a minute to take leave of who is gone
   except (Stopped, KeyboardInterrupt) as stop:
     interrupt.say(str(stop) or "stopped")
     return interrupt.EXIT_CODE

@@ -1,9 +1,10 @@
 """From names on the command line to the settings of one run, with one-line errors.
 
 This is the only module that knows gin. Files are read in the order base, data, scale, CONFIG (or
-MODEL and METHOD), bindings; a later one wins, so that the config.gin of a run directory makes the
-same run whatever DATA and SCALE say. A file that describes a log of one's own is read after the
-scale: its learning rate is that of its log, at the scale it is used at.
+MODEL and METHOD), hardware, bindings; a later one wins, so that the config.gin of a run directory
+makes the same run whatever DATA and SCALE say, on the devices that HARDWARE says. A file that
+describes a log of one's own is read after the scale: its learning rate is that of its log, at the
+scale it is used at.
 
 Gin's own reader would import any module that a file names and call anything in it. This one reads
 gin's language with gin's parser but binds and refers to nothing outside CONFIGURABLE, so that a
@@ -55,6 +56,7 @@ def read(
   method: str | None = None,
   data: str = "synthetic",
   scale: str = "paper",
+  hardware: str | None = None,
   raw: str | None = None,
   bindings: Sequence[str] = (),
   run_directory: str = "runs/unnamed",
@@ -67,6 +69,7 @@ def read(
       configs/methods/, or paths.
     data: a file of configs/data/, such as "kuairand", or a path to one of your own.
     scale: a file of configs/scale/: "paper" or "proxy".
+    hardware: a file of configs/hardware/, such as "gpus", or a path; None = the best there is.
     raw: folder of the raw log, for a source that reads one.
     bindings: such as "train_and_evaluate.seed=3".
     run_directory: unless a binding sets it.
@@ -87,6 +90,7 @@ def read(
     raise ConfigError(f"no CONFIG given; take one of {known}, or give MODEL and METHOD")
   files += [_find("MODEL", model, paths=True)] if model else []
   files += [_find("METHOD", method, paths=True)] if method else []
+  files += [_find("HARDWARE", hardware, paths=True)] if hardware else []
   for file in files:
     read_file(file, CONFIGURABLE, [CONFIGS.parent])
   _bind({("", RUN): {"run_directory": run_directory}})
@@ -131,7 +135,7 @@ def operative() -> str:
 
 
 def names() -> dict[str, list[str]]:
-  """The valid values of CONFIG, MODEL, METHOD, DATA and SCALE."""
+  """The valid values of CONFIG, MODEL, METHOD, DATA, SCALE and HARDWARE."""
   return {
     kind: sorted(path.stem for path in folder.glob("*.gin") if path.stem != "base")
     for kind, folder in FOLDERS.items()
@@ -144,6 +148,7 @@ FOLDERS = {
   "METHOD": CONFIGS / "methods",
   "DATA": CONFIGS / "data",
   "SCALE": CONFIGS / "scale",
+  "HARDWARE": CONFIGS / "hardware",
 }
 
 

@@ -8,6 +8,13 @@ class InputError(ValueError):
   """
 
 
+class Lost(Exception):
+  """Another process that the work needs is gone; the message is one line that says how to go on.
+
+  A command prints it and exits with code 75, "try again later", as sendmail and cron know it.
+  """
+
+
 class Stopped(Exception):
   """A signal or a closed output stopped the work; the message is one line that says how to go on.
 

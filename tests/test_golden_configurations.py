@@ -1,6 +1,7 @@
 """What a CONFIG, DATA and SCALE resolve to is what golden_configurations.md says."""
 
 import difflib
+import itertools
 
 import pytest
 
@@ -22,14 +23,25 @@ def test_the_page_has_a_row_for_every_configuration_and_scale() -> None:
     assert {f"| {name}" for name in names[axis]} <= first_cells
 
 
-@pytest.mark.parametrize("method", configuration.names()["METHOD"])
-@pytest.mark.parametrize("model", configuration.names()["MODEL"])
+NAMES = configuration.names()
+
+
+def pairs() -> set[tuple[str, str]]:
+  """Of a model and a method: those that are a file of both names, and each of either once."""
+  every = itertools.product(NAMES["MODEL"], NAMES["METHOD"])
+  files = {pair for pair in every if "_".join(pair) in NAMES["CONFIG"]}
+  models, methods = ({pair[k] for pair in files} for k in (0, 1))
+  files |= {(model, "clippy") for model in NAMES["MODEL"] if model not in models}
+  return files | {("small", method) for method in NAMES["METHOD"] if method not in methods}
+
+
+@pytest.mark.parametrize(("model", "method"), sorted(pairs()))
 def test_a_model_and_a_method_make_what_the_file_of_both_names_makes(
   model: str, method: str
 ) -> None:
   combined = configuration.read(model=model, method=method)
   assert (combined.names.model_name, combined.names.method_name) == (model, method)
-  if f"{model}_{method}" in configuration.names()["CONFIG"]:
+  if f"{model}_{method}" in NAMES["CONFIG"]:
     assert combined == configuration.read(config=f"{model}_{method}")
 
 

@@ -14,6 +14,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ranking.errors import Stopped
 from ranking.settings import ProgressSettings
@@ -23,6 +24,7 @@ from ranking.training import loop
 from ranking.training.record import record
 from ranking.training.state import State
 from ranking.training.step import Taken
+from ranking.training.workers import Workers
 from tests.conftest import FEW_FEATURES
 
 ROWS = 4  # of a batch
@@ -47,6 +49,7 @@ def fake_run(last_step: int, **progress: Any) -> Any:
     ),
     last_step=last_step,
     replicas=None,
+    workers=Workers(tf.distribute.get_strategy()),
     network=SimpleNamespace(trainable_variables=["kernel"], short_name=str),
     optimizer=SimpleNamespace(is_clipped=lambda variable: True),
     task_weights=dict,

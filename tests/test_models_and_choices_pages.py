@@ -4,11 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
+import tf_keras
 
 from ranking import configuration, settings
+from ranking.models.bodies import Block, Body
 from ranking.models.bodies.shared_bottom import SharedBottom
 from ranking.models.towers import Towers
 from ranking.optimizers import Clippy
+from tests.toy_model import SIX, schema
 
 DOCS = Path(__file__).parent.parent / "docs"
 CHOICES, MODELS = ((DOCS / f"{name}.md").read_text() for name in ("choices", "models"))
@@ -79,3 +83,28 @@ def test_the_page_of_choices_counts_parameters_right(
   crossed = cross * (d * d + d) + (2 * d if cross else 0)  # and the LayerNorm
   dense = (d + 1) * width + (layers - 1) * (width + 1) * width
   assert f"{(crossed + dense + TASKS * (width + 1)) / 1e6:.2f}" == millions
+
+
+def test_the_page_of_models_has_every_file_of_them_with_its_parameters(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  listed = dict(re.findall(r"^\| `(\w+)` \| .* \| ([\d.]+) M \|$", MODELS, re.MULTILINE))
+  for drawn in ("GlorotUniform", "TruncatedNormal", "RandomUniform"):  # 0.4 billion in all
+    kind = getattr(tf_keras.initializers, drawn)
+    monkeypatch.setattr(kind, "__call__", lambda self, shape, dtype, **_: tf.zeros(shape, dtype))
+  found = {}
+  for name in configuration.names()["MODEL"]:
+    network = configuration.read(model=name, method="clippy").training.model.build(
+      schema(tasks=SIX)
+    )
+    found[name] = f"{network.parameter_counts()['non_embedding'] / 1e6:.2f}"
+  assert listed == found
+
+
+def test_the_page_of_models_names_every_body_and_block() -> None:
+  known = {
+    name
+    for name, made in configuration.CONFIGURABLE.items()
+    if isinstance(made, type) and issubclass(made, Body | Block)
+  }
+  assert known == set(re.findall(r"^\| `(\w+)\(.*\)` \|", MODELS, re.MULTILINE))

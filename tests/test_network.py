@@ -173,7 +173,8 @@ def test_columns_and_tasks_may_have_any_name_and_tables_are_still_known() -> Non
     label_statistics=(KNOWN, KNOWN),
   )
   network = Model(dense(4), Inputs(20), Towers([3])).build(of)
-  network.compile(ClippedOptimizer(Adagrad(), Clippy(), 0.05, exclude="/embeddings"))
+  optimizer = ClippedOptimizer(Adagrad(), Clippy(), 0.05, exclude="/embeddings")
+  network.compile(optimizer, run_eagerly=True)
   network.fit(tf.data.Dataset.from_tensors(batch(of)), verbose=0)
   tables = [variable for variable in network.trainable_variables if network.is_embedding(variable)]
   assert len(tables) == len(names)

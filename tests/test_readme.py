@@ -104,6 +104,36 @@ def test_what_a_warm_up_and_a_tighter_threshold_are_worth(log: str, place: int) 
   assert {highest["clippy", 1e-2], highest["naive", 0.0]} <= {0.1, 0.2}
 
 
+def test_the_table_of_a_warm_up_has_the_auc_and_the_losses_of_its_runs() -> None:
+  lines = [line for line in README.splitlines() if re.match(r"\| (Click AUC after|0\.\d )", line)]
+  columns, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+  settings = {
+    "Naive": ("calibration", "naive", "default"),
+    "GC, 0.01": ("survival", "gc", "threshold=0.01"),
+    "AGC, 0.001": ("survival", "agc", "threshold=0.001"),
+    "Clippy, 0.01": ("survival", "clippy", "default"),
+    "Clippy, 0.001": (
+      "survival",
+      "clippy_tighter",
+      "relative_threshold=0.5 absolute_threshold=0.001",
+    ),
+    "LayerClippy": ("survival", "layer_clippy", "default"),
+  }
+  assert columns[1:] == [*settings]
+  for rate, *cells in rows:
+    for (sweep, method, thresholds), cell in zip(settings.values(), cells, strict=True):
+      runs = pd.read_parquet(RESULTS / f"{sweep}_synthetic_late" / "table.parquet")
+      runs = runs[(runs.task == "click") & (runs.method == method)]
+      runs = runs[(runs.thresholds == thresholds) & (runs.learning_rate == float(rate))]
+      lost = (runs.status == "diverged").sum()
+      if cell == "–":
+        assert runs.empty
+      elif lost:
+        assert cell == f"lost, {lost} of {len(runs)}"
+      else:
+        assert cell == percent(runs.value.mean())
+
+
 @pytest.mark.parametrize("log", LOGS)
 def test_the_table_has_the_auc_of_every_searched_method(log: str) -> None:
   rows = searched(log).loc["large_dcn"]

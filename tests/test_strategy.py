@@ -1,73 +1,86 @@
-"""Workers: refused where no cluster is described, and one alone trains as no strategy does."""
+"""The files of configs/hardware, and devices and clusters that are not there."""
 
+import inspect
 import json
-import os
-import socket
-from pathlib import Path
-from unittest import mock
+from typing import Any
 
 import pytest
 import tensorflow as tf
 
-from ranking import strategy
-from ranking.cli import main
+from ranking import configuration, strategy
 from ranking.errors import InputError
-from tests.conftest import FEW_FEATURES
-from tests.fresh_process import in_fresh_process
 
-NAME = "MultiWorkerMirroredStrategy"
-TINY = (
-  "Synthetic.days=3 Synthetic.rows_per_day=200 Synthetic.num_users=30 Synthetic.num_videos=50 "
-  "train_and_evaluate.batch_size=32 train_and_evaluate.max_steps=4 "
-  f"train_and_evaluate.steps_per_call=2 {FEW_FEATURES}"
-)
+TWO = {"worker": ["a:1", "b:1"]}
 
 
 @pytest.mark.parametrize(
   ("text", "message"),
   [
-    (None, "TF_CONFIG is not set; describe the cluster in it, such as"),
+    (None, "TF_CONFIG is not set; choose another HARDWARE, or make it one line, such as"),
     ("", "TF_CONFIG is not set"),
     ("{worker", r"TF_CONFIG is no JSON \(.*line 1 column 2.*\); make it one line, such as"),
     ("3", "TF_CONFIG is 3 and describes no cluster; make it"),
     ('{"task": {"index": 0}}', "describes no cluster"),
     ('{"cluster": {}}', "describes no cluster"),
+    ({"cluster": {**TWO, "ps": ["c:1"]}}, "has tasks other than chief and worker; leave them out"),
+    ({"cluster": {"worker": "a:1"}}, "has no list of host:port for each job; make it"),
+    ({"cluster": {"worker": ["a"]}}, "has no list of host:port"),
+    ({"cluster": {"worker": ["a:1", "a:1"]}}, "has an address twice; give every worker its own"),
+    ({"cluster": TWO}, "does not say which of them this is; make it"),
+    ({"cluster": TWO, "task": {"type": "worker", "index": 2}}, "does not say which of them"),
+    ({"cluster": TWO, "task": {"type": "chief", "index": 0}}, "does not say which of them"),
   ],
 )
 def test_a_cluster_that_is_not_described_is_refused_in_one_line(
-  text: str | None, message: str, monkeypatch: pytest.MonkeyPatch
+  text: Any, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   monkeypatch.delenv("TF_CONFIG", raising=False)
   if text is not None:
-    monkeypatch.setenv("TF_CONFIG", text)
+    monkeypatch.setenv("TF_CONFIG", text if isinstance(text, str) else json.dumps(text))
   with pytest.raises(InputError, match=message) as refused:
     strategy.workers()
   assert len(str(refused.value).splitlines()) == 1
 
 
-def trained(distribution: str) -> list[str]:
-  """The series of a short run, and its result's figures."""
-  settings = f"{TINY} train_and_evaluate.distribution=@{distribution}"
-  given = ["--config=small_clippy.gin", "--scale=proxy", f"--run={distribution}"]
-  assert main(["train", *given, f"--set={settings}"]) == 0
-  result = json.loads(Path(distribution, "result.json").read_text())
-  return [Path(distribution, "metrics.jsonl").read_text(), json.dumps(result["metrics"])]
+def test_a_file_of_hardware_makes_the_strategy_of_its_name_whatever_the_config_says() -> None:
+  names = configuration.names()["HARDWARE"]
+  assert names == ["cpu", "gpu", "gpus", "tpu", "workers"]
+  for name in names:
+    made = configuration.read(config="small_clippy", hardware=name)
+    assert inspect.unwrap(made.distribution) is getattr(strategy, name)
+    assert made.training.batch_size == (65536 if name == "tpu" else 512)
+  assert inspect.unwrap(configuration.read(config="small_clippy").distribution) is (
+    strategy.best_available
+  )
 
 
-def trained_by_one_worker_and_by_none() -> list[list[str]]:
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    address = f"localhost:{free.getsockname()[1]}"
-  cluster = {"cluster": {"worker": [address]}, "task": {"type": "worker", "index": 0}}
-  os.environ["TF_CONFIG"] = json.dumps(cluster)  # this is a process of its own
-  cluster_of = getattr(tf.distribute, NAME)
-  with mock.patch.object(tf.distribute, NAME, wraps=cluster_of) as made:
-    of_one = trained("workers")
-  assert made.call_count == 1
-  return [of_one, trained("best_available")]
+def test_a_cluster_of_several_is_the_best_there_is_so_that_nobody_trains_alone(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": TWO}))
+  with pytest.raises(InputError, match="does not say which of them this is"):
+    strategy.best_available()
+  for harmless in ("{", "3", '{"cluster": {"worker": ["a:1"]}}', '{"environment": "cloud"}'):
+    monkeypatch.setenv("TF_CONFIG", harmless)
+    assert strategy.best_available() is tf.distribute.get_strategy()
 
 
-@pytest.mark.usefixtures("own_folder")
-def test_one_worker_trains_as_no_cluster_does() -> None:
-  of_one, of_none = in_fresh_process(trained_by_one_worker_and_by_none)
-  assert of_one == of_none
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused_and_the_cpu_is_always_there() -> None:
+  for asked in (strategy.gpu, strategy.gpus):
+    with pytest.raises(InputError, match="TensorFlow finds no GPU; see make doctor, or choose HA"):
+      asked()
+  assert strategy.cpu().num_replicas_in_sync == 1
+
+
+@pytest.mark.parametrize("replicas", [0, True, "2"])
+def test_a_number_of_virtual_devices_that_is_none_is_refused(replicas: Any) -> None:
+  with pytest.raises(InputError, match="make it a whole number, 1 or more"):
+    strategy.virtual_cpus(replicas)
+
+
+def test_a_tpu_that_is_not_there_is_refused_in_one_line() -> None:
+  for address in ("local", "grpc://localhost:1"):
+    with pytest.raises(InputError, match=rf"no TPU found at '{address}' \(.*\); run on") as refused:
+      strategy.tpu(address)
+    assert len(str(refused.value)) < 160

@@ -541,7 +541,7 @@ def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(
     (["--set=train_and_evaluate.shadows={'a': @Clippy}"], "make it a clip, such as @Clippy()"),
     (["--set=train_and_evaluate.distribution=3"], "distribution is 3; make it a function"),
     (["--set=train_and_evaluate.distribution=@Clippy"], "distribution makes Clippy("),
-    (["--set=train_and_evaluate.distribution=@tpu"], "distribution cannot be made: "),
+    (["--hardware=tpu"], "no TPU found at 'local' ("),
     (
       [
         "--set=train_and_evaluate.learning_rate=1e300 "

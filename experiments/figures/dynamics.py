@@ -122,7 +122,7 @@ def factors_by_layer(factors: pd.DataFrame, layers: Mapping[str, str]) -> Figure
 
 
 def representative_layers(variables: Iterable[str], tasks: pd.DataFrame) -> dict[str, str]:
-  """Kernels of the layers that the paper shows; a model without cross layers has no DCN layer.
+  """Kernels of the layers that the paper shows; a model without such layers has none.
 
   Args:
     variables: names as in health.jsonl.
@@ -132,7 +132,7 @@ def representative_layers(variables: Iterable[str], tasks: pd.DataFrame) -> dict
   names = list(dict.fromkeys(variables))
   cross, hidden = _kernels(names, "cross_"), _kernels(names, "hidden_")
   layers = {"DCN layer": cross[0]} if cross else {}
-  layers |= {"bottom hidden layer": hidden[0], "top hidden layer": hidden[-1]}
+  layers |= {"bottom hidden layer": hidden[0], "top hidden layer": hidden[-1]} if hidden else {}
   for kind in ("binary", "regression"):
     task = tasks.task[tasks.kind == kind].iloc[0]
     (layers[f"{kind} task"],) = _kernels(names, f"{layer_name(task)}_logit/")
@@ -140,7 +140,8 @@ def representative_layers(variables: Iterable[str], tasks: pd.DataFrame) -> dict
 
 
 def _kernels(names: Sequence[str], start: str) -> list[str]:
-  return [name for name in names if name.startswith(start) and name.endswith("/kernel")]
+  """Of layers so called, also within an expert or a branch, such as "expert_1/hidden_1/kernel"."""
+  return [name for name in names if f"/{start}" in f"/{name}" and name.endswith("/kernel")]
 
 
 def _without_the_worst(losses: Sequence[pd.Series]) -> tuple[float, float]:

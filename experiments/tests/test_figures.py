@@ -225,3 +225,11 @@ def test_a_model_without_cross_layers_has_no_dcn_layer():
   variables = [name for name in LAYERS.values() if not name.startswith("cross")]
   layers = dynamics.representative_layers(variables, TASKS)
   assert layers == {name: kernel for name, kernel in LAYERS.items() if name != "DCN layer"}
+
+
+def test_the_layers_of_experts_are_found_behind_their_names():
+  experts = [f"level_{level}/click_expert_1/hidden_1/kernel" for level in (1, 2)]
+  logits = [kernel for kernel in LAYERS.values() if "_logit" in kernel]
+  layers = dynamics.representative_layers([*experts, *logits], TASKS)
+  assert [layers[f"{end} hidden layer"] for end in ("bottom", "top")] == experts
+  assert list(dynamics.representative_layers(logits, TASKS)) == ["binary task", "regression task"]

@@ -21,6 +21,7 @@ from ranking.models.bodies.shared_bottom import SharedBottom
 from ranking.models.inputs import Inputs
 from ranking.models.model import Model
 from ranking.models.network import Network
+from ranking.models.towers import Towers
 from ranking.optimizers import Adagrad, ClippedOptimizer, Clippy, NoClip
 from tests.conftest import TinySource, make_log
 
@@ -41,6 +42,9 @@ QUADRATIC = cast(Landscape, Quadratic())
 AT = np.array([1.0, -2.0, 0.5], np.float32)
 
 
+BODY = SharedBottom([CrossLayers(2), LayerNorm(), DenseLayers([8, 8])])
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> DayStore:
   return prepare(TinySource(make_log()), tmp_path)
@@ -48,8 +52,7 @@ def store(tmp_path: Path) -> DayStore:
 
 @pytest.fixture
 def network(store: DayStore) -> Network:
-  body = SharedBottom([CrossLayers(2), LayerNorm(), DenseLayers([8, 8])])
-  return Model(body, Inputs(24)).build(store.schema)
+  return Model(BODY, Inputs(24)).build(store.schema)
 
 
 def test_curvature_along_a_step_is_that_of_the_quadratic() -> None:
@@ -90,8 +93,8 @@ def test_a_step_is_the_trainers(with_clippy: bool, store: DayStore, network: Net
   assert (min(theirs) < 1) == with_clippy
 
 
-def test_layers_split_the_vector(network: Network) -> None:
-  landscape = Landscape(network)
+def test_layers_split_the_vector_and_a_tower_is_one_however_deep(store: DayStore) -> None:
+  landscape = Landscape(Model(BODY, Inputs(24), Towers([4])).build(store.schema))
   weights = landscape.weights()
   parts = [landscape.only(weights, layer) for layer in landscape.layers]
   np.testing.assert_array_equal(sum(parts), weights)

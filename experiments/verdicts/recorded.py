@@ -103,8 +103,7 @@ def _run(directory: Path, result: dict[str, Any]) -> dict[str, Any] | None:
     "alive": np.array([row["output_spread"] != 0 for row in rows]),
     "constants": constants.mean(axis=0),
     "gains": [
-      _gain(entry, day[:, k] - known[k].mean)
-      for k, entry in enumerate(result["metrics"].values())
+      _gain(entry, day[:, k] - known[k].mean) for k, entry in enumerate(result["metrics"].values())
     ],
     "batch": batch,
   }

@@ -16,7 +16,7 @@ from experiments.why.page import FOLDER
 from experiments.why.replay import Replay, replay
 from ranking.errors import InputError
 from ranking.training.console import Console
-from ranking.training.run import Run, build, open_log
+from ranking.training.run import Run, begin, build, open_log
 
 BEFORE, AFTER = 15, 4  # steps before a and after c that are taken apart,
 AT_MOST = 30  # so many from a on
@@ -49,7 +49,7 @@ def run(given: argparse.Namespace) -> int:
 def measured(case: Case, raw: str | None, store: str, console: Console) -> Tables:
   """All tables of a case: trend, steps, layers, tasks, rows and remedies."""
   settings = case.settings("naive", raw, store)
-  made = build(settings, open_log(settings, console), console)
+  made = build(settings, open_log(settings, console), console, begin(settings))
   landscape = Landscape(made.network)
   found = replay(made, landscape, len(made.batches))
   if found.moments is None:

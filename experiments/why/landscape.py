@@ -1,5 +1,6 @@
 """The loss of a network as a function of one flat vector of all its weights."""
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -125,4 +126,4 @@ def batch_of(batches: Batches, step: int) -> Batch:
 def _layer(name: str) -> str:
   """ "cross_1" for "cross_1/dense/kernel", "towers" for "click_logit/bias"."""
   first = name.partition("/")[0]
-  return "towers" if first.endswith("_logit") else first
+  return "towers" if re.search(r"_logit$|_tower_\d+$", first) else first

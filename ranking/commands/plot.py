@@ -3,8 +3,8 @@
   ranking plot runs/naive runs/clippy --out=curves.png
 
 Three panels over the steps: the loss relative to the best constant predictor, the headline figure
-of day N, and the smallest clipping factor of any variable. A fourth of finished runs: how often the
-first binary task's label is 1 in each tenth of the rows of day N, over the mean prediction.
+of day N, and the smallest clipping factor of any variable. A fourth if a run is finished: how often
+the first binary task's label is 1 in each tenth of the rows of day N, over the mean prediction.
 """
 
 import argparse
@@ -39,11 +39,13 @@ def run(given: argparse.Namespace) -> int:
   ending = given.out.suffix.removeprefix(".")
   if ending not in matplotlib.figure.Figure().canvas.get_supported_filetypes():
     raise InputError(f"--out is {str(given.out)!r}; make it a picture, such as curves.png or .svg")
-  figure, panels = plt.subplots(1, 4, figsize=(16, 3.4), layout="constrained")
+  tenths_of = {directory: series.deciles(directory) for directory in given.runs}
+  count = 4 if any(tenths_of.values()) else 3
+  figure, panels = plt.subplots(1, count, figsize=(4 * count, 3.4), layout="constrained")
   for directory, colour in zip(given.runs, COLOURS * len(given.runs), strict=False):
     steps, evaluations = series.steps(directory), series.evaluations(directory)
     _draw(panels, directory.name, colour, steps, evaluations)
-    if tenths := series.deciles(directory):
+    if tenths := tenths_of[directory]:
       task, (_, predicted, observed) = tenths[0], zip(*tenths[1], strict=True)
       panels[3].plot(predicted, observed, color=colour, marker="o", markersize=3)
       panels[3].set_title(f"{task}: calibration by tenths")
@@ -51,8 +53,9 @@ def run(given: argparse.Namespace) -> int:
   panels[0].set(title="loss / best constant's loss", xlabel="step", yscale="log")
   panels[1].set(xlabel="step")
   panels[2].set(title="smallest clipping factor", xlabel="step", yscale="log")
-  panels[3].axline((0, 0), slope=1, color="black", linewidth=0.8, linestyle=":")
-  panels[3].set(xlabel="mean prediction", ylabel="mean label")
+  for calibration in panels[3:]:
+    calibration.axline((0, 0), slope=1, color="black", linewidth=0.8, linestyle=":")
+    calibration.set(xlabel="mean prediction", ylabel="mean label")
   panels[0].legend(frameon=False)
   given.out.parent.mkdir(parents=True, exist_ok=True)
   figure.savefig(given.out, dpi=150)

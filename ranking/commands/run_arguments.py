@@ -17,6 +17,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--scale", help="layer widths: paper (Table 1, the default) or proxy, an eighth of them"
   )
+  parser.add_argument(
+    "--hardware", help="cpu, gpu, gpus, workers or tpu; the best that is there if not given"
+  )
   parser.add_argument("--raw", help="folder of the unpacked raw log; downloaded if not given")
   parser.add_argument(
     "--engine", help="what prepares the log: duckdb (the default), local[2] or spark://host:port"
@@ -37,6 +40,7 @@ def read_settings(given: argparse.Namespace, run_directory: str) -> Settings:
     method=given.method,
     data=given.data,
     scale=given.scale or "paper",
+    hardware=given.hardware,
     raw=given.raw,
     bindings=[
       *configuration.split_bindings(" ".join(given.set)),

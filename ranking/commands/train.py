@@ -7,8 +7,8 @@ The run directory holds what was trained and measured; with --run, the same comm
 newest checkpoint after a kill.
 
 Exit codes: 0 finished; 2 bad settings or input; 3 stopped because the run diverged; 75 no step for
-stuck_after_seconds; 143 stopped by a signal, by max_seconds, or because nobody reads the output,
-with a checkpoint.
+stuck_after_seconds, or another worker is gone; 143 stopped by a signal, by max_seconds, or because
+nobody reads the output, with a checkpoint.
 """
 
 import argparse

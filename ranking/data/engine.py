@@ -9,9 +9,11 @@ takes no logarithm: so a store is the same byte for byte whatever made it.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -67,6 +69,9 @@ class Engine:
         # By statistics of Parquet, which do not tell of NaN, DuckDB 2.0 takes isnan for false.
         disabled_optimizers="statistics_propagation",
       )
+      # Counted for `watched`, and not shown by DuckDB.
+      self.connection.con.execute("SET enable_progress_bar = true")
+      self.connection.con.execute("SET enable_progress_bar_print = false")
     else:
       self._spark = _spark_session(name, memory, work)
       self.connection = ibis.pyspark.connect(self._spark)
@@ -179,10 +184,42 @@ class Engine:
       # Ibis itself asks for methods that DuckDB 2 has no more.
       return self.connection.con.sql(query).to_arrow_table()
 
+  @contextlib.contextmanager
+  def watched(self, advance: Callable[[int], None]) -> Iterator[None]:
+    """Tells of each hundredth of the query that runs meanwhile. Spark does not say."""
+    stopped, told = threading.Event(), 0
+
+    def watch() -> None:
+      nonlocal told
+      while not stopped.wait(0.5):
+        done = int(self.connection.con.query_progress())
+        if done > told:
+          advance(done - told)
+          told = done
+
+    thread = threading.Thread(target=watch, daemon=True)
+    if self._spark is None:
+      thread.start()
+    try:
+      yield
+    finally:
+      stopped.set()
+      if self._spark is None:
+        thread.join()
+
   def batches(
     self, table: ir.Table, columns: Sequence[str], order: Sequence[str]
   ) -> Iterator[pa.RecordBatch]:
-    """Columns of the rows of a table, some rows at a time, in order of other columns of it."""
+    """Columns of the rows of a table, some rows at a time, in order of other columns of it.
+
+    They are sorted before it returns. There must be a row.
+    """
+    made = self._batches(table, columns, order)
+    return itertools.chain([next(made)], made)
+
+  def _batches(
+    self, table: ir.Table, columns: Sequence[str], order: Sequence[str]
+  ) -> Iterator[pa.RecordBatch]:
     # The order of an inner query is lost, and Ibis cannot order by what it does not select.
     query = f"SELECT {', '.join(columns)} FROM ({self.connection.compile(table)}) AS t"
     query += f" ORDER BY {', '.join(f'{name} NULLS LAST' for name in order)}"

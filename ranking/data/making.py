@@ -58,8 +58,10 @@ def make(
   console.say(f"preparing {name}: {rows:,} rows of {len(days.rows)} days")
   with console.track("coding", "steps", coded.steps(log)) as advance:
     made = coded.code(engine, facts, days, advance)
+  with console.track("sorting", "percent", 100) as advance, engine.watched(advance):
+    batches = made.batches()
   with console.track("packing", "rows", 2 * rows) as advance:
-    packed = pack.pack(made, days, lookback, folder, advance)
+    packed = pack.pack(made, batches, days, lookback, folder, advance)
   for what, counts in (
     ("filled with the mean of the training days", packed.filled),
     (f"clipped at {features.DENSE_LIMIT:g} standard deviations", packed.clipped),

@@ -58,12 +58,21 @@ class Packed:
 
 def pack(
   coded: Coded,
+  batches: Iterable[pa.RecordBatch],
   calendar: Calendar,
   lookback: Lookback,
   folder: Path,
   advance: Callable[[int], None],
 ) -> Packed:
-  """Writes the days of the store; `advance` is told of rows, of each of them twice.
+  """Writes the days of the store.
+
+  Args:
+    coded: the log.
+    batches: its rows, see `Coded.batches`.
+    calendar: the days.
+    lookback: what a row sees of its past.
+    folder: the store.
+    advance: is told of rows, of each of them twice.
 
   Raises DataError for a value that cannot be trained on.
   """
@@ -74,9 +83,9 @@ def pack(
   dense: Moments | None = None
   with (
     Past(folder.with_name("past"), log, lookback, keys) as past,
-    contextlib.closing(_ahead(coded.batches())) as batches,
+    contextlib.closing(_ahead(batches)) as ahead,
   ):
-    blocks = _blocks(batches, calendar.rows)
+    blocks = _blocks(ahead, calendar.rows)
     for place, (name, rows) in enumerate(zip(calendar.names, calendar.rows, strict=True)):
       is_last = place == len(calendar.names) - 1
       with _Day(coded, lookback, folder / name, rows) as day:

@@ -1,7 +1,7 @@
 """Predicts every row of a day and measures every task on them."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,18 +43,19 @@ class Evaluator:
     self._batches = window.eval_batches(day, batch_size)
 
     @tf.function(autograph=False)
-    def predict(batch: dict[str, tf.Tensor]) -> tf.Tensor:
-      return strategy.gather(strategy.run(model, args=(batch,)), axis=0)
+    def predict(data: Iterator[Any]) -> tf.Tensor:
+      return strategy.gather(strategy.run(model, args=(next(data),)), axis=0)
 
-    self._predict: Callable[[dict[str, tf.Tensor]], tf.Tensor] = predict
+    self._predict: Callable[[Iterator[Any]], tf.Tensor] = predict
 
   def predictions(self) -> Array:
     """float32 [n, T]: the outputs of the model, a column per task, rows in the order of the day."""
     data = self._strategy.distribute_datasets_from_function(
       lambda context: window.dataset(self._batches, self._schema, 0, len(self._batches), context)
     )
+    batches = iter(data)
     with window.own_errors(self._batches):
-      outputs = [self._predict(batch).numpy() for batch in data]
+      outputs = [self._predict(batches).numpy() for _ in range(len(self._batches))]
     return np.concatenate(outputs)[: len(self._day)]
 
   def figures(self, outputs: Array) -> dict[str, dict[str, Any]]:

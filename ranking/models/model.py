@@ -1,7 +1,6 @@
 """A model is a composition: inputs, a body that all tasks share, and a tower for each task."""
 
 import dataclasses
-import math
 
 import tf_keras
 
@@ -9,7 +8,7 @@ from ranking.data.schema import Schema
 from ranking.models.bodies import Body
 from ranking.models.inputs import Inputs
 from ranking.models.network import Network
-from ranking.models.settings import ModelError
+from ranking.models.settings import ModelError, check_positive
 from ranking.models.towers import Towers
 
 
@@ -39,13 +38,9 @@ class Model:
     ):
       if not isinstance(getattr(self, name), kind):
         raise ModelError(f"Model.{name} is {getattr(self, name)!r}; make it {example}")
-    scale = self.width_scale
-    is_number = isinstance(scale, (int, float)) and not isinstance(scale, bool)
-    if not (is_number and 0 < scale < math.inf):
-      raise ModelError(f"Model.width_scale is {scale!r}; make it a positive number")
+    check_positive("Model.width_scale", scale := self.width_scale)
     # Built for no task and thrown away: a layer of no width is refused before a log is read.
-    self.inputs.width(scale)
-    self.body.build([], scale)
+    self.body.build([], self.inputs.width(scale), scale)
     self.towers.build([], [], scale)
 
   def build(self, schema: Schema) -> Network:
@@ -55,9 +50,10 @@ class Model:
     """
     tf_keras.backend.reset_uids()  # the layer within a Cross is named by a counter of the process
     tasks = schema.tasks
+    inputs = self.inputs.build(schema, self.width_scale)
     return Network(
       schema,
-      self.inputs.build(schema, self.width_scale),
-      self.body.build([task.name for task in tasks], self.width_scale),
+      inputs,
+      self.body.build([task.name for task in tasks], inputs.width, self.width_scale),
       self.towers.build(tasks, schema.label_statistics, self.width_scale),
     )

@@ -1,5 +1,6 @@
 """A model built for one log: its layers, its variables and its losses."""
 
+import collections
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -8,6 +9,7 @@ import tf_keras
 
 from ranking.data.schema import Schema
 from ranking.models.inputs import InputLayers
+from ranking.models.settings import ModelError
 from ranking.models.towers import TowerLayers
 
 
@@ -158,6 +160,10 @@ class Network(tfrs.Model):
         "dense": tf.zeros([1, len(self.schema.of_kind("dense"))]),
       }
     )
+    names = collections.Counter(map(self.short_name, self.trainable_variables))
+    for name, count in names.items():
+      if count > 1:  # series and checkpoints know them by their names
+        raise ModelError(f"{count} variables are called {name}; give each layer a name of its own")
 
 
 def _equal_labels(weights: tf.Tensor) -> tf.Tensor:

@@ -11,18 +11,19 @@ class ModelError(InputError):
   """A setting that no model can have."""
 
 
-MOST = 1_000_000  # layers, experts or columns: a kernel of that many squared fits nowhere
+MOST = 1_000_000  # columns: a kernel of that many squared fits nowhere
+MOST_LAYERS = 1_000  # layers, experts or levels: each is traced and compiled by itself
 
 
-def is_whole(value: Any, least: int) -> bool:
-  """Whether a value is an integer from `least` to MOST; True and False are none."""
-  return isinstance(value, int) and not isinstance(value, bool) and least <= value <= MOST
+def is_whole(value: Any, least: int, most: int = MOST) -> bool:
+  """Whether a value is an integer from `least` to `most`; True and False are none."""
+  return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def check_whole(name: str, value: Any) -> None:
-  """Raises ModelError if the setting of this name is no whole number of 1 or more."""
-  if not is_whole(value, 1):
-    raise ModelError(f"{name} is {value!r}; make it a whole number of 1 to {MOST:,}")
+def check_whole(name: str, value: Any, most: int = MOST) -> None:
+  """Raises ModelError if the setting of this name is no whole number of 1 to `most`."""
+  if not is_whole(value, 1, most):
+    raise ModelError(f"{name} is {value!r}; make it a whole number of 1 to {most:,}")
 
 
 def check_widths(name: str, widths: Any) -> None:
@@ -31,6 +32,13 @@ def check_widths(name: str, widths: Any) -> None:
     raise ModelError(
       f"{name} is {widths!r}; make it a list of whole numbers of 1 to {MOST:,}, such as [512, 512]"
     )
+
+
+def check_positive(name: str, value: Any) -> None:
+  """Raises ModelError if the setting of this name is no positive number."""
+  is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+  if not (is_number and 0 < value < math.inf):
+    raise ModelError(f"{name} is {value!r}; make it a positive number")
 
 
 def scaled(name: str, width: int, width_scale: float) -> int:

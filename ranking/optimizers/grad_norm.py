@@ -65,7 +65,8 @@ class GradNorm(Balance):
     at_towers: Callable[[], list[tf.Tensor]],
   ) -> None:
     """Moves log w; of a task that has no label in the batch, or is not finite, not at all."""
-    squares = tf.stack([tf.reduce_sum(tf.square(gradient)) for gradient in at_towers()])
+    wide = [tf.cast(gradient, tf.float32) for gradient in at_towers()]
+    squares = tf.stack([tf.reduce_sum(tf.square(gradient)) for gradient in wide])
     sums = tf.stack([squares, task_losses, constant_losses])
     replica = tf.distribute.get_replica_context()
     if replica is not None and replica.num_replicas_in_sync > 1:

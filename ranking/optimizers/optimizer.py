@@ -614,7 +614,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
         "set_weights was called before the optimizer was built; call "
         "optimizer.build(model.trainable_variables) first"
       )
-    if not values or values[-1].dtype != np.uint8:
+    if not values or values[-1].dtype not in (np.int32, np.uint8):
       raise RuntimeError(
         f"set_weights was given {len(values)} arrays that do not say which variables they are of; "
         "give it those of optimizer.variables of an optimizer like this one, or start anew"

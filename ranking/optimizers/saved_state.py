@@ -165,14 +165,14 @@ def _numbered(name: str) -> list[tuple[str, int]]:
 
 
 def as_bytes(layout: dict[str, Any] | None) -> Array:
-  """uint8 [n]: a layout among arrays."""
-  return np.frombuffer(json.dumps(layout).encode(), np.uint8)
+  """int32 [n]: a layout among arrays; workers cannot tell each other a variable of uint8."""
+  return np.frombuffer(json.dumps(layout).encode(), np.uint8).astype(np.int32)
 
 
 def of_bytes(array: Any) -> Any:
-  """The inverse of `as_bytes`. Raises StateError for what is none."""
+  """The inverse of `as_bytes`, also of uint8. Raises StateError for what is none."""
   try:
-    return json.loads(np.asarray(array).tobytes().decode())
+    return json.loads(np.asarray(array).astype(np.uint8).tobytes().decode())
   except ValueError as error:
     raise StateError("the last array is no description of an optimizer's variables") from error
 

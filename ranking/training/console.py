@@ -29,11 +29,11 @@ class _Output(rich.console.Console):
 
 
 class Console:
-  """Prints to standard output: bars on a terminal, plain lines elsewhere."""
+  """Prints to standard output: bars on a terminal, plain lines elsewhere, nothing if silent."""
 
-  def __init__(self) -> None:
-    self._rich = _Output(highlight=False, soft_wrap=True)
-    self.interactive = self._rich.is_terminal
+  def __init__(self, silent: bool = False) -> None:
+    self._rich = _Output(highlight=False, soft_wrap=True, quiet=silent)
+    self.interactive = self._rich.is_terminal and not silent
     if not self.interactive:
       self._rich.width = 120
 

@@ -1,5 +1,6 @@
 """Trains a model on days 1..N-1 in moving-window order and measures it on day N."""
 
+import contextlib
 import copy
 import time
 from collections.abc import Callable
@@ -19,11 +20,12 @@ from ranking.training.console import Console
 from ranking.training.interrupt import signals
 from ranking.training.record import record
 from ranking.training.result import result_of
-from ranking.training.run import Run, build, open_log
-from ranking.training.run_log import RunLog, open_run_log
+from ranking.training.run import Run, begin, build, check_alike, check_same_log, open_log
+from ranking.training.run_log import NoLog, RunLog, open_run_log
 from ranking.training.state import Evaluation, State, resume, save
 from ranking.training.step import compile_steps
 from ranking.training.watchdog import watched
+from ranking.training.workers import GONE
 
 
 def train_and_evaluate(
@@ -41,26 +43,35 @@ def train_and_evaluate(
   Raises:
     InputError: bad settings or input.
     Stopped: a signal came, or nobody reads the output any more; a checkpoint was saved.
+    Lost: another worker went away.
   """
-  began, console, directory = time.monotonic(), Console(), Path(settings.run_directory)
-  if directory.exists() and not directory.is_dir():
-    raise SettingError(f"{directory} is a file; give RUN a folder")
-  if is_finished(directory):
-    raise SettingError(f"{directory} is a finished run; give RUN another folder or remove this one")
-  if (directory / RESULT).exists():
-    console.say(f"{directory / RESULT} is damaged: the run is finished again")
+  began, workers = time.monotonic(), begin(settings)
+  console = Console(silent=not workers.is_chief)
+  with workers.missed():
+    workers.of_chief(lambda: _check_folder(Path(settings.run_directory), console))
+    check_alike(workers, settings)
+    store = workers.chief_first(lambda: open_log(settings, console))
+    check_same_log(workers, store)
+    run = build(settings, store, console, workers)
+    tables.show_variables(run)
+    return _to_the_end(run, describe, began)
 
-  run = build(settings, open_log(settings, console), console)
-  tables.show_variables(run)
 
-  with open_run_log(directory) as log:
+def _to_the_end(run: Run, describe: Callable[[], str], began: float) -> dict[str, Any]:
+  """Trains and evaluates what is built; returns the content of result.json."""
+  directory, workers, console = run.directory, run.workers, run.console
+  with workers.together(lambda: open_run_log(directory) if workers.is_chief else NoLog()) as log:
     state = resume(run, log, began)
-    write_atomically(directory / "config.gin", describe())
+    if workers.is_chief:
+      write_atomically(directory / "config.gin", describe())
     train(run, state, log)
     figures = finish(run, state, log)
 
   result = result_of(run, state, figures)
-  write_result(directory, result)
+  if workers.is_chief:
+    write_result(directory, result)
+  with contextlib.suppress(*(GONE if workers.is_chief else ())):  # all is written then
+    workers.texts("")  # nobody says that it is finished before it is
   console.say(
     f"{result['status']} in {result['seconds']:.0f} s, {result['examples_per_second']:,.0f} "
     f"examples/s, {result['peak_memory_mb']:,} MB: {directory / RESULT}"
@@ -102,7 +113,9 @@ def train(run: Run, state: State, log: RunLog) -> None:
         return
       if _is_due(end, settings.eval_every):
         evaluate(run, state, log)
-      if why := _reason_to_stop(run, state, asked_to_stop()):
+      with watched(settings.stuck_after_seconds, "asking the other workers"):
+        why = run.workers.first(_reason_to_stop(run, state, asked_to_stop()))
+      if why:
         save(run, state, log)
         raise Stopped(_farewell(run, state, why))
       if _is_due(end, settings.checkpoint_every) and end < run.last_step:
@@ -133,7 +146,8 @@ def finish(run: Run, state: State, log: RunLog) -> dict[str, Any]:
     save(run, state, log)  # first: what follows takes a while, and may be stopped
   state.monitor = last_words
   outputs, metrics = evaluate(run, state, log)
-  Predictions.of(outputs, run.store).save(run.directory)
+  if run.workers.is_chief:
+    Predictions.of(outputs, run.store).save(run.directory)
   by_value = run.evaluator.figures_by(outputs)
   figures = {
     "metrics": metrics,
@@ -141,6 +155,16 @@ def finish(run: Run, state: State, log: RunLog) -> dict[str, Any]:
   }
   tables.show_figures(run, state, figures)
   return figures
+
+
+def _check_folder(directory: Path, console: Console) -> None:
+  """Raises SettingError unless a run can be in a folder; says if its result was damaged."""
+  if directory.exists() and not directory.is_dir():
+    raise SettingError(f"{directory} is a file; give RUN a folder")
+  if is_finished(directory):
+    raise SettingError(f"{directory} is a finished run; give RUN another folder or remove this one")
+  if (directory / RESULT).exists():
+    console.say(f"{directory / RESULT} is damaged: the run is finished again")
 
 
 def _is_due(step: int, every: int | None) -> bool:

@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import json
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,16 @@ from ranking.data.prepare import prepare
 from ranking.data.remark import unanswered
 from ranking.data.sources.table import Table
 from ranking.data.store import DayStore
+from ranking.errors import InputError
 from ranking.evaluation.evaluate import Evaluator
 from ranking.models.network import Network
 from ranking.optimizers.averages import averaged_weights
 from ranking.optimizers.optimizer import ClippedOptimizer
-from ranking.settings import SettingError, Settings
+from ranking.settings import SettingError, Settings, differences
 from ranking.training.console import Console
 from ranking.training.targets import learnt
+from ranking.training.watchdog import watched
+from ranking.training.workers import GONE, Workers, lost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Run:
     store: the log.
     batches: of days 1..N-1, in moving-window order.
     last_step: the step to end at.
-    replicas: the strategy that network and optimizer live in.
+    workers: the processes that take its steps, of which this is one.
     network: with its initial weights.
     optimizer: built for them.
     evaluator: of day N.
@@ -44,10 +49,15 @@ class Run:
   store: DayStore
   batches: window.Batches
   last_step: int
-  replicas: tf.distribute.Strategy
+  workers: Workers
   network: Network
   optimizer: ClippedOptimizer
   evaluator: Evaluator
+
+  @property
+  def replicas(self) -> tf.distribute.Strategy:
+    """The strategy that network and optimizer live in."""
+    return self.workers.replicas
 
   @property
   def directory(self) -> Path:
@@ -84,6 +94,64 @@ class Run:
     )
 
 
+def begin(settings: Settings) -> Workers:
+  """Makes the strategy, and waits for its other workers.
+
+  Raises:
+    SettingError: there are no such devices, or the batch does not split over them.
+    Lost: a worker does not come.
+  """
+  limit = settings.progress.stuck_after_seconds
+  try:
+    with watched(limit, "waiting for the other workers"):
+      made = settings.distribution()
+  except InputError:  # says it all
+    raise
+  except GONE as error:
+    raise lost(error) from error
+  except (ValueError, RuntimeError, tf.errors.OpError) as error:
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    raise SettingError(f"train_and_evaluate.distribution cannot be made: {said}") from error
+  if not isinstance(made, tf.distribute.Strategy):
+    raise SettingError(
+      f"train_and_evaluate.distribution makes {made!r}; make it a function, such as @best_available"
+    )
+  rows, replicas = settings.training.batch_size, made.num_replicas_in_sync
+  if rows % replicas:
+    raise SettingError(
+      f"batch_size {rows} does not split evenly over {replicas} replicas; make it a "
+      "multiple of that"
+    )
+  return Workers(made)
+
+
+def check_alike(workers: Workers, settings: Settings) -> None:
+  """Raises SettingError, on all workers, if one was given other settings than the chief."""
+  mine = {
+    **settings.identity(),
+    "progress": dataclasses.asdict(settings.progress),
+    "version": version("tensorflow"),
+  }
+  first, *others = (json.loads(text) for text in workers.texts(json.dumps(mine)))
+  for number, other in enumerate(others, 1):
+    if changed := differences(first, other):
+      raise SettingError(
+        f"worker {number} has other settings than worker 0 ({changed[0]}); give all "
+        "the same command"
+      )
+
+
+def check_same_log(workers: Workers, store: DayStore) -> None:
+  """Raises SettingError, on all workers, if one reads another log than the chief."""
+  first, *others = workers.texts(store.directory.name)
+  for number, other in enumerate(others, 1):
+    if other != first:
+      raise SettingError(
+        f"worker {number} reads another log than worker 0 (day store {other}, not {first}); "
+        "give all the same files"
+      )
+
+
 def open_log(settings: Settings, console: Console) -> DayStore:
   """The day store of a log, prepared if it is not there yet; says what to look at in it.
 
@@ -113,7 +181,7 @@ def open_log(settings: Settings, console: Console) -> DayStore:
   return store
 
 
-def build(settings: Settings, store: DayStore, console: Console) -> Run:
+def build(settings: Settings, store: DayStore, console: Console, workers: Workers) -> Run:
   """Builds model and optimizer for a log. Raises SettingError where they do not fit it."""
   training, names = settings.training, settings.names
   days = store.train_days
@@ -133,16 +201,10 @@ def build(settings: Settings, store: DayStore, console: Console) -> Run:
       f"warning: the warm-up takes {warmup} steps, a pass over this log only {len(batches)}, so "
       "the rate never gets to what is set; make warmup_steps a part of that, or the batch smaller"
     )
-  replicas = _strategy(settings)
-  if training.batch_size % replicas.num_replicas_in_sync:
-    raise SettingError(
-      f"batch_size {training.batch_size} does not split evenly over "
-      f"{replicas.num_replicas_in_sync} replicas; make it a multiple of that"
-    )
   tf_keras.utils.set_random_seed(training.seed)
   schema = learnt(store, training, own=isinstance(settings.log.source, Table))
   try:
-    with replicas.scope():
+    with workers.replicas.scope():
       network = training.model.build(schema)
       if training.balance is not None:
         training.balance.prepare(network)
@@ -153,19 +215,5 @@ def build(settings: Settings, store: DayStore, console: Console) -> Run:
     raise SettingError(
       f"cannot build {names.model_name} with {names.method_name}: {said}"
     ) from error
-  evaluator = Evaluator(network, schema, store.eval_day, training.batch_size, replicas)
-  return Run(settings, console, store, batches, last_step, replicas, network, optimizer, evaluator)
-
-
-def _strategy(settings: Settings) -> tf.distribute.Strategy:
-  """Makes the strategy. Raises SettingError where there are no such devices."""
-  try:
-    made = settings.distribution()
-  except (ValueError, RuntimeError, tf.errors.OpError) as error:
-    said = str(error).strip().splitlines()[0]
-    raise SettingError(f"train_and_evaluate.distribution cannot be made: {said}") from error
-  if not isinstance(made, tf.distribute.Strategy):
-    raise SettingError(
-      f"train_and_evaluate.distribution makes {made!r}; make it a function, such as @best_available"
-    )
-  return made
+  evaluator = Evaluator(network, schema, store.eval_day, training.batch_size, workers.replicas)
+  return Run(settings, console, store, batches, last_step, workers, network, optimizer, evaluator)

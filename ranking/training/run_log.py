@@ -187,3 +187,22 @@ class RunLog:
 
   def _path(self, series: str) -> Path:
     return self.directory / f"{series}.jsonl"
+
+
+class NoLog(RunLog):
+  """The log of a worker that is not the chief: writes nothing, and has nothing to go on from."""
+
+  def __init__(self) -> None:
+    self._evaluated_at = 0
+
+  def flush(self) -> None:
+    """Nothing was written."""
+
+  def __exit__(self, *_: object) -> None:
+    pass
+
+  def _append(self, series: str, row: Mapping[str, Any]) -> None:
+    pass
+
+  def _draw(self, step: int, values: Mapping[str, float]) -> None:
+    pass

@@ -55,7 +55,7 @@ class State:
 def save(run: Run, state: State, log: RunLog) -> None:
   """Writes a checkpoint from which `resume` goes on exactly; never of a diverged state."""
   log.flush()
-  if state.monitor.status == "diverged":
+  if state.monitor.status == "diverged" or not run.workers.is_chief:
     return
   held = {
     "settings": run.settings.identity(),
@@ -77,21 +77,31 @@ def resume(run: Run, log: RunLog, began: float) -> State:
     DataError: no checkpoint is whole and has its series, or all were taken away.
   """
   state = State(DivergenceMonitor(run.settings.training.monitor), began)
+  found = run.workers.of_chief(lambda: _restore(run, log))
+  if found is None:
+    return state
+  run.workers.take_from_chief(run.variables)
+  state.step, held = found
+  state.monitor = DivergenceMonitor.of(run.settings.training.monitor, held["monitor"])
+  state.speed = Speed(**held["speed"])
+  state.seconds_before = held["seconds"]
+  return state
+
+
+def _restore(run: Run, log: RunLog) -> tuple[int, dict[str, Any]] | None:
+  """Restores the newest checkpoint; returns its step and what it holds, or None."""
   checkpoints = run.directory / "checkpoints"
   found = checkpoint.restore(
     checkpoints, run.variables, run.console.say, lambda held: log.misfit(held["series"])
   )
   if found is None:
     _begin_again(run, log)
-    return state
-  state.step, held = found
-  _check_same_run(run, state.step, held)
-  state.monitor = DivergenceMonitor.of(run.settings.training.monitor, held["monitor"])
-  state.speed = Speed(**held["speed"])
-  state.seconds_before = held["seconds"]
+    return None
+  step, held = found
+  _check_same_run(run, step, held)
   log.rewind(held["series"])
-  run.console.say(f"going on from step {state.step} of {run.directory}")
-  return state
+  run.console.say(f"going on from step {step} of {run.directory}")
+  return step, held
 
 
 def _begin_again(run: Run, log: RunLog) -> None:

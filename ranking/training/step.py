@@ -45,15 +45,21 @@ def compile_steps(
   factors = optimizer.clipping_factors()
   step = training_step(model, optimizer, shadows, balance)
 
+  def plain(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, list[Observation]]:
+    return step(batch, False)
+
+  def observed_step(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, list[Observation]]:
+    return step(batch, True)  # not an argument of `run`, of which a TPU makes tensors
+
   @tf.function
   def steps(data: Iterator[Any], count: tf.Tensor, observing: bool) -> Taken:
     measured = tf.TensorArray(tf.float32, size=count)
     for k in tf.range(count - int(observing)):
-      per_replica, _ = strategy.run(step, args=(next(data), False))
+      per_replica, _ = strategy.run(plain, args=(next(data),))
       measured = measured.write(k, strategy.reduce("MEAN", per_replica, axis=None))
     observations = []
     if observing:
-      per_replica, observed = strategy.run(step, args=(next(data), True))
+      per_replica, observed = strategy.run(observed_step, args=(next(data),))
       measured = measured.write(count - 1, strategy.reduce("MEAN", per_replica, axis=None))
       observations = tf.nest.map_structure(  # the same on every replica
         lambda value: strategy.experimental_local_results(value)[0], observed

@@ -8,7 +8,7 @@ import tf_keras
 
 from ranking.models.bodies import Block
 from ranking.models.part import Part
-from ranking.models.settings import check_whole
+from ranking.models.settings import MOST_LAYERS, check_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,20 +18,25 @@ class CrossLayers(Block):
   num_cross_layers: int
 
   def __post_init__(self) -> None:
-    check_whole("CrossLayers.num_cross_layers", self.num_cross_layers)
+    check_whole("CrossLayers.num_cross_layers", self.num_cross_layers, MOST_LAYERS)
 
-  def build(self, width_scale: float) -> tf_keras.layers.Layer:
+  def build(self, width: int, width_scale: float) -> tf_keras.layers.Layer:
     """The layers cross_1, cross_2, …"""
-    del width_scale  # they are as wide as their input
-    return _Crossed(self.num_cross_layers)
+    del width, width_scale  # they are as wide as their input
+    return Crossed(
+      [tfrs.layers.dcn.Cross(name=f"cross_{k + 1}") for k in range(self.num_cross_layers)]
+    )
 
 
-class _Crossed(Part):
-  def __init__(self, count: int):
+class Crossed(Part):
+  """Layers that are given x0 and x, one after the other."""
+
+  def __init__(self, layers: list[tf_keras.layers.Layer]):
     super().__init__()
-    self._in_order = [tfrs.layers.dcn.Cross(name=f"cross_{k + 1}") for k in range(count)]
+    self._in_order = layers
 
   def call(self, x0: tf.Tensor) -> tf.Tensor:
+    """What the last layer makes; x is x0 at first."""
     x = x0
     for layer in self._in_order:
       x = layer(x0, x)

@@ -11,7 +11,7 @@ from ranking.models.bodies import Block
 class LayerNorm(Block):
   """x ← γ ∘ (x - mean) / deviation + β, with the mean and the deviation of each row."""
 
-  def build(self, width_scale: float) -> tf_keras.layers.Layer:
+  def build(self, width: int, width_scale: float) -> tf_keras.layers.Layer:
     """The layer layer_norm."""
-    del width_scale  # it is as wide as its input
+    del width, width_scale  # it is as wide as its input
     return tf_keras.layers.LayerNormalization(name="layer_norm")

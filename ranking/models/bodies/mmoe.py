@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tf_keras
 
-from ranking.models.bodies import Block, Body
+from ranking.models.bodies import Block, Body, check_block
+from ranking.models.bodies.experts import experts, gate, mixture
 from ranking.models.layer_name import layer_name
-from ranking.models.part import Named, Part
-from ranking.models.settings import ModelError, check_whole
+from ranking.models.part import Part
+from ranking.models.settings import MOST_LAYERS, check_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,29 +26,22 @@ class Mmoe(Body):
   expert: Block
 
   def __post_init__(self) -> None:
-    check_whole("Mmoe.num_experts", self.num_experts)
-    if not isinstance(self.expert, Block):
-      raise ModelError(f"Mmoe.expert is {self.expert!r}; make it a block, such as @DenseLayers()")
+    check_whole("Mmoe.num_experts", self.num_experts, MOST_LAYERS)
+    check_block("Mmoe.expert", self.expert)
 
-  def build(self, tasks: Sequence[str], width_scale: float) -> tf_keras.layers.Layer:
+  def build(self, tasks: Sequence[str], width: int, width_scale: float) -> tf_keras.layers.Layer:
     """Makes the layers, such as expert_1/hidden_1, expert_2/hidden_1, and click_gate."""
-    experts = [
-      Named(self.expert.build(width_scale), f"expert_{k + 1}") for k in range(self.num_experts)
-    ]
-    gates = [
-      tf_keras.layers.Dense(
-        self.num_experts, activation="softmax", use_bias=False, name=f"{layer_name(task)}_gate"
-      )
-      for task in tasks
-    ]
-    return _Mixtures(experts, gates)
+    return _Mixtures(
+      experts(self.expert, "expert", self.num_experts, width, width_scale),
+      [gate(f"{layer_name(task)}_gate", self.num_experts) for task in tasks],
+    )
 
 
 class _Mixtures(Part):
-  def __init__(self, experts: list[tf_keras.layers.Layer], gates: list[tf_keras.layers.Layer]):
+  def __init__(self, made_by: list[tf_keras.layers.Layer], gates: list[tf_keras.layers.Layer]):
     super().__init__()
-    self._experts, self._gates = experts, gates
+    self._experts, self._gates = made_by, gates
 
   def call(self, x0: tf.Tensor) -> list[tf.Tensor]:
-    made = tf.stack([expert(x0) for expert in self._experts], axis=1)  # [b, E, k]
-    return [tf.einsum("be,bek->bk", gate(x0), made) for gate in self._gates]
+    made = [expert(x0) for expert in self._experts]
+    return [mixture(gate(x0), made) for gate in self._gates]

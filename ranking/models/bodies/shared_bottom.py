@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tf_keras
 
-from ranking.models.bodies import Block, Body
+from ranking.models.bodies import Block, Body, check_blocks
 from ranking.models.part import Named, Part, Stack
-from ranking.models.settings import ModelError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,25 +17,18 @@ class SharedBottom(Body):
   blocks: Sequence[Block]
 
   def __post_init__(self) -> None:
-    blocks = self.blocks
-    if not isinstance(blocks, (list, tuple)) or not all(isinstance(b, Block) for b in blocks):
-      raise ModelError(
-        f"SharedBottom.blocks is {blocks!r}; make it a list of blocks, such as [@DenseLayers()]"
-      )
+    check_blocks("SharedBottom.blocks", self.blocks)
 
-  def build(self, tasks: Sequence[str], width_scale: float) -> tf_keras.layers.Layer:
+  def build(self, tasks: Sequence[str], width: int, width_scale: float) -> tf_keras.layers.Layer:
     """Layers have the names that their blocks give them, behind block_3 if an earlier is alike."""
-    layers = [block.build(width_scale) for block in self.blocks]
-    kinds = [type(block) for block in self.blocks]
-    return _ForAll(
-      Stack(
-        [
-          Named(layer, f"block_{k + 1}") if kinds[k] in kinds[:k] else layer
-          for k, layer in enumerate(layers)
-        ]
-      ),
-      len(tasks),
-    )
+    layers: list[tf_keras.layers.Layer] = []
+    kinds: list[type[Block]] = []
+    for number, block in enumerate(self.blocks, start=1):
+      layer = block.build(width, width_scale)
+      width = block.width_after(width, width_scale)
+      layers.append(Named(layer, f"block_{number}") if type(block) in kinds else layer)
+      kinds.append(type(block))
+    return _ForAll(Stack(layers), len(tasks))
 
 
 class _ForAll(Part):
