@@ -26,6 +26,7 @@ from typing import Any
 import gin
 from gin import config_parser
 
+import ranking.data.hashing
 import ranking.data.lookback
 import ranking.data.sources
 import ranking.models
@@ -40,7 +41,13 @@ from ranking.stability.divergence import DivergenceRule
 CONFIGS = Path(__file__).parent / "configs"
 RUN = "train_and_evaluate"  # what gin and SET call the settings of a run
 # Where a class that can be configured may lie: every public dataclass that no other one extends.
-PLACES = (ranking.data.lookback, ranking.data.sources, ranking.models, ranking.optimizers)
+PLACES = (
+  ranking.data.hashing,
+  ranking.data.lookback,
+  ranking.data.sources,
+  ranking.models,
+  ranking.optimizers,
+)
 TWINS = ("ranking.optimizers.torch", "ranking.optimizers.optax")  # for models of other libraries
 GIVEN = ("peak",)  # of a schedule: the learning rate, which no file can bind twice
 

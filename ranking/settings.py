@@ -15,6 +15,7 @@ import tf_keras
 
 from ranking import strategy
 from ranking.checks import Checks
+from ranking.data.hashing import Hashing
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import FAIR_SHARE, check_engine
 from ranking.data.schema import Source
@@ -50,6 +51,7 @@ class LogSettings:
     fair_share: day N is the last day that has at least this share of the median rows of such days
       up to it; later days are left out. 0 = the last day, whatever it has.
     store_directory: where day stores are kept: a folder, or an address on object storage.
+    hashing: which columns have ids made by a hash, such as @Hashing(); None = ids are numbered.
     engine: what prepares a store: "duckdb", "local[2]" (Spark in this machine, on two cores), or
       the spark://host:port of a cluster. The store is the same.
   """
@@ -61,6 +63,7 @@ class LogSettings:
   fair_share: float = FAIR_SHARE
   store_directory: str = "data/store"
   engine: str = "duckdb"
+  hashing: Hashing | None = None
 
   def __post_init__(self) -> None:
     if isinstance(self.source, type) or not hasattr(self.source, "identity"):
@@ -71,6 +74,8 @@ class LogSettings:
     CHECK.share("fair_share", self.fair_share)
     CHECK.text("store_directory", self.store_directory, "the path of a folder")
     check_engine(self.engine)
+    if self.hashing is not None:
+      CHECK.made("hashing", self.hashing, Hashing, "@Hashing() or None")
 
 
 SCALES = ("standard", "log", "none")
@@ -302,6 +307,8 @@ class Settings:
     for of_source in log["source"].values():  # the store says what it holds, wherever it lies
       of_source.pop("raw", None)
     del log["store_directory"], log["engine"]
+    if log["hashing"] is None:  # what earlier versions had not
+      del log["hashing"]
     del training["schedule"]
     for name, default in (("target_scale", None), ("loss_weights", {}), ("balance", None)):
       if training[name] == default:  # what earlier versions had not, and changes nothing

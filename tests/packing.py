@@ -81,7 +81,7 @@ def _of_past(log: FrameLog, lookback: Lookback, block_rows: int) -> tuple[Array,
       time, entities, labels = (part[start : start + block_rows] for part in rows)
       rates.append(past.rates(time, entities, labels))
       if lookback.history:
-        items.append(past.latest(time, entities, labels, entities[:, 1]))
+        items.append(past.latest(time, entities, labels, entities[:, 1], labels))
   return np.concatenate(rates), np.concatenate(items)
 
 

@@ -8,7 +8,9 @@ from ranking.array import Array
 from ranking.data.schema import Feature, Schema
 from ranking.models.inputs import Inputs, embedding_widths
 from ranking.models.model import Model
+from ranking.models.network import Network
 from ranking.models.settings import ModelError
+from ranking.optimizers import Adagrad, ClippedOptimizer, Clippy
 from tests.toy_model import (
   KNOWN,
   SIX,
@@ -128,3 +130,49 @@ def test_the_others_fill_the_input_of_table_1_when_a_feature_is_left_out() -> No
 def test_a_feature_that_cannot_be_left_out_is_refused(names: list[str], message: str) -> None:
   with pytest.raises(ModelError, match=message):
     Inputs(20, names).build(schema(1, 1), 1.0)
+
+
+def joined_as(separate: Network, joined: Network) -> dict[str, Array]:
+  """The tables of a model with a variable for each feature, put together as another has them."""
+  values = {v.name: v.numpy() for v in separate.trainable_variables if separate.is_embedding(v)}
+  names = [f.name for kind in ("categorical", "bag") for f in separate.schema.of_kind(kind)]
+  tables = [values[f"network/embedding_{name}/embeddings:0"] for name in names]
+  return {
+    variable.name: np.concatenate([t for t in tables if t.shape[1] == variable.shape[1]])
+    for variable in joined.trainable_variables
+    if joined.is_embedding(variable)
+  }
+
+
+def test_many_tables_of_one_width_are_one_variable_that_learns_as_they_do() -> None:
+  of = schema(9, 4, 4)
+  separate, joined = (
+    without_special_weights(Model(dense(8), Inputs(40, joined_from=least)).build(of))
+    for least in (14, 13)
+  )
+  tables = joined_as(separate, joined)
+  assert len(tables) == 3
+  assert all(name.startswith("network/embeddings_width_") for name in tables)
+  assert joined.parameter_counts() == separate.parameter_counts()
+  for variable in joined.trainable_variables:
+    if variable.name in tables:
+      variable.assign(tables[variable.name])
+  optimizers = [ClippedOptimizer(Adagrad(), Clippy(), 0.1) for _ in range(2)]
+  for seed in range(3):
+    rows = batch(of, 64, seed)
+    np.testing.assert_array_equal(joined(rows), separate(rows))
+    for network, optimizer in zip((separate, joined), optimizers, strict=True):
+      with tf.GradientTape() as tape:
+        loss = network.compute_loss(rows, training=True)
+      optimizer.minimize(loss, network.trainable_variables, tape)
+  for variable in joined.trainable_variables:
+    assert joined.is_embedding(variable) == (not optimizers[1].is_clipped(variable))
+  for name, expected in joined_as(separate, joined).items():
+    (found,) = (v for v in joined.trainable_variables if v.name == name)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=name)
+    assert np.any(expected != tables[name])
+
+
+def test_a_log_that_comes_with_the_trainer_keeps_a_variable_for_each_feature() -> None:
+  names = {v.name for v in Model(dense(4), Inputs(200)).build(schema(40, 5)).trainable_variables}
+  assert sum("/embedding_" in name for name in names) == 45

@@ -115,6 +115,32 @@ def test_a_history_becomes_a_bag_that_shares_the_ids_of_its_item(
   assert packed.bags.dtype == np.int32
 
 
+def test_details_tell_how_long_ago_each_event_was_and_what_the_user_did(tiny_log: FrameLog) -> None:
+  plain = pack("tiny", tiny_log, Lookback(1.0, 3))
+  packed = pack("tiny", tiny_log, Lookback(1.0, 3, history_details=True))
+  np.testing.assert_array_equal(packed.bags[:, :-6], plain.bags)
+  rows = recent_by_brute_force(tiny_log, Lookback(1.0, 3))
+  binary = [task.name for task in tiny_log.tasks if task.kind == "binary"]
+  done = (tiny_log.labels[binary].to_numpy() > 0).astype(int)
+  ages, actions = np.zeros((2, *rows.shape), int)
+  for row, place in zip(*np.nonzero(rows >= 0), strict=True):
+    event = rows[row, place]
+    seconds = int(tiny_log.time[row] - tiny_log.time[event]) // 1000
+    ages[row, place] = 1 + seconds.bit_length()
+    actions[row, place] = 1 + int("".join(map(str, reversed(done[event]))), 2)
+  np.testing.assert_array_equal(packed.bags[:, -6:-3], ages)
+  np.testing.assert_array_equal(packed.bags[:, -3:], actions)
+  assert len(np.unique(ages)) > 3
+  assert len(np.unique(actions)) > 2
+  bags = packed.schema.of_kind("bag")[-3:]
+  assert packed.schema.recent == tuple(bag.name for bag in bags)
+  assert [bag.name for bag in bags] == [
+    f"recent_author_id{what}" for what in ("", "_age", "_actions")
+  ]
+  assert ages.max() < bags[1].vocabulary_size
+  assert bags[2].vocabulary_size == 1 + 2 ** len(binary)
+
+
 def test_a_log_without_positive_feedback_has_empty_histories(tiny_log: FrameLog) -> None:
   cold = dataclasses.replace(tiny_log, labels=tiny_log.labels.assign(click=0.0))
   assert (pack("tiny", cold, Lookback(history=2)).bags[:, -2:] == 0).all()
@@ -159,6 +185,8 @@ def test_a_delay_that_would_change_nothing_is_refused(
     ({"history": True}, "history is True; make it a whole number from 0 to 1,000$"),
     ({"history": 10**9}, "history is 1000000000; make it a whole number from 0 to 1,000$"),
     ({"history": -1}, "history is -1; make it a whole number from 0 to 1,000$"),
+    ({"history_details": True}, "history_details is True and Lookback.history 0; make that the"),
+    ({"history": 2, "history_details": 1}, "history_details is 1; make it True or False$"),
   ],
 )
 def test_an_impossible_lookback_is_refused(setting: dict[str, Any], message: str) -> None:

@@ -12,7 +12,7 @@ from ranking.models.bodies import Block, Body
 from ranking.models.bodies.shared_bottom import SharedBottom
 from ranking.models.towers import Towers
 from ranking.optimizers import Clippy
-from tests.toy_model import SIX, schema
+from tests.toy_model import SIX, with_history
 
 DOCS = Path(__file__).parent.parent / "docs"
 CHOICES, MODELS = ((DOCS / f"{name}.md").read_text() for name in ("choices", "models"))
@@ -94,9 +94,8 @@ def test_the_page_of_models_has_every_file_of_them_with_its_parameters(
     monkeypatch.setattr(kind, "__call__", lambda self, shape, dtype, **_: tf.zeros(shape, dtype))
   found = {}
   for name in configuration.names()["MODEL"]:
-    network = configuration.read(model=name, method="clippy").training.model.build(
-      schema(tasks=SIX)
-    )
+    model = configuration.read(model=name, method="clippy").training.model
+    network = model.build(with_history(SIX))
     found[name] = f"{network.parameter_counts()['non_embedding'] / 1e6:.2f}"
   assert listed == found
 

@@ -1,7 +1,6 @@
 """A built model predicts and loses as its formulas say."""
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -207,19 +206,18 @@ def test_without_a_task_the_rest_has_the_gradients_of_a_loss_weight_of_0(left_ou
     assert np.any(gradient), name
 
 
-@pytest.fixture
-def mixed_bfloat16() -> Iterator[None]:
-  tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
-  yield
-  tf_keras.mixed_precision.set_global_policy("float32")
-
-
-@pytest.mark.usefixtures("mixed_bfloat16")
-def test_in_mixed_bfloat16_layers_compute_in_16_bits_and_all_else_stays_float32() -> None:
-  network = without_special_weights(all_parts().build(schema()))
+def test_in_bfloat16_layers_compute_in_16_bits_and_all_else_stays_float32() -> None:
+  model = dataclasses.replace(all_parts(), precision="bfloat16")
+  network = without_special_weights(model.build(schema()))
+  assert tf_keras.mixed_precision.global_policy().name == "float32"
   rows = batch(network.schema, 64)
   assert {variable.dtype for variable in network.variables} == {tf.float32}
   assert network._body(network._input_layers(rows))[0].dtype == tf.bfloat16
+  multiplying = [layer for layer in network._flatten_layers() if hasattr(layer, "kernel")]
+  assert {layer.compute_dtype for layer in multiplying if "_logit" not in layer.name} == {
+    "bfloat16"
+  }
+  assert len(multiplying) == 2 + 2 + 3 * 2
   with tf.GradientTape() as tape:
     outputs = network(rows, training=True)
     task_losses = network.task_losses(rows, outputs)

@@ -44,8 +44,10 @@ def test_a_cluster_that_is_not_described_is_refused_in_one_line(
 
 def test_a_file_of_hardware_makes_the_strategy_of_its_name_whatever_the_config_says() -> None:
   names = configuration.names()["HARDWARE"]
-  assert names == ["cpu", "gpu", "gpus", "tpu", "workers"]
-  for name in names:
+  assert names == ["bfloat16", "cpu", "gpu", "gpus", "tpu", "workers"]
+  model = configuration.read(config="small_clippy", hardware="bfloat16").training.model
+  assert model.precision == "bfloat16"
+  for name in names[1:]:
     made = configuration.read(config="small_clippy", hardware=name)
     assert inspect.unwrap(made.distribution) is getattr(strategy, name)
     assert made.training.batch_size == (65536 if name == "tpu" else 512)

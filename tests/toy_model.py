@@ -1,5 +1,6 @@
 """A made-up schema, batches of it, and short ways to the models of the paper."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,8 @@ from ranking.tasks import LabelStatistics, Task
 KNOWN = LabelStatistics(1000, 0.25, 0.2)
 # Neither in alphabetical order nor binary first.
 TASKS = (Task("zeal", "binary"), Task("rating", "regression", 2.0), Task("click", "binary", 0.5))
+LENGTH = 5  # of a history
+RECENT = ("recent_id_1", "recent_id_1_age", "recent_id_1_actions")
 SIX = tuple(Task(name, "binary") for name in ("click", "like", "share", "complete", "seen", "kept"))
 
 
@@ -39,6 +42,15 @@ def schema(
     day_names=("1", "2"),
     label_statistics=(KNOWN,) * len(tasks),
   )
+
+
+def with_history(tasks: tuple[Task, ...] = TASKS) -> Schema:
+  """One of three ids, a bag and two dense features, and what a user's history makes three bags."""
+  of = schema(categorical=3, bags=1, dense=2, tasks=tasks)
+  sizes = (of.features[1].vocabulary_size, 7, 5)
+  bags = [Feature(name, "bag", n, LENGTH) for name, n in zip(RECENT, sizes, strict=True)]
+  features = (*of.features[:4], *bags, *of.features[4:])
+  return dataclasses.replace(of, features=features, entities=("id_0", "id_1"), recent=RECENT)
 
 
 def batch(of: Schema, rows: int = 16, seed: int = 0) -> dict[str, tf.Tensor]:

@@ -68,6 +68,7 @@ def prepare_log(given: argparse.Namespace) -> DayStore:
     log.without_last_days,
     log.fair_share,
     log.engine,
+    log.hashing,
   )
 
 

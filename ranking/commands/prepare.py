@@ -32,6 +32,7 @@ def run(given: argparse.Namespace) -> int:
       log.without_last_days,
       log.fair_share,
       log.engine,
+      log.hashing,
     )
   except KeyboardInterrupt:
     raise Stopped("stopped; the same command starts again") from None

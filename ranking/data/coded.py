@@ -1,6 +1,7 @@
 """A log whose values are codes: what is left is to pack it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import ibis.expr.operations as ops
@@ -12,6 +13,7 @@ from ranking.data.calendar import Calendar
 from ranking.data.codes import Vocabulary
 from ranking.data.engine import Engine
 from ranking.data.facts import Facts, coded_features, looked_up
+from ranking.data.hashing import Hashing
 from ranking.data.schema import Log
 from ranking.data.sides import CodedSide
 
@@ -26,6 +28,7 @@ class Coded:
     vocabularies: of categorical features and bags, by name.
     rows: of the days up to day N, as `facts` has them.
     sides: of the log.
+    hashing: how ids of some features are made.
   """
 
   engine: Engine
@@ -33,6 +36,7 @@ class Coded:
   vocabularies: Mapping[str, Vocabulary]
   rows: ir.Table
   sides: Sequence[CodedSide]
+  hashing: Hashing | None = None
 
   def batches(self) -> Iterator[pa.RecordBatch]:
     """The rows in order, some at a time.
@@ -79,7 +83,13 @@ def steps(log: Log) -> int:
   return 1 + len(log.categorical) + len(log.bags)
 
 
-def code(engine: Engine, facts: Facts, calendar: Calendar, advance: Callable[[int], None]) -> Coded:
+def code(
+  engine: Engine,
+  facts: Facts,
+  calendar: Calendar,
+  advance: Callable[[int], None],
+  hashing: Hashing | None = None,
+) -> Coded:
   """Works out what all days together need."""
   log, last = facts.log, calendar.days[-1]
   rows = facts.table.filter(facts.table.day <= last)
@@ -89,22 +99,26 @@ def code(engine: Engine, facts: Facts, calendar: Calendar, advance: Callable[[in
   advance(1)
   met = [sides.met(engine, facts, rows, place) for place in range(len(log.sides))]
   vocabularies: dict[str, Vocabulary] = {}
-  of_column: dict[str, Vocabulary] = {}  # one for features that are the same
+  of_column: dict[tuple[str, str], Vocabulary] = {}  # one for features that are the same
   for column, name, value in coded_features(log):
     make = codes.of_lists if column.startswith("bag") else codes.of_values
+    by = ""
+    if hashing is not None and name in hashing.columns:
+      make = functools.partial(codes.of_hashes, column=name, buckets=hashing.buckets)
+      by = name
     home = facts.home(value)
     if home is not None:
       lines = met[home].select("weight", "first", value=met[home][column])
       vocabularies[name] = make(engine, lines)
     else:
       of_row = facts.column(value)
-      if of_row not in of_column:
-        of_column[of_row] = make(engine, facts.appearances(rows, {"value": of_row}))
-      vocabularies[name] = of_column[of_row]
+      if (of_row, by) not in of_column:
+        of_column[of_row, by] = make(engine, facts.appearances(rows, {"value": of_row}))
+      vocabularies[name] = of_column[of_row, by]
     advance(1)
   folder = engine.work / "sides"
   coded = [
     sides.code(engine, facts, place, lines, vocabularies, folder / str(place))
     for place, lines in enumerate(met)
   ]
-  return Coded(engine, facts, vocabularies, rows, coded)
+  return Coded(engine, facts, vocabularies, rows, coded, hashing)

@@ -6,6 +6,7 @@ first, in an earlier row or at an earlier place of its list, then the smaller on
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Final
 
 import ibis
@@ -13,6 +14,7 @@ import ibis.expr.types as ir
 
 from ranking.data.engine import Engine
 from ranking.data.features import FIRST_ID, MIN_COUNT
+from ranking.data.hashing import hashed
 
 RARE: Final = FIRST_ID - 1
 
@@ -46,6 +48,37 @@ def of_values(engine: Engine, met: ir.Table) -> Vocabulary:
   table = engine.keep(_numbered(met))
   found = engine.rows(table.agg(largest=table.id.max(), keys=table.count())).to_pylist()[0]
   return Vocabulary(table, max(found["largest"] or 0, RARE) + 1, keys=found["keys"])
+
+
+def of_hashes(engine: Engine, met: ir.Table, column: str, buckets: int) -> Vocabulary:
+  """Numbers single values by their hash; `met` as for single values.
+
+  The table has also `weight`, rows of the training days.
+  """
+  met = met.filter(met.value.notnull())
+  counted = met.group_by("value").agg(weight=met.weight.sum())
+  number = ibis.row_number().over(ibis.window(order_by="value"))
+  table = engine.keep(
+    counted.select(
+      "value",
+      "weight",
+      id=(hashed(column, counted.value, buckets) + FIRST_ID).cast("int32"),
+      key=(number + 1).cast("int32"),
+    )
+  )
+  return Vocabulary(table, FIRST_ID + buckets, keys=engine.number(table.count()))
+
+
+def sharing(engine: Engine, vocabularies: Sequence[Vocabulary]) -> tuple[int, int]:
+  """How many hashed values the training days have, and how many of them share an id."""
+  ids = ibis.union(
+    *(each.table.filter(each.table.weight > 0).select("id") for each in vocabularies)
+  )
+  values = ids.group_by("id").agg(values=ids.count())
+  total = values["values"].sum().fill_null(0).cast("int64")
+  alone = values.filter(values["values"] == 1).count()
+  number = engine.number(total)
+  return number, number - engine.number(alone)
 
 
 def of_lists(engine: Engine, met: ir.Table) -> Vocabulary:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from ranking.data import calendar, card, coded, codes, features, pack, store
 from ranking.data.engine import Engine
 from ranking.data.facts import Facts
+from ranking.data.hashing import Hashing
 from ranking.data.lookback import Lookback
 from ranking.data.prepare import Console
 from ranking.data.raw_files import listed
@@ -31,6 +32,7 @@ def make(
   identity: dict[str, Any],
   engine: Engine,
   console: Console,
+  hashing: Hashing | None = None,
 ) -> None:
   """Leaves the finished store in the folder `store` of the engine's; see `prepare`."""
   name, folder = source.name, engine.work / "store"
@@ -39,6 +41,8 @@ def make(
   with console.track(f"counting {name}", "steps", 1) as advance:
     facts = Facts(log)
     lookback.check(log)
+    if hashing:
+      hashing.check(log)
     days = calendar.read(engine, facts, name, without_last_days, fair_share)
     cleaning = {
       what: count if isinstance(count, int) else engine.number(count)
@@ -57,7 +61,13 @@ def make(
       console.say(f"{what}: {count:,}")
   console.say(f"preparing {name}: {rows:,} rows of {len(days.rows)} days")
   with console.track("coding", "steps", coded.steps(log)) as advance:
-    made = coded.code(engine, facts, days, advance)
+    made = coded.code(engine, facts, days, advance, hashing)
+  if hashing:
+    vocabularies = [made.vocabularies[name] for name in hashing.columns]
+    values, shared = codes.sharing(engine, vocabularies)
+    what = f"hashed values that share one of {hashing.buckets:,} ids with another"
+    cleaning[what] = shared
+    console.say(f"{what}: {shared:,} of the {values:,} of the training days")
   with console.track("sorting", "percent", 100) as advance, engine.watched(advance):
     batches = made.batches()
   with console.track("packing", "rows", 2 * rows) as advance:
@@ -86,6 +96,7 @@ def make(
     report_by=log.report_by,
     weighted=log.weight is not None,
     requests=log.request is not None,
+    recent=pack.recent_bags(log) if lookback.history_details else (),
     report_values=codes.names(engine, made.vocabularies[log.report_by]) if log.report_by else (),
   )
   told = [Remark(line.removeprefix(WARNING)) for line in log.notes if line.startswith(WARNING)]

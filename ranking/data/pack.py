@@ -22,8 +22,9 @@ from ranking.data import features
 from ranking.data.calendar import Calendar
 from ranking.data.coded import Coded
 from ranking.data.features import Levels, Moments
-from ranking.data.lookback import Lookback, Past
-from ranking.data.schema import DataError, Feature
+from ranking.data.hashing import TABLE
+from ranking.data.lookback import AGES, MOST_ACTIONS, Lookback, Past
+from ranking.data.schema import DataError, Feature, Log
 from ranking.data.sides import fill, numbers
 from ranking.data.store import ArrayWriter, write_manifest
 
@@ -116,28 +117,46 @@ def pack(
 def features_of(coded: Coded, lookback: Lookback) -> tuple[Feature, ...]:
   """The features of the schema, in the order of their columns."""
   log, known = coded.facts.log, coded.vocabularies
-  taken = {*log.categorical, *log.bags, *log.dense}
-
-  def own(name: str) -> str:
-    """The name of a feature that is made here, which a column of the log may have too."""
-    while name in taken:
-      name += "_as_of_now"
-    return name
-
+  hashed = coded.hashing.columns if coded.hashing else ()
   bags = [Feature(name, "bag", known[name].size, known[name].length) for name in log.bags]
   if lookback.history:
-    item = log.entities[1]
-    bags.append(Feature(own(f"recent_{item}"), "bag", known[item].size, lookback.history))
+    of_actions = 1 + 2 ** len(_binary(log))
+    sizes = [known[log.entities[1]].size, *([AGES, of_actions] if lookback.history_details else [])]
+    names = recent_bags(log)
+    bags += [
+      Feature(name, "bag", size, lookback.history) for name, size in zip(names, sizes, strict=False)
+    ]
   return (
-    *(Feature(name, "categorical", known[name].size) for name in log.categorical),
+    *(
+      Feature(name, "categorical", known[name].size, table=TABLE if name in hashed else "")
+      for name in log.categorical
+    ),
     *bags,
     *(Feature(name, "dense") for name in log.dense),
     *(
-      Feature(own(name), "dense")
+      Feature(_own(log, name), "dense")
       for entity in log.entities
       for name in (f"{entity}_count", *(f"{entity}_{task}_rate" for task in log.rated_tasks))
     ),
   )
+
+
+def recent_bags(log: Log) -> tuple[str, str, str]:
+  """The names of the bags of a user's latest items, of their ages, and of what the user did."""
+  items = f"recent_{log.entities[1]}"
+  return _own(log, items), _own(log, f"{items}_age"), _own(log, f"{items}_actions")
+
+
+def _own(log: Log, name: str) -> str:
+  """The name of a feature that is made here, which a column of the log may have too."""
+  while name in {*log.categorical, *log.bags, *log.dense}:
+    name += "_as_of_now"
+  return name
+
+
+def _binary(log: Log) -> list[int]:
+  """The places of the tasks that say what a user did."""
+  return [k for k, task in enumerate(log.tasks) if task.kind == "binary"][:MOST_ACTIONS]
 
 
 class _Day:
@@ -193,7 +212,8 @@ class _Day:
       dense = np.concatenate([dense, past.rates(time, keys, rated)], axis=1)
       if len(self._lengths) > len(log.bags):
         items = ids[:, [*log.categorical].index(log.entities[1])]
-        bags[:, -self._lengths[-1] :] = past.latest(time, keys, rated, items)
+        recent = past.latest(time, keys, rated, items, labels[:, _binary(log)])
+        bags[:, -recent.shape[1] :] = recent
     for name, array in (("time", time), ("ids", ids), ("bags", bags), ("labels", labels)):
       self._writers[name].write(array)
     weights = None

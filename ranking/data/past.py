@@ -17,6 +17,7 @@ import numpy as np
 
 from ranking.array import Array
 
+ID: Final = np.dtype("<i4")
 PIECE_ROWS: Final = 1 << 16  # rows that become known are taken so many at a time
 
 
@@ -137,12 +138,13 @@ class Latest:
     users: how many there are; they are numbered from 1.
     size: how many items.
     delay: in ms; a row is known once it is older than this.
+    dtype: of an item: of its id, or of several fields.
   """
 
-  def __init__(self, folder: Path, users: int, size: int, delay: int):
+  def __init__(self, folder: Path, users: int, size: int, delay: int, dtype: "np.dtype[Any]" = ID):
     folder.mkdir(parents=True)
-    self._state = _zeros(folder / "state", "<i4", (users, size))
-    self._waiting = Waiting(folder / "waiting", [("user", "<i4"), ("item", "<i4")], delay)
+    self._state = _zeros(folder / "state", dtype, (users, size))
+    self._waiting = Waiting(folder / "waiting", [("user", "<i4"), ("item", dtype)], delay)
 
   def __enter__(self) -> "Latest":
     self._waiting.__enter__()
@@ -152,12 +154,12 @@ class Latest:
     self._waiting.__exit__(*error)
 
   def before(self, time: Array, users: Array, items: Array, counts: Array) -> Array:
-    """int32 [n, size], the latest first, 0 where there is none, for the next rows, all [n].
+    """[n, size] items, the latest first, 0 where there is none, for the next rows, all [n].
 
     Rows that count are added.
     """
     self._waiting.add(time=time[counts], user=users[counts], item=items[counts])
-    latest = np.zeros((len(time), self._state.shape[1]), np.int32)
+    latest = np.zeros((len(time), self._state.shape[1]), self._state.dtype)
     for rows, piece, earlier in self._waiting.known(time):
       order, start, stop = _spans(piece["user"], users[rows], earlier)
       of_piece = piece["item"][order]
@@ -170,7 +172,7 @@ class Latest:
 
   def _of(self, users: Array, items: Array, start: Array, stop: Array) -> Array:
     """The latest of each user, who has items from `start` to `stop` beside those known so far."""
-    made = np.empty((len(users), self._state.shape[1]), np.int32)
+    made = np.empty((len(users), self._state.shape[1]), self._state.dtype)
     for back in range(made.shape[1]):
       known = self._state[users, np.maximum(back - (stop - start), 0)]
       is_new = stop - 1 - back >= start
@@ -179,7 +181,7 @@ class Latest:
     return made
 
 
-def _zeros(path: Path, dtype: str, shape: tuple[int, int]) -> Array:
+def _zeros(path: Path, dtype: "str | np.dtype[Any]", shape: tuple[int, int]) -> Array:
   """A table in a file, of one line more than asked for, as they are numbered from 1."""
   return np.asarray(np.memmap(path, dtype, "w+", shape=(shape[0] + 1, shape[1])))
 

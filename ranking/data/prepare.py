@@ -5,7 +5,6 @@ store appears under its name by one rename. What a killed run left there is remo
 """
 
 import contextlib
-import dataclasses
 import fcntl
 import hashlib
 import json
@@ -18,6 +17,7 @@ from typing import Any, Final, Protocol
 
 from ranking.checks import Checks
 from ranking.data import store
+from ranking.data.hashing import Hashing
 from ranking.data.lookback import Lookback
 from ranking.data.schema import DataError, Source
 from ranking.data.shared_store import LOCAL, SharedStore
@@ -62,6 +62,7 @@ def prepare(
   without_last_days: int = 0,
   fair_share: float = FAIR_SHARE,
   engine: str = "duckdb",
+  hashing: Hashing | None = None,
 ) -> DayStore:
   """Opens the source's store below `root`, making it first if it is not there.
 
@@ -76,6 +77,7 @@ def prepare(
     fair_share: day N is the last day that has at least this share of the median rows of such days
       up to it; the rows of later days are dropped and counted. 0 = the last day, whatever it has.
     engine: what works the log out, see `engine.py`. The store is the same on each.
+    hashing: which columns have ids made by a hash, if any.
 
   Raises:
     DataError: bad input; nothing is left behind then, and neither on an OSError.
@@ -84,6 +86,8 @@ def prepare(
   check = Checks("", DataError)
   if isinstance(source, type) or not isinstance(source, Source):
     check.refuse("source", source, "make it an object, such as @Synthetic()")
+  if not isinstance(hashing, Hashing | None):
+    check.refuse("hashing", hashing, "make it @Hashing() or None")
   if not isinstance(look, Lookback):
     check.refuse("lookback", look, "make it @Lookback() or None")
   check.whole("without_last_days", without_last_days, least=0)
@@ -91,7 +95,7 @@ def prepare(
   check_engine(engine)
   if not isinstance(root, Path):
     check.text("store_directory", root, "the path of a folder")
-  identity = identity_of(source, look, without_last_days, fair_share)
+  identity = identity_of(source, look, without_last_days, fair_share, hashing)
   fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
   shared = None
   if "://" in str(root):
@@ -113,8 +117,8 @@ def prepare(
             from ranking.data.making import make
 
             with Engine(work, engine) as running:
-              make(source, look, without_last_days, fair_share, identity, running, console)
-            if identity_of(source, look, without_last_days, fair_share) != identity:
+              make(source, look, without_last_days, fair_share, identity, running, console, hashing)
+            if identity_of(source, look, without_last_days, fair_share, hashing) != identity:
               raise DataError(
                 f"the files of {source.name} changed while they were read; prepare it again"
               )
@@ -139,7 +143,11 @@ def check_engine(name: str) -> None:
 
 
 def identity_of(
-  source: Source, look: Lookback, without_last_days: int, fair_share: float
+  source: Source,
+  look: Lookback,
+  without_last_days: int,
+  fair_share: float,
+  hashing: Hashing | None = None,
 ) -> dict[str, Any]:
   """Everything a store depends on: files, options, and the versions of the stages.
 
@@ -148,7 +156,7 @@ def identity_of(
   """
   identity: dict[str, Any] = {
     "source": source.identity(),
-    "lookback": dataclasses.asdict(look),
+    "lookback": look.identity(),
     "versions": {
       "read": source.log_version,
       "prepare": VERSION,
@@ -159,6 +167,8 @@ def identity_of(
     identity["without_last_days"] = without_last_days
   if fair_share != FAIR_SHARE:
     identity["fair_share"] = fair_share
+  if hashing:
+    identity["hashing"] = hashing.identity()
   return identity
 
 

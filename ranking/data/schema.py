@@ -146,13 +146,15 @@ def sha256(path: Path) -> str:
 class Feature:
   """One packed feature: a column of ids, `length` columns of a bag, or a dense column.
 
-  `vocabulary_size` counts the ids 0..size-1 of a categorical feature or bag; 0 for dense.
+  `vocabulary_size` counts the ids 0..size-1 of a categorical feature or bag; 0 for dense. Features
+  of one `table` have their ids in common; "" for a feature whose ids are its own.
   """
 
   name: str
   kind: Literal["categorical", "bag", "dense"]
   vocabulary_size: int = 0
   length: int = 1
+  table: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +164,9 @@ class Schema:
   `entities` names the categorical features that have as-of counts and rates, first the one that
   says whose row it is. `report_by` names one whose values get figures of their own on day N, and
   `report_values` what its ids stand for. In a `weighted` store rows do not count the same, and one
-  with `requests` says which rows were ranked together.
+  with `requests` says which rows were ranked together. `recent` names the bags of a user's latest
+  items (whose ids are those of the second entity), of their ages and of what the user did, if the
+  store has these details.
   """
 
   dataset: str
@@ -175,6 +179,7 @@ class Schema:
   report_values: tuple[str, ...] = ()
   weighted: bool = False
   requests: bool = False
+  recent: tuple[str, ...] = ()
 
   def of_kind(self, kind: str) -> tuple[Feature, ...]:
     """The features of one kind, in the order of their columns."""
@@ -204,6 +209,11 @@ class Schema:
     plain = dataclasses.asdict(self)
     if not self.requests:  # what earlier versions had not
       del plain["requests"]
+    if not self.recent:  # what earlier versions had not
+      del plain["recent"]
+    for feature in plain["features"]:
+      if not feature["table"]:
+        del feature["table"]
     return plain
 
   @classmethod
@@ -222,6 +232,7 @@ class Schema:
       report_values=tuple(value["report_values"]),
       weighted=value.get("weighted", False),
       requests=value.get("requests", False),
+      recent=tuple(value.get("recent", ())),
     )
 
 

@@ -25,6 +25,7 @@ class Network(tfrs.Model):
   Attributes:
     input_width: d.
     of_tasks: float32 [T], what a run learns of each task to weigh it, if it does.
+    embedding_count: how many features have embeddings.
   """
 
   of_tasks: tf.Variable
@@ -38,7 +39,7 @@ class Network(tfrs.Model):
   ):
     super().__init__(name="network")
     self.schema = schema
-    self.input_width = inputs.width
+    self.input_width, self.embedding_count = inputs.width, inputs.embedding_count
     self._input_layers, self._body, self._towers = inputs, body, towers
     self._build_variables()
 

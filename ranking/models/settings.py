@@ -11,6 +11,8 @@ class ModelError(InputError):
   """A setting that no model can have."""
 
 
+# Of a field that earlier versions had not: at its default it is left out of a run's identity.
+LATER = {"later": True}
 MOST = 1_000_000  # columns: a kernel of that many squared fits nowhere
 MOST_LAYERS = 1_000  # layers, experts or levels: each is traced and compiled by itself
 

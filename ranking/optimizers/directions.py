@@ -29,6 +29,7 @@ class Direction:
   # Whether r and slots are finite wherever the squares of gradients add up to a finite number.
   keeps_finite: ClassVar[bool] = False
   has_preconditioner: ClassVar[bool] = False  # whether it multiplies gradients with 1/√G
+  slots_per_row: ClassVar[bool] = False  # whether a slot has one number for each row of a variable
 
   @property
   def is_row_wise(self) -> bool:
@@ -51,7 +52,7 @@ class Direction:
 
     Args:
       gradient: of a variable, or of some of its rows.
-      slots: by name, of the gradient's shape.
+      slots: by name, of the gradient's shape; or of its first axis, see `slots_per_row`.
       weights: of the gradient's shape.
       step: scalar of the gradient's dtype, or float32 beside a shorter one; 1 for the first.
     """

@@ -79,7 +79,8 @@ class Kept:
       averages: of weights, as tf_keras has made them.
     """
     for variable, treated in zip(self.variables, self._treatments, strict=True):
-      self.slots.append(self._made(slot, variable, treated.direction.initial_slots()))
+      of_direction = marks if treated.direction.slots_per_row else slot
+      self.slots.append(self._made(of_direction, variable, treated.direction.initial_slots()))
       memory = {} if self._is_shared else treated.clip.initial_memory()
       self.memories.append(self._made(scalar, variable, memory))
       self.factors.append(self._made(scalar, variable, {FACTOR: 1.0})[FACTOR])

@@ -169,6 +169,7 @@ def open_log(settings: Settings, console: Console) -> DayStore:
     log.without_last_days,
     log.fair_share,
     log.engine,
+    log.hashing,
   )
   if log.without_tasks:
     try:

@@ -38,18 +38,23 @@ def show_variables(run: Run) -> None:
   """Prints the parameter table, and which variable gets which rule."""
   network, rule = run.network, run.optimizer
 
-  def clip_of(variable: tf.Variable) -> str:
-    return type(rule.clip).__name__ if rule.is_clipped(variable) else "direction alone"
+  def treated_by(variable: tf.Variable) -> str:
+    treated = rule.treatment(variable)
+    own = [str(treated.direction)] if treated.direction != rule.direction else []
+    own += [f"rate × {treated.rate:g}"] if treated.rate != 1 else []
+    clip = type(treated.clip).__name__ if treated.is_clipped else "direction alone"
+    return ", ".join([clip, *own])
 
   counts = network.parameter_counts()
   rows: list[tuple[str, str, int, str]] = [
-    (network.short_name(v), " × ".join(map(str, v.shape)), math.prod(v.shape), clip_of(v))
+    (network.short_name(v), " × ".join(map(str, v.shape)), math.prod(v.shape), treated_by(v))
     for v in network.trainable_variables
     if not network.is_embedding(v)
   ]
   tables = [v for v in network.trainable_variables if network.is_embedding(v)]
-  of_tables = ", ".join(dict.fromkeys(map(clip_of, tables)))
-  rows.append((f"{len(tables)} embedding tables", "", counts["embedding"], of_tables))
+  of_tables = ", ".join(dict.fromkeys(map(treated_by, tables)))
+  joined = f" of {network.embedding_count} features" * (len(tables) < network.embedding_count)
+  rows.append((f"{len(tables)} embedding tables{joined}", "", counts["embedding"], of_tables))
   rows.append(("all but embeddings", "", counts["non_embedding"], ""))
   title = (
     f"Input width {network.input_width}. {rule.direction} of the {rule.accumulate} gradient, "

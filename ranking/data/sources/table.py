@@ -255,6 +255,7 @@ class Table:
       for what in ("count", *(f"{task}_rate" for task in tasks))
     ]
     bags = [*self.bags, *(["history"] if lookback.history else [])]
+    bags += ["history_age", "history_actions"] if lookback.history_details else []
     return [
       *(Feature(name, "categorical") for name in self.categorical),
       *(Feature(name, "bag") for name in bags),

@@ -23,9 +23,7 @@ class CrossLayers(Block):
   def build(self, width: int, width_scale: float) -> tf_keras.layers.Layer:
     """The layers cross_1, cross_2, …"""
     del width, width_scale  # they are as wide as their input
-    return Crossed(
-      [tfrs.layers.dcn.Cross(name=f"cross_{k + 1}") for k in range(self.num_cross_layers)]
-    )
+    return Crossed([Cross(name=f"cross_{k + 1}") for k in range(self.num_cross_layers)])
 
 
 class Crossed(Part):
@@ -41,3 +39,13 @@ class Crossed(Part):
     for layer in self._in_order:
       x = layer(x0, x)
     return x
+
+
+class Cross(tfrs.layers.dcn.Cross):
+  """TFRS's layer; what it is made of computes as it does, not in the dtype of its weights."""
+
+  def build(self, shape: tf.TensorShape) -> None:
+    """Makes its weights."""
+    super().build(shape)
+    for inner in self.submodules:
+      inner._set_dtype_policy(self.dtype_policy)

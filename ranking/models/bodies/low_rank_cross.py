@@ -2,11 +2,10 @@
 
 import dataclasses
 
-import tensorflow_recommenders as tfrs
 import tf_keras
 
 from ranking.models.bodies import Block
-from ranking.models.bodies.cross import Crossed
+from ranking.models.bodies.cross import Cross, Crossed
 from ranking.models.settings import MOST_LAYERS, ModelError, check_whole, scaled
 
 
@@ -36,4 +35,4 @@ class LowRankCrossLayers(Block):
         f"what it crosses has {width} columns; make it {int(width / width_scale / 4)}, a quarter"
       )
     names = [f"cross_{k + 1}" for k in range(self.num_cross_layers)]
-    return Crossed([tfrs.layers.dcn.Cross(projection_dim=rank, name=name) for name in names])
+    return Crossed([Cross(projection_dim=rank, name=name) for name in names])
