@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ranking.errors import InputError
+from ranking.tasks import WITHIN
 
 Row = dict[Any, Any]
 RESULTS = Path("experiments", "results")
@@ -64,4 +65,6 @@ def read(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     raise InputError(f"{path} cannot be read ({type(error).__name__}); make it again") from error
   if absent := [name for name in columns if name not in table]:
     raise InputError(f"{path} has no column {absent[0]!r}; make it again")
+  if "measure" in table:  # the study is by the measure of each task
+    table = table[~table.measure.isin(WITHIN)]
   return table

@@ -22,8 +22,8 @@ from ranking.data.schema import Source
 from ranking.errors import InputError
 from ranking.models.model import Model
 from ranking.nearest import nearest
+from ranking.optimizers.balance import Balance
 from ranking.optimizers.clipping import AdaptiveGradientClipping, Clip
-from ranking.optimizers.conflicts import ProjectConflicts
 from ranking.optimizers.optimizer_settings import OptimizerSettings
 from ranking.stability.divergence import DivergenceRule
 
@@ -113,8 +113,8 @@ class TrainingSettings:
       trainer have their targets on a sensible scale, and are learnt as they are, so that what was
       published of them stays comparable. Figures are always in the unit of the log.
     loss_weights: by task, how many times its loss counts; of others as the log says.
-    balance: what makes one gradient of those of the tasks, such as @ProjectConflicts(); None = that
-      of the weighted loss.
+    balance: what weighs the tasks, or makes one gradient of theirs: @UncertaintyWeights(),
+      @GradNorm(), @ProjectConflicts(); None = the weighted loss.
   """
 
   model: Model
@@ -128,12 +128,17 @@ class TrainingSettings:
   monitor: DivergenceRule = dataclasses.field(default_factory=DivergenceRule)
   target_scale: str | Mapping[str, str] | None = None
   loss_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
-  balance: ProjectConflicts | None = None
+  balance: Balance | None = None
 
   def __post_init__(self) -> None:
     check_targets(self.target_scale, self.loss_weights)
     if self.balance is not None:
-      CHECK.made("balance", self.balance, ProjectConflicts, "@ProjectConflicts()")
+      CHECK.made("balance", self.balance, Balance, "@UncertaintyWeights() or the like")
+      if self.balance.learns_weights and self.loss_weights:
+        raise SettingError(
+          "train_and_evaluate.loss_weights and balance say both how many times a task counts: "
+          f"{type(self.balance).__name__} learns it; leave one out"
+        )
     CHECK.made("model", self.model, Model, "a model, such as @Model()")
     CHECK.made("optimizer", self.optimizer, OptimizerSettings, "@ClippedOptimizer()")
     CHECK.made("monitor", self.monitor, DivergenceRule, "@DivergenceMonitor()")

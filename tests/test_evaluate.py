@@ -11,7 +11,8 @@ from ranking import tasks
 from ranking.data import prepare, store
 from ranking.evaluation.evaluate import Evaluator
 from ranking.evaluation.users import users
-from ranking.measures.probabilities import deciles, grouped_auc
+from ranking.measures.groups import aucs_of_users, group_mean
+from ranking.measures.probabilities import deciles
 from ranking.models.inputs import Inputs
 from ranking.models.model import Model
 from ranking.models.network import Network
@@ -62,9 +63,10 @@ def test_binary_tasks_have_figures_within_users_and_by_decile(tiny_store: store.
   click = evaluate.figures(outputs)["click"]
   labels, logits = np.array(day.labels)[:, 0], outputs[:, 0]
   known = ~np.isnan(labels)
-  within = grouped_auc(labels[known], logits[known], users(tiny_store.schema, day)[known])
+  of_users = users(tiny_store.schema, day)[known]
+  within = group_mean(aucs_of_users(labels[known], logits[known], of_users))
   assert click["gauc"] == (None if np.isnan(within.value) else within.value)
-  assert click["gauc_users"] == within.users
+  assert click["gauc_users"] == within.groups
   rate = labels[known].mean(dtype=float)
   entropy = -(rate * np.log(rate) + (1 - rate) * np.log(1 - rate))
   assert click["normalised_entropy"] == pytest.approx(click["logloss"] / entropy)

@@ -56,6 +56,7 @@ def fake_run(last_step: int, **progress: Any) -> Any:
     workers=Workers(tf.distribute.get_strategy()),
     network=SimpleNamespace(trainable_variables=["kernel"], short_name=str),
     optimizer=SimpleNamespace(is_clipped=lambda variable: True),
+    task_weights=dict,
     evaluator=Mock(**{"figures.return_value": {}, "figures_by.return_value": {}}),
     directory=Path("runs/x"),
     data=lambda first: iter(()),
@@ -229,7 +230,7 @@ def test_a_partial_batch_is_written_down_and_not_judged() -> None:
     (1, "day 0", 0.5),
     (2, "day 1", 7.0),
   ]
-  log.health.assert_called_once_with(2, {"kernel": 0.25}, {})
+  log.health.assert_called_once_with(2, {"kernel": 0.25}, {}, {})
 
 
 def test_a_step_that_was_skipped_counts_as_skipped_and_nothing_else() -> None:
@@ -270,6 +271,7 @@ def test_two_replicas_of_half_the_batch_train_as_one_of_the_whole(tmp_path: Path
     "CrossLayers.num_cross_layers=1 DenseLayers.hidden_units=[128, 128]",
     "train_and_evaluate.observe_every=5 train_and_evaluate.shadows={}",
     "train_and_evaluate.schedule=@InverseSquareRoot InverseSquareRoot.warmup_steps=4",
+    "train_and_evaluate.balance=@GradNorm()",
   )
   one = run(tmp_path / "one", *same)
   two = run(tmp_path / "two", *same, "train_and_evaluate.distribution=@virtual_cpus")
@@ -287,6 +289,9 @@ def test_two_replicas_of_half_the_batch_train_as_one_of_the_whole(tmp_path: Path
   results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "two")]
   for task, entry in results[0]["metrics"].items():
     assert entry["rows"] == results[1]["metrics"][task]["rows"]
+  weights = [result["task_weights"] for result in results]
+  assert weights[1] == pytest.approx(weights[0], rel=1e-4)
+  assert max(weights[0].values()) > 1.01
   aucs = [result["metrics"]["click"]["auc"] for result in results]
   assert aucs[0] == pytest.approx(aucs[1], abs=1e-3)
 

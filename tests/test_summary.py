@@ -18,7 +18,7 @@ from ranking.sweeps.sweep import Method, Sweep, Trial
 from ranking.sweeps.tables import rendering, speed, summary
 from ranking.sweeps.tables.document import Document, Table
 from ranking.sweeps.tables.edges import Edge
-from ranking.tasks import MEASURES
+from ranking.tasks import MEASURES, WITHIN
 from tests.command_line import ROOT
 from tests.test_sweep_results import finished, hold
 
@@ -99,7 +99,8 @@ def test_a_row_has_the_figures_of_its_seeds_and_no_diverged_run_is_in_a_mean(tmp
     ],
   ]
   assert document.tables[0].header == [*STARTS, *FIGURES, "seconds RMSE ↓"]
-  figures = document.figures.set_index(["method", "learning_rate", "task"])
+  of_kinds = document.figures[~document.figures.measure.isin(WITHIN)]
+  figures = of_kinds.set_index(["method", "learning_rate", "task"])
   assert figures["mean"]["naive", 0.1, "click"] == pytest.approx(mean, rel=1e-15)
   assert figures.deviation["naive", 0.1, "click"] == pytest.approx(deviation, rel=1e-15)
   interval = divergence_ratio(1, 3).ci95
@@ -115,7 +116,14 @@ def test_all_tasks_and_all_commands_are_in_folded_tables(tmp_path: Path):
   tasks, runs = document.tables[-2:]
   assert tasks.folded
   assert runs.folded
-  assert tasks.header[-3:] == ["click AUC (%) ↑", "seconds RMSE ↓", "like AUC (%) ↑"]
+  assert tasks.header[-7:] == [
+    *("click AUC (%) ↑", "seconds RMSE ↓", "like AUC (%) ↑"),
+    *("click AUC within users (%) ↑", "click NDCG of requests (%) ↑"),
+    *("like AUC within users (%) ↑", "like NDCG of requests (%) ↑"),
+  ]
+  assert rows(tasks)[0]["click AUC within users (%) ↑"] == "65.00 ± 0.00"
+  of_requests = document.figures[document.figures.measure == "ndcg"]
+  assert of_requests["mean"].dropna().tolist() == [pytest.approx(0.85)] * 4
   assert rows(tasks)[0]["like AUC (%) ↑"] == "60.00 ± 0.00"
   assert len(runs.rows) == 12
   assert [row["command"] for row in rows(runs)][:3] == [
@@ -169,7 +177,7 @@ def test_a_point_that_is_not_finished_has_no_figure_whatever_its_runs_reached(tm
   figures = document.figures[document.figures.method == "gc"]
   assert figures["mean"].isna().all()
   assert figures.ratio.isna().all()
-  assert figures.finished.tolist() == [1, 1, 1, 0, 0, 0]
+  assert figures.finished.tolist() == [1] * 7 + [0] * 7
 
 
 def test_a_sweep_of_which_all_runs_failed_is_a_document_that_says_so(tmp_path: Path):

@@ -45,6 +45,7 @@ def test_a_run_has_a_row_for_each_task_with_the_figures_of_its_result(tmp_path: 
     **{"learning_rate_multiplier": 1.0, "seed": 0, "dataset": "synthetic", "scale": "proxy"},
     **{"eval_day": "2026-01-18", "window_hours": 24.0, "batch_size": 512, "status": "ok"},
     **{"normalised_entropy": 0.9, "gauc": 0.65, "gauc_low": 0.6, "gauc_high": 0.7},
+    **{"ndcg": 0.85, "ndcg_low": 0.8, "ndcg_high": 0.9},
     **{"reason": None, "recovered_at_step": None, "verdict": None},
     **{"diverged_at_step": None, "micro_divergences": 0, "skipped_steps": 0, "steps": 507},
     **{"seconds": 42.5, "examples_per_second": 1e4, "task": "click", "kind": "binary"},

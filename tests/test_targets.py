@@ -14,6 +14,7 @@ from ranking.array import Array
 from ranking.data.schema import Schema
 from ranking.models.inputs import Inputs
 from ranking.models.model import Model
+from ranking.optimizers.grad_norm import GradNorm
 from ranking.settings import SettingError, check_targets
 from ranking.tasks import KINDS, LabelStatistics, LearntTask
 from ranking.tasks.regression import HIGHEST, Logarithmic, Standardised
@@ -24,16 +25,17 @@ NAMES = [task.name for task in TASKS]
 VALUE = next(task.name for task in TASKS if task.kind == "regression")
 
 
-def store(labels: Array | None = None) -> Any:
+def store(labels: Array | None = None, weights: Array | None = None) -> Any:
   """A store of the toy schema, with these labels of the regression."""
-  columns = np.zeros((4, 3))
+  columns = np.zeros((4 if labels is None else len(labels), 3))
   if labels is not None:
     columns[:, NAMES.index(VALUE)] = labels
-  return SimpleNamespace(schema=schema(), train_days=[SimpleNamespace(labels=columns)])
+  day = SimpleNamespace(labels=columns, weights=None if weights is None else weights[:, None])
+  return SimpleNamespace(schema=schema(), train_days=[day])
 
 
 def settings(target_scale: Any = None, **loss_weights: float) -> Any:
-  return SimpleNamespace(target_scale=target_scale, loss_weights=loss_weights)
+  return SimpleNamespace(target_scale=target_scale, loss_weights=loss_weights, balance=None)
 
 
 def scale_of(learning: Schema) -> str:
@@ -59,6 +61,26 @@ def test_own_logs_are_standardised_unless_a_setting_says_otherwise(
   made = learnt(store(), settings(target_scale), own)
   assert scale_of(made) == expected
   assert [task.rules.name for task in made.tasks] == [task.kind for task in TASKS]
+
+
+def test_logarithms_are_standardised_by_the_weights_of_rows() -> None:
+  labels, times = np.array([1.0, np.nan, 2.0, 30.0]), np.array([3.0, 9.0, 2.0, 0.0])
+  made = learnt(store(labels, times), settings("log"), own=True)
+  again = learnt(store(np.repeat([1.0, 2.0], [3, 2])), settings("log"), own=True)
+  targets, outputs = tf.constant([1.0, 2.0]), tf.constant([0.3, -0.2])
+  ours, theirs = (
+    task.rules.losses(targets, outputs, LabelStatistics(1, 0.0, 0.0))
+    for task in (made.tasks[NAMES.index(VALUE)], again.tasks[NAMES.index(VALUE)])
+  )
+  np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_a_balance_of_one_task_is_refused() -> None:
+  one: Any = SimpleNamespace(schema=schema(tasks=TASKS[:1]), train_days=[])
+  given: Any = SimpleNamespace(target_scale=None, loss_weights={}, balance=GradNorm())
+  message = f"^train_and_evaluate.balance is GradNorm, .* and {NAMES[0]} is the only one; leave it"
+  with pytest.raises(SettingError, match=message):
+    learnt(one, given, own=True)
 
 
 def test_weights_of_losses_may_be_set_by_task() -> None:

@@ -57,9 +57,12 @@ def run(given: argparse.Namespace) -> int:
       (kind, Counter(one.said for one in simulated if one.curve.name == kind), kind in _LOST)
       for kind in KINDS
     ],
-    recorded=(len(of_runs), *_scores(of_runs)),
+    recorded=(sum(one.curve.is_known for one in of_runs), *_scores(of_runs)),
+    unknown=Counter(one.said for one in of_runs if not one.curve.is_known),
     wrong=[one for one in [*simulated, *of_runs] if one.said not in one.curve.statuses],
-    lost=recorded.LOST,
+    lost=sum(one.curve.statuses == recorded.LOST for one in of_runs),
+    methods=len({one.curve.name.split("-")[1] for one in of_runs}),
+    logs=sorted({one.curve.name.partition(":")[0] for one in of_runs}),
   )
   write_atomically(EXPERIMENTS / "verdicts.md", page)
   print(EXPERIMENTS / "verdicts.md")

@@ -78,9 +78,9 @@ def judge(curve: Curve, rule: DivergenceRule) -> Judged:
 
 
 def divergences(judged: Iterable[Judged]) -> Counts:
-  """How often diverged is said and true."""
-  pairs = [(one.said == "diverged", "diverged" in one.curve.statuses) for one in judged]
-  return _counts(pairs)
+  """How often diverged is said and true, of the runs whose truth is known."""
+  known = [one for one in judged if one.curve.is_known]
+  return _counts([(one.said == "diverged", "diverged" in one.curve.statuses) for one in known])
 
 
 def micro_divergences(judged: Iterable[Judged]) -> Counts:

@@ -1,11 +1,14 @@
 """Curves of real runs, small enough to keep: recorded.npz, made by
 
-.venv/bin/python -m experiments.verdicts.recorded runs/edge_kuairand runs/calibration_kuairand_late
+.venv/bin/python -m experiments.verdicts.recorded runs/calibration_kuairand_late runs/defaults_*
 
-A run is lost if the AUC of its first task on day N ends below LOST, which the verdict never sees:
-lost runs end at 0.61 or less, others at 0.64 or more. Each step has of every task the loss over
-that of its best constant, which earlier series had not: it is worked out from the labels of the
-very batch.
+The truth is told from day N, which the verdict never sees: how much of what the median run of the
+same log gains over knowing nothing a task has at the end, in AUC or in squared error. A run is lost
+if that is less than HALF of its first task, and has lived if no task has less. Where another task
+alone has, or what a task had learned does not hold on day N, the truth is not known.
+
+Each step has of every task the loss over that of its best constant, which earlier series had not:
+it is worked out from the labels of the very batch.
 """
 
 import json
@@ -24,16 +27,18 @@ from ranking.data.store import DayStore
 from ranking.stability.divergence import Status
 
 FILE = Path(__file__).with_name("recorded.npz")
-LOST = 0.62  # AUC of the first task
+HALF = 0.5  # of the median run's gain
+LEARNT = 0.15  # a gain of the median run that says that a task is learnt
 LONGEST = 1000  # steps of a run that is kept
-SURVIVED: tuple[Status, ...] = ("ok", "micro_diverged", "learned_nothing")
+LIVED: tuple[Status, ...] = ("ok", "micro_diverged", "learned_nothing")
+LOST: tuple[Status, ...] = ("diverged",)
 MOST = 60_000.0  # a relative loss that float16 still holds
 
 
 def load() -> Iterator[Curve]:
   """The recorded curves."""
   with np.load(FILE) as file:
-    names = file["names"].tolist()
+    names, truths = file["names"].tolist(), _truths(file["names"], file["gains"])
     ends = np.cumsum(file["steps"])
     for k, (name, end) in enumerate(zip(names, ends, strict=True)):
       mine = slice(end - file["steps"][k], end)
@@ -41,16 +46,15 @@ def load() -> Iterator[Curve]:
       alive = file["alive"][mine].astype(float)[:, None] * np.ones_like(constants)
       rarer = file["rarer"][mine].astype(float)
       losses = file["relative"][mine].astype(float) * constants
-      statuses: tuple[Status, ...] = SURVIVED if file["auc"][k] >= LOST else ("diverged",)
       labels = np.full_like(rarer, file["batch"][k])
-      yield Curve(name, statuses, None, None, losses, constants, labels, rarer, alive)
+      yield Curve(name, truths[k], None, None, losses, constants, labels, rarer, alive)
 
 
 def record(directories: list[Path]) -> None:
   """Writes recorded.npz from the finished runs in some folders of sweeps."""
   kept: dict[str, list[Any]] = {
     name: []
-    for name in ("names", "steps", "relative", "rarer", "alive", "constants", "auc", "batch")
+    for name in ("names", "steps", "relative", "rarer", "alive", "constants", "gains", "batch")
   }
   for result in sorted(path for folder in directories for path in folder.glob("*/result.json")):
     run = _run(result.parent, json.loads(result.read_text()))
@@ -90,7 +94,7 @@ def _run(directory: Path, result: dict[str, Any]) -> dict[str, Any] | None:
       rarer[step, k] = min(above, len(y) - above)
   skipped = np.array([bool(row["skipped"]) for row in rows])
   relative = np.where(skipped[:, None], np.nan, losses / constants)
-  first = next(iter(result["metrics"].values()))
+  day = np.asarray(store.eval_day.labels, np.float64)
   return {
     "names": f"{result['dataset']}: {directory.name}",
     "steps": len(rows),
@@ -98,9 +102,31 @@ def _run(directory: Path, result: dict[str, Any]) -> dict[str, Any] | None:
     "rarer": np.minimum(rarer, 65_535).astype(np.uint16),
     "alive": np.array([row["output_spread"] != 0 for row in rows]),
     "constants": constants.mean(axis=0),
-    "auc": math.nan if first["auc"] is None else first["auc"],
+    "gains": [
+      _gain(entry, day[:, k] - known[k].mean) for k, entry in enumerate(result["metrics"].values())
+    ],
     "batch": batch,
   }
+
+
+def _truths(names: Array, gains: Array) -> list[tuple[Status, ...]]:
+  """Of each run, given its name and what each of its tasks gains [runs, T]."""
+  logs = np.array([str(name).partition(":")[0] for name in names])
+  truths: list[tuple[Status, ...]] = []
+  for log, gained in zip(logs, gains, strict=True):
+    usual = np.median(np.nan_to_num(gains[logs == log]), axis=0)
+    kept = np.nan_to_num(gained)[usual >= LEARNT] / usual[usual >= LEARNT]
+    truths.append(LOST if kept[0] < HALF else LIVED if kept.min() >= HALF else (*LIVED, *LOST))
+  return truths
+
+
+def _gain(entry: dict[str, Any], from_mean: Array) -> float:
+  """What a task's figure of day N is above that of knowing nothing: 0, and 1 for knowing all."""
+  if entry["kind"] == "binary":
+    return math.nan if entry["auc"] is None else 2 * float(entry["auc"]) - 1
+  if entry["rmse"] is None:
+    return math.nan
+  return 1 - float(entry["rmse"]) ** 2 / float(np.nanmean(np.square(from_mean)))
 
 
 def _constant_losses(kind: str, labels: Array, mean: float) -> Array:

@@ -90,6 +90,11 @@ class Curve(NamedTuple):
     return len(self.losses)
 
   @property
+  def is_known(self) -> bool:
+    """Whether it is known if the run diverged."""
+    return len(self.statuses) < 4
+
+  @property
   def is_simulated(self) -> bool:
     """Whether all of the truth is known."""
     return len(self.statuses) < 3

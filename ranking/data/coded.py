@@ -41,16 +41,17 @@ class Coded:
   def batches(self) -> Iterator[pa.RecordBatch]:
     """The rows in order, some at a time.
 
-    Columns, with k from 0 in the order of the log: time; numbers label_k, truth_k, weight and
-    dense_k; id_k; bag_k, a list of ids; entity_k, the key of an entity, 0 for none; and line_k, in
-    the arrays of a side. What a side has is left to be looked up there: so little is sorted.
+    Columns, with k from 0 in the order of the log: time; numbers label_k, truth_k, dense_k, weights
+    and requests; id_k; bag_k, a list of ids; entity_k, the key of an entity, 0 for none; and
+    line_k, in the arrays of a side. What a side has is left to be looked up there: so little
+    is sorted.
     """
     facts, log = self.facts, self.facts.log
     table = self.rows
     numbers = {
       **{f"label_{k}": facts.number(each.value) for k, each in enumerate(log.labels.values())},
       **{f"truth_{k}": facts.number(value) for k, value in enumerate(log.truth.values())},
-      **({} if log.weight is None else {"weight": facts.number(log.weight)}),
+      **{name: facts.number(value) for name, value in log.extras.items()},
       **{
         f"dense_{k}": facts.number(each.value)
         for k, each in enumerate(log.dense.values())

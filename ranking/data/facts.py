@@ -40,8 +40,8 @@ class Facts:
         self._take_in(number.value, is_number=True)
     for value in log.truth.values():
       self._take_in(value, is_number=True)
-    if log.weight is not None:
-      self._take_in(log.weight, is_number=True)
+    for value in log.extras.values():
+      self._take_in(value, is_number=True)
     for side in log.sides:
       for value in side.keys.values():
         self._take_in(value)

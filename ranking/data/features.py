@@ -5,7 +5,6 @@ that no more than that is ever in memory.
 """
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,41 +16,63 @@ from ranking.tasks import LabelStatistics, Task
 MIN_COUNT = 3  # an id seen less often in the training days shares the rare id of its feature
 FIRST_ID = 2  # 0 is missing or unseen in the training days, 1 is rare
 DENSE_LIMIT = 5.0  # standardised dense features stay within ± this many standard deviations
+Levels = dict[float, float]  # how often rows have each value of a label
 
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-  """Sums over k columns without their NaN: float64 [k] rows, means, squared deviations."""
+  """Sums over k columns without their NaN, and without the rows whose weight is 0.
+
+  Attributes:
+    rows: float64 [k], how many there are.
+    mean: float64 [k], each row counted as often as its weight says.
+    squares: float64 [k], the sum of squared deviations, likewise.
+    mass: float64 [k], the sum of the weights: `rows` where all count the same.
+  """
 
   rows: Array
   mean: Array
   squares: Array
+  mass: Array
 
   @classmethod
-  def of(cls, columns: Array) -> "Moments":
-    """Takes the moments of [n, k] numbers."""
+  def of(cls, columns: Array, weights: Array | None = None) -> "Moments":
+    """Takes the moments of [n, k] numbers; of rows that count `weights` [n] times."""
     values = np.asfortranarray(columns, np.float64)  # so that NumPy sums in pairs
     known = ~np.isnan(values)
+    if weights is not None:
+      known &= weights[:, None] > 0
+
+    def total(of_rows: Array) -> Array:
+      of_rows = np.where(known, of_rows, 0.0)
+      return np.asarray((of_rows if weights is None else weights[:, None] * of_rows).sum(axis=0))
+
     rows = known.sum(axis=0).astype(np.float64)
-    mean = np.where(known, values, 0.0).sum(axis=0) / np.maximum(rows, 1.0)
-    squares = (np.where(known, values - mean, 0.0) ** 2).sum(axis=0)
-    return cls(rows, mean, squares)
+    mass = rows if weights is None else total(np.ones_like(values))
+    mean = _share(total(values), mass)
+    return cls(rows, mean, total((values - mean) ** 2), mass)
 
   def __add__(self, other: "Moments") -> "Moments":
     """Joins the moments of two sets of rows (Chan, Golub and LeVeque, 1983)."""
-    rows = self.rows + other.rows
-    share = other.rows / np.maximum(rows, 1.0)
+    mass = self.mass + other.mass
+    share = _share(other.mass, mass)
     step = other.mean - self.mean
     return Moments(
-      rows,
+      self.rows + other.rows,
       self.mean + step * share,
-      self.squares + other.squares + step**2 * self.rows * share,
+      self.squares + other.squares + step**2 * self.mass * share,
+      mass,
     )
 
   @property
   def variance(self) -> Array:
     """float64 [k], of the rows themselves (not an estimate for more rows); 0 without rows."""
-    return self.squares / np.maximum(self.rows, 1.0)
+    return _share(self.squares, self.mass)
+
+
+def _share(part: Array, whole: Array) -> Array:
+  """The quotient; 0 of nothing."""
+  return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
 
 
 def is_constant(moments: Moments) -> Array:
@@ -70,27 +91,31 @@ def standardise(columns: Array, moments: Moments) -> Array:
   return np.clip(np.nan_to_num(scaled), -DENSE_LIMIT, DENSE_LIMIT).astype(np.float32)
 
 
-def levels(tasks: Sequence[Task], labels: Array) -> dict[str, Counter[float]]:
-  """How many of the rows [n, T] have each value of a label, of tasks whose kind asks for it."""
-  counts = {}
-  for task, column in zip(tasks, labels.T, strict=True):
-    if task.rules.counts_levels:
-      values, rows = np.unique(column[~np.isnan(column)], return_counts=True)
-      counts[task.name] = Counter(dict(zip(values.tolist(), rows.tolist(), strict=True)))
-  return counts
+def levels(tasks: Sequence[Task], labels: Array, weights: Array | None = None) -> dict[str, Levels]:
+  """How often the rows [n, T] have each value of a label, of tasks whose kind asks for it.
+
+  A row counts as often as its weight [n] says; None = 1.
+  """
+  return {
+    task.name: dict(LabelStatistics.of(column, count_levels=True, weights=weights).levels)
+    for task, column in zip(tasks, labels.T, strict=True)
+    if task.rules.counts_levels
+  }
 
 
-def joined_levels(days: Sequence[Mapping[str, Counter[float]]]) -> dict[str, Counter[float]]:
-  """The `levels` of some days together."""
-  together: dict[str, Counter[float]] = {}
-  for of_day in days:
-    for name, counts in of_day.items():
-      together.setdefault(name, Counter()).update(counts)
+def joined_levels(parts: Sequence[Mapping[str, Levels]]) -> dict[str, Levels]:
+  """The `levels` of some rows and others together."""
+  together: dict[str, Levels] = {}
+  for part in parts:
+    for name, counts in part.items():
+      whole = together.setdefault(name, {})
+      for value, times in counts.items():
+        whole[value] = whole.get(value, 0) + times
   return together
 
 
 def label_statistics(
-  tasks: Sequence[Task], moments: Moments, counts: Mapping[str, Counter[float]]
+  tasks: Sequence[Task], moments: Moments, counts: Mapping[str, Levels]
 ) -> tuple[LabelStatistics, ...]:
   """Per task, from the moments and the `levels` of its labels in the training days."""
   statistics = []

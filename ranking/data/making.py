@@ -95,6 +95,7 @@ def make(
     entities=tuple(log.entities),
     report_by=log.report_by,
     weighted=log.weight is not None,
+    requests=log.request is not None,
     recent=pack.recent_bags(log) if lookback.history_details else (),
     report_values=codes.names(engine, made.vocabularies[log.report_by]) if log.report_by else (),
   )

@@ -10,7 +10,6 @@ import dataclasses
 import itertools
 import queue
 import threading
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +21,7 @@ from ranking.array import Array
 from ranking.data import features
 from ranking.data.calendar import Calendar
 from ranking.data.coded import Coded
-from ranking.data.features import Moments
+from ranking.data.features import Levels, Moments
 from ranking.data.hashing import TABLE
 from ranking.data.lookback import AGES, MOST_ACTIONS, Lookback, Past
 from ranking.data.schema import DataError, Feature, Log
@@ -40,7 +39,7 @@ class Packed:
   Attributes:
     labels: moments of [n, T].
     positives: int64 [T], rows whose label is above 0.
-    levels: rows per value of a label, of tasks whose kind asks for it.
+    levels: how often rows have each value of a label, of tasks whose kind asks for it.
     unseen: int64 [C], rows of the last day whose id is 0.
     dense: moments of [n, D] in the training days, before they are standardised.
     filled, clipped: int64 [D], rows of all days without a value, which get the mean, and rows that
@@ -50,7 +49,7 @@ class Packed:
 
   labels: list[Moments] = dataclasses.field(default_factory=list)
   positives: list[Array] = dataclasses.field(default_factory=list)
-  levels: list[dict[str, Counter[float]]] = dataclasses.field(default_factory=list)
+  levels: list[dict[str, Levels]] = dataclasses.field(default_factory=list)
   unseen: Array = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
   dense: Moments = dataclasses.field(default_factory=lambda: Moments.of(np.zeros((0, 0))))
   filled: Array = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
@@ -172,13 +171,13 @@ class _Day:
       "bags": sum(self._lengths),
       "labels": len(self._log.tasks),
     }
-    if self._log.weight is not None:
-      widths["weights"] = 1
+    widths |= dict.fromkeys(self._log.extras, 1)
     shapes = {"time": (rows,), **{name: (rows, width) for name, width in widths.items()}}
     self._writers = {name: ArrayWriter(folder, name, shape) for name, shape in shapes.items()}
     self._labels: Moments | None = None
     self._positives = np.zeros(len(self._log.tasks), np.int64)
-    self._levels = features.levels(self._log.tasks, np.zeros((0, len(self._log.tasks))))
+    self._levels: dict[str, Levels] = {}
+    self._weight = 0.0
     self._unseen = np.zeros(widths["ids"], np.int64)
     self._truths: list[tuple[Array, Array]] = []
 
@@ -217,17 +216,22 @@ class _Day:
         bags[:, -recent.shape[1] :] = recent
     for name, array in (("time", time), ("ids", ids), ("bags", bags), ("labels", labels)):
       self._writers[name].write(array)
+    weights = None
     if log.weight is not None:
-      weights = columns["weight"].to_numpy().astype(np.float32)
+      weights = columns["weights"].to_numpy().astype(np.float32)
       if not ((weights >= 0) & np.isfinite(weights)).all():
         raise DataError("a weight is missing, negative or not finite; make it 0 or more")
       self._writers["weights"].write(weights[:, None])
+      weights = weights.astype(np.float64)
+      self._weight += float(weights.sum())
+    if log.request is not None:
+      self._writers["requests"].write(columns["requests"].to_numpy().astype(np.int64)[:, None])
     self._raw.write(np.ascontiguousarray(dense).data.cast("B") if dense.size else b"")
-    moments = Moments.of(labels)
+    moments = Moments.of(labels, weights)
     self._labels = moments if self._labels is None else self._labels + moments
     self._positives += (labels > 0).sum(axis=0)
-    for name, counts in features.levels(log.tasks, labels).items():
-      self._levels[name].update(counts)
+    levels = features.levels(log.tasks, labels, weights)
+    self._levels = features.joined_levels([self._levels, levels])
     self._unseen += (ids == 0).sum(axis=0)
     if log.truth:
       truth = _table(columns, "truth", [None] * len(log.truth))
@@ -261,8 +265,13 @@ class _Day:
     return ids, bags, dense
 
   def tell(self, packed: Packed, is_last: bool) -> None:
-    """Says what the arrays hold."""
+    """Says what the arrays hold. Raises DataError where no row of the day counts."""
     assert self._labels is not None
+    if self._log.weight is not None and not self._weight:
+      raise DataError(
+        f"all weights of {self._folder.name} are 0, so no row of that day counts; mend them, or "
+        "leave the day out (Table.since, Table.until)"
+      )
     packed.labels.append(self._labels)
     packed.positives.append(self._positives)
     packed.levels.append(self._levels)

@@ -79,7 +79,9 @@ class Log:
     sequence: over rows; a whole number that orders all rows. None = rows of one time are ordered by
       all of their columns, so that equal rows alone can change places.
     day_name: of a day's number.
-    weight: over rows; how much each counts in the losses, 0 or more; None = all the same.
+    weight: over rows; how much each counts in losses and figures, 0 or more; None = all the same.
+    request: over rows; a whole number, of one day the same for what was ranked together, 0 for a
+      row of no request; None = the log does not say.
     notes: what was told from the files, and what a person should look at; a line each, said and
       kept in the store's summary.
   """
@@ -103,6 +105,13 @@ class Log:
   day_name: Callable[[int], str] = date_of
   notes: Sequence[str] = ()
   weight: "ir.Value | None" = None
+  request: "ir.Value | None" = None
+
+  @property
+  def extras(self) -> "dict[str, ir.Value]":
+    """By the name of their array in the store: a column each that not every log has."""
+    given = {"weights": self.weight, "requests": self.request}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 @runtime_checkable
@@ -154,9 +163,10 @@ class Schema:
 
   `entities` names the categorical features that have as-of counts and rates, first the one that
   says whose row it is. `report_by` names one whose values get figures of their own on day N, and
-  `report_values` what its ids stand for. In a `weighted` store rows do not count the same. `recent`
-  names the bags of a user's latest items (whose ids are those of the second entity), of their ages
-  and of what the user did, if the store has these details.
+  `report_values` what its ids stand for. In a `weighted` store rows do not count the same, and one
+  with `requests` says which rows were ranked together. `recent` names the bags of a user's latest
+  items (whose ids are those of the second entity), of their ages and of what the user did, if the
+  store has these details.
   """
 
   dataset: str
@@ -168,6 +178,7 @@ class Schema:
   report_by: str | None = None
   report_values: tuple[str, ...] = ()
   weighted: bool = False
+  requests: bool = False
   recent: tuple[str, ...] = ()
 
   def of_kind(self, kind: str) -> tuple[Feature, ...]:
@@ -196,6 +207,8 @@ class Schema:
   def to_json(self) -> dict[str, Any]:
     """Turns it into plain lists and dicts."""
     plain = dataclasses.asdict(self)
+    if not self.requests:  # what earlier versions had not
+      del plain["requests"]
     if not self.recent:  # what earlier versions had not
       del plain["recent"]
     for feature in plain["features"]:
@@ -218,6 +231,7 @@ class Schema:
       report_by=value["report_by"],
       report_values=tuple(value["report_values"]),
       weighted=value.get("weighted", False),
+      requests=value.get("requests", False),
       recent=tuple(value.get("recent", ())),
     )
 

@@ -2,7 +2,8 @@
 
     <root>/<dataset>/<fingerprint>/schema.json    features, tasks, days, and where it all came from
                                   /summary.md     the same for people
-                                  /<day>/ids.npy, bags.npy, dense.npy, labels.npy, time.npy
+                                  /<day>/ids.npy, bags.npy, dense.npy, labels.npy, time.npy,
+                                         and of logs that have them weights.npy, requests.npy
                                   /<day>/manifest.json    rows and CRC of each array, written last
                                   /crc32.txt      CRC of schema.json and of each manifest
 
@@ -34,6 +35,7 @@ from ranking.files import crc32
 DTYPES = {"ids": "<i4", "bags": "<i4", "dense": "<f4", "labels": "<f4", "time": "<i8"}
 ARRAYS = tuple(DTYPES)  # that every store has
 DTYPES["weights"] = "<f4"  # of a store whose rows do not count the same
+DTYPES["requests"] = "<i8"  # of one that says which rows were ranked together
 CHECKSUMS = "crc32.txt"
 VERSION: Final = 1  # raised when files of a store, or the fields of its schema.json, change
 T = TypeVar("T")
@@ -50,6 +52,7 @@ class Day:
   labels: Array  # float32 [n, T]
   time: Array  # int64 [n], ms since epoch UTC
   weights: Array | None = None  # float32 [n, 1], how much a row counts; None = all the same
+  requests: Array | None = None  # int64 [n, 1], what was ranked together; 0 = nothing
 
   def __len__(self) -> int:
     return len(self.time)
@@ -69,6 +72,11 @@ class StoredDay(Day):
   def weights(self) -> Array | None:
     """float32 [n, 1], or None."""
     return self._load("weights")
+
+  @functools.cached_property
+  def requests(self) -> Array | None:
+    """int64 [n, 1], or None."""
+    return self._load("requests")
 
   def __len__(self) -> int:
     return self._rows
@@ -136,7 +144,8 @@ class DayStore:
   def _open(self, name: str) -> Day:
     """Raises DataError when the manifest is missing or changed, or an array is not there."""
     folder = self.directory / name
-    arrays = (*ARRAYS, "weights") if self.schema.weighted else ARRAYS
+    has = {"weights": self.schema.weighted, "requests": self.schema.requests}
+    arrays = [*ARRAYS, *(name for name, is_there in has.items() if is_there)]
     rows, crcs = self._load(
       folder / "manifest.json",
       lambda manifest: (manifest["rows"], {array: manifest["crc32"][array] for array in arrays}),

@@ -14,7 +14,9 @@ from ranking.data import window
 from ranking.data.schema import Schema
 from ranking.data.store import Day
 from ranking.evaluation.users import users
-from ranking.measures.probabilities import deciles, grouped_auc, normalised_entropy
+from ranking.evaluation.within import Rows, weights_of
+from ranking.measures.groups import GroupMean, group_mean
+from ranking.measures.probabilities import deciles, normalised_entropy
 
 
 class Evaluator:
@@ -61,13 +63,17 @@ class Evaluator:
 
     Those of binary tasks have more: see `figures_of_probabilities`.
     """
-    labels = np.asarray(self._day.labels)
-    figures = tasks.evaluate(self._schema.tasks, self._schema.label_statistics, labels, outputs)
+    figures = tasks.evaluate(
+      self._schema.tasks,
+      self._schema.label_statistics,
+      np.asarray(self._day.labels),
+      outputs,
+      weights_of(self._day),
+    )
     for k, task in enumerate(self._schema.tasks):
       if task.kind == "binary":
-        known = ~np.isnan(labels[:, k])
-        of_rows = (labels[known, k], outputs[known, k], self._users[known])
-        figures[task.name] |= figures_of_probabilities(figures[task.name], *of_rows)
+        rows = Rows.of(self._day, k, self._users)
+        figures[task.name] |= figures_of_probabilities(figures[task.name], rows, outputs[:, k])
     return figures
 
   def figures_by(self, outputs: Array) -> dict[str, dict[str, dict[str, Any]]]:
@@ -77,43 +83,50 @@ class Evaluator:
       return {}
     ids = np.asarray(self._day.ids[:, names.index(self._schema.report_by)])
     present, counts = np.unique(ids, return_counts=True)
-    labels = np.asarray(self._day.labels)
+    labels, weights = np.asarray(self._day.labels), weights_of(self._day)
     return {
       self._schema.report_values[number]: tasks.evaluate(
         self._schema.tasks,
         self._schema.label_statistics,
         labels[ids == number],
         outputs[ids == number],
+        None if weights is None else weights[ids == number],
       )
       for number in present[np.argsort(-counts, kind="stable")]
     }
 
 
 def figures_of_probabilities(
-  measured: Mapping[str, Any], labels: Array, logits: Array, of_users: Array
+  measured: Mapping[str, Any], rows: Rows, outputs: Array
 ) -> dict[str, Any]:
   """What result.json has of a binary task beside `measured`; None where that has no AUC.
 
+  Args:
+    measured: of `Kind.evaluate`.
+    rows: of the task.
+    outputs: [n], of the model for all rows of the day.
+
   Returns:
     normalised_entropy; gauc, the AUC within users, with gauc_ci95 and gauc_users, who have rows of
-    both labels; deciles, a [rows, mean prediction, mean label] for each tenth of the rows.
+    both labels; likewise ndcg, ndcg_ci95 and ndcg_requests, of a log that has requests; deciles, a
+    [rows, mean prediction, mean label] for each tenth of the rows.
   """
-  names = ("normalised_entropy", "gauc", "gauc_ci95", "gauc_users", "deciles")
-  if measured["auc"] is None:
-    return dict.fromkeys(names)
-  within = grouped_auc(labels, logits, of_users)
-  wide = logits.astype(np.float64)
-  decay = np.exp(-np.abs(wide))  # at most 1, so that nothing overflows
-  predictions = np.where(wide >= 0, 1.0, decay) / (1.0 + decay)
-  interval = [*within.ci95] if all(map(math.isfinite, within.ci95)) else None
-  values = (
-    _figure(normalised_entropy(measured["logloss"], labels)),
-    _figure(within.value),
-    interval,
-    within.users,
-    [[*decile] for decile in deciles(labels, predictions)],
-  )
-  return dict(zip(names, values, strict=True))
+  has_figure, logits = measured["auc"] is not None, outputs[rows.kept]
+  figures: dict[str, Any] = dict.fromkeys(("normalised_entropy", "deciles"))
+  if has_figure:
+    wide = logits.astype(np.float64)
+    decay = np.exp(-np.abs(wide))  # at most 1, so that nothing overflows
+    predictions = np.where(wide >= 0, 1.0, decay) / (1.0 + decay)
+    entropy = normalised_entropy(measured["logloss"], rows.labels, rows.weights)
+    tenths = deciles(rows.labels, predictions, rows.weights)
+    figures = {"normalised_entropy": _figure(entropy), "deciles": [[*each] for each in tenths]}
+  within = {"gauc": "users", **({} if rows.requests is None else {"ndcg": "requests"})}
+  for name, of in within.items():
+    found = group_mean(rows.groups(name, outputs)) if has_figure else GroupMean()
+    figures[name] = _figure(found.value)
+    figures[f"{name}_ci95"] = [*found.ci95] if all(map(math.isfinite, found.ci95)) else None
+    figures[f"{name}_{of}"] = found.groups if has_figure else None
+  return figures
 
 
 def _figure(value: float) -> float | None:

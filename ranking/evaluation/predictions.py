@@ -27,6 +27,8 @@ class Predictions:
     time_crc32: of the rows' times. It tells with `labels_crc32` whether two runs have the same
       rows, whatever features and other tasks their stores have.
     labels_crc32: [T], of each task's labels.
+    weights_crc32: of how often each row counts; 0 where all count the same.
+    requests_crc32: of what was ranked together; 0 where the log does not say.
   """
 
   outputs: Array
@@ -34,6 +36,8 @@ class Predictions:
   day: str
   time_crc32: int
   labels_crc32: tuple[int, ...]
+  weights_crc32: int = 0
+  requests_crc32: int = 0
 
   @classmethod
   def of(cls, outputs: Array, store: DayStore) -> "Predictions":
@@ -45,6 +49,7 @@ class Predictions:
       day.name,
       _crc32(day.time),
       tuple(map(_crc32, day.labels.T)),
+      *(0 if column is None else _crc32(column) for column in (day.weights, day.requests)),
     )
 
   def save(self, run_directory: Path) -> None:
@@ -65,6 +70,9 @@ def load(run_directory: Path) -> Predictions:
         str(file["day"]),
         int(file["time_crc32"]),
         tuple(file["labels_crc32"].tolist()),
+        *(  # which earlier versions had not
+          int(file[name]) if name in file else 0 for name in ("weights_crc32", "requests_crc32")
+        ),
       )
   except FileNotFoundError as error:
     raise ValueError(f"{path} is not there; finish the run, or make it again") from error

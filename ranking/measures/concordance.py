@@ -21,19 +21,20 @@ class Concordance(NamedTuple):
   ci95: tuple[float, float]
 
 
-def auc(labels: Array, scores: Array) -> Concordance:
+def auc(labels: Array, scores: Array, weights: Array | None = None) -> Concordance:
   """Area under the ROC curve: the concordance of the labels 0 and 1.
 
   Args:
     labels: [n], bool or 0 and 1.
     scores: [n], any float dtype and scale; sorted as they come, so nothing is rounded into a tie.
+    weights: [n] above 0, as of `concordance`.
   """
   labels, scores = same_length(labels, scores)
   ones = positive(labels)
-  return _of_levels([scores[~ones], scores[ones]])
+  return _of_levels(scores, [~ones, ones], weights)
 
 
-def concordance(labels: Array, scores: Array) -> Concordance:
+def concordance(labels: Array, scores: Array, weights: Array | None = None) -> Concordance:
   """The share of pairs of different labels that scores put in the right order, a tie being half.
 
   The interval is symmetric in its logit: it stays inside (0, 1) and is less often wrong near 1 with
@@ -44,61 +45,79 @@ def concordance(labels: Array, scores: Array) -> Concordance:
   Args:
     labels: [n] numbers of K different values; it takes O(n K log n).
     scores: [n], as of `auc`.
+    weights: [n] above 0; a pair counts as often as the product of its rows' weights. None = 1. The
+      value is that of rows repeated so often; the interval is not, as it still takes each row as
+      one that came by chance.
   """
   labels, scores = same_length(labels, scores)
-  return _of_levels([scores[labels == level] for level in np.unique(labels)])
+  return _of_levels(scores, [labels == level for level in np.unique(labels)], weights)
 
 
-def _of_levels(scores: Sequence[Array]) -> Concordance:
-  """Concordance of the scores of each label's rows, lowest label first.
+def _of_levels(scores: Array, of_levels: Sequence[Array], weights: Array | None) -> Concordance:
+  """Concordance of scores [n], given which rows have each label, lowest first.
 
   The variance is that of DeLong, DeLong & Clarke-Pearson (1988), from the midranks of each label's
   rows in the others and so in O(n log n), as Sun & Xu (2014) showed. Between more than two labels
-  some are ranked better than others, and how many rows have which is chance as well: that is the
-  second part of the sum, and 0 with two.
+  some are ranked better than others, and how many rows have which is chance as well.
   """
-  sizes = np.array([len(of_level) for of_level in scores])
+  ranked = [Ranked.of(scores, rows, weights) for rows in of_levels]
+  counts = np.array([len(each.scores) for each in ranked])
+  own = [each.weights for each in ranked]
+  sizes = np.array([each.sum() for each in own])
   others = sizes.sum() - sizes
-  pairs = int((sizes * others).sum())  # each twice, from both of its rows
-  if not pairs or any(np.isnan(of_level).any() for of_level in scores):
+  pairs = (sizes * others).sum().item()  # each twice, from both of its rows
+  if not pairs or any(np.isnan(each.scores).any() for each in ranked):
     return Concordance(math.nan, (math.nan, math.nan))
-  in_order = [np.sort(of_level) for of_level in scores]
-  won = _half_pairs_won(in_order, in_order)  # searching for what is in order is faster
-  # Integers up to here, so that the value is a correctly rounded quotient.
-  value = sum(int(of_level.sum()) for of_level in won) / (2 * pairs)
-  if others.min() < 2 or value in (0.0, 1.0):
+  won = half_pairs_won(ranked)
+  # Whole numbers up to here, where the weights are, so that the value is a rounded quotient.
+  value = sum((w * each).sum().item() for w, each in zip(own, won, strict=True)) / (2 * pairs)
+  if (counts.sum() - counts).min() < 2 or value in (0.0, 1.0):
     return Concordance(value, (math.nan, math.nan))
   squares = 0.0
-  for of_level, rest in zip(won, others, strict=True):
-    if len(of_level) > 1:
-      squares += len(of_level) * float(of_level.var(ddof=1))
-    if len(won) > 2:
-      squares += len(of_level) * float(of_level.mean() - 2 * value * rest) ** 2
+  for w, of_level, rest in zip(own, won, others, strict=True):
+    squares += float(np.square(w * (of_level - 2 * value * rest)).sum())
+    if len(of_level) > 1:  # what their own mean takes from their deviations
+      deviations = w * (of_level - (w * of_level).sum() / w.sum())
+      squares += float(np.square(deviations).sum()) / (len(of_level) - 1)
   variance = squares / pairs**2
   odds = value / (1 - value)
   factor = math.exp(Z95 * math.sqrt(variance) / (value * (1 - value)))
   return Concordance(value, (odds / (odds + factor), odds / (odds + 1 / factor)))
 
 
-def half_pairs_won(scores: Sequence[Array]) -> list[Array]:
-  """For each row, twice the rows of other labels that it is on the right side of; ties count once.
+class Ranked(NamedTuple):
+  """The rows of one label, in order of their scores."""
+
+  scores: Array  # [m]
+  weights: Array  # [m], int64 ones where all count the same
+
+  @classmethod
+  def of(cls, scores: Array, rows: Array, weights: Array | None) -> "Ranked":
+    """The rows (a mask, or places) of scores [n], and of their weights [n] if there are any."""
+    mine = scores[rows]
+    if weights is None:
+      return cls(np.sort(mine), np.ones(len(mine), np.int64))
+    order = np.argsort(mine, kind="stable")
+    return cls(mine[order], weights[rows].astype(np.float64)[order])
+
+
+def half_pairs_won(
+  in_order: Sequence[Ranked], scores: Sequence[Array] | None = None
+) -> list[Array]:
+  """For each row, twice the weight of rows of other labels that it is on the right side of.
+
+  A tie counts once: doubled, half a pair for it is a whole number.
 
   Args:
-    scores: of the rows of each label, lowest label first.
-
-  Returns:
-    int64 like `scores`; doubled, so that half a pair for a tie is a whole number.
+    in_order: the rows of each label, lowest label first.
+    scores: of the same rows in another order, that of the result; None = as they are.
   """
-  return _half_pairs_won(scores, [np.sort(of_level) for of_level in scores])
-
-
-def _half_pairs_won(scores: Sequence[Array], in_order: Sequence[Array]) -> list[Array]:
-  """See `half_pairs_won`; `in_order` has the same scores, sorted."""
   won = []
-  for level, of_level in enumerate(scores):
+  for level, of_level in enumerate(in_order):
     below, above = _merged(in_order[:level]), _merged(in_order[level + 1 :])
-    beaten = _twice_midranks(of_level, below)
-    won.append(beaten + 2 * len(above) - _twice_midranks(of_level, above))
+    mine = of_level.scores if scores is None else scores[level]
+    beaten = _twice_midranks(mine, below)
+    won.append(beaten + 2 * above.weights.sum() - _twice_midranks(mine, above))
   return won
 
 
@@ -127,15 +146,22 @@ def same_length(labels: Array, outputs: Array) -> tuple[Array, Array]:
   return labels, outputs
 
 
-def _merged(in_order: Sequence[Array]) -> Array:
-  """One sorted array of several."""
-  if len(in_order) < 2:
-    return in_order[0] if in_order else np.zeros(0)
-  return np.sort(np.concatenate(in_order), kind="stable")  # fast on parts that are sorted
+def _merged(in_order: Sequence[Ranked]) -> Ranked:
+  """All in one order."""
+  if len(in_order) == 1:
+    return in_order[0]
+  if not in_order:
+    return Ranked(np.zeros(0), np.zeros(0, np.int64))
+  scores = np.concatenate([each.scores for each in in_order])
+  order = np.argsort(scores, kind="stable")  # fast on parts that are sorted
+  return Ranked(scores[order], np.concatenate([each.weights for each in in_order])[order])
 
 
-def _twice_midranks(values: Array, others: Array) -> Array:
-  """For each value, twice the number of sorted `others` below it plus those equal to it, int64."""
-  if not len(others):
-    return np.zeros(len(values), np.int64)
-  return np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
+def _twice_midranks(values: Array, others: Ranked) -> Array:
+  """For each value, twice the weight of the `others` below it plus that of those equal to it."""
+  left = np.searchsorted(others.scores, values, "left")
+  right = np.searchsorted(others.scores, values, "right")
+  if others.weights.dtype == np.int64:  # each counts once
+    return left + right
+  below = np.concatenate([[0.0], np.cumsum(others.weights)])
+  return np.asarray(below[left] + below[right])

@@ -5,12 +5,15 @@ one of RMSE. Its interval is about no other chance than that of the units that i
 takes as independent:
 
 - the users of day N, for two runs judged on the same rows: `concordance_difference` (with two
-  labels `auc_difference`), `loss_difference` (of squared errors `rmse_difference`); with runs of
-  several seeds each, the seeds as well, see `_over_seeds`;
+  labels `auc_difference`), `loss_difference` (of squared errors `rmse_difference`), and
+  `grouped_difference` of what is measured within users or requests; with runs of several seeds
+  each, the seeds as well, see `_over_seeds`;
 - seeds or evaluation days, for two methods: `paired_difference`.
 
-All is float64. Predictions and figures that are not finite are refused and not left out: a
-run that diverged has no AUC, and the survivors' average flatters the method that loses most runs.
+All is float64. Rows may have weights: a figure is then that of rows repeated so often, but what
+comes by chance is still a row, or a user, and not each of its repetitions. Predictions and figures
+that are not finite are refused and not left out: a run that diverged has no AUC, and the survivors'
+average flatters the method that loses most runs.
 """
 
 import dataclasses
@@ -22,7 +25,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from ranking.array import Array
-from ranking.measures.concordance import half_pairs_won, positive
+from ranking.measures.concordance import Ranked, half_pairs_won, positive
 from ranking.measures.significance import students_t
 
 
@@ -50,14 +53,18 @@ class Difference:
 
 
 def auc_difference(
-  labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike, users: npt.ArrayLike
+  labels: npt.ArrayLike,
+  first: npt.ArrayLike,
+  second: npt.ArrayLike,
+  users: npt.ArrayLike,
+  weights: npt.ArrayLike | None = None,
 ) -> Difference:
   """Compares the AUC: `concordance_difference` of the labels 0 and 1.
 
   Raises:
     ValueError: as there, and on another label or rows of one class only.
   """
-  labels, first, second, users = _labelled(labels, first, second, users)
+  labels, first, second, users, own = _labelled(labels, first, second, users, weights)
   ones = positive(labels)
   positives = int(np.count_nonzero(ones))
   if positives in (0, len(ones)):
@@ -65,11 +72,15 @@ def auc_difference(
       f"an AUC needs rows of both classes; got {positives} positives and "
       f"{len(ones) - positives} negatives"
     )
-  return concordance_difference(labels, first, second, users)
+  return concordance_difference(labels, first, second, users, None if weights is None else own)
 
 
 def concordance_difference(
-  labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike, users: npt.ArrayLike
+  labels: npt.ArrayLike,
+  first: npt.ArrayLike,
+  second: npt.ArrayLike,
+  users: npt.ArrayLike,
+  weights: npt.ArrayLike | None = None,
 ) -> Difference:
   """Concordance of the first method minus that of the second on the same rows; ties half a pair.
 
@@ -89,24 +100,26 @@ def concordance_difference(
     second: the same shape, scores of the second, each row from the seed of its fellow.
     users: [n], who the row belongs to, any sortable dtype. Ids of the raw log: in the day store all
       users who are not in the training days share id 0, which would make them one user.
+    weights: [n], how often each row counts; rows of weight 0 are left out. None = 1.
 
   Raises:
     ValueError: on arrays that are not [n], a value that is not finite, or rows of one label only.
   """
-  labels, first, second, users = _labelled(labels, first, second, users)
-  levels, level, rows = np.unique(labels, return_inverse=True, return_counts=True)
+  labels, first, second, users, own = _labelled(labels, first, second, users, weights)
+  of_rows = None if weights is None else own
+  levels, level = np.unique(labels, return_inverse=True)
   if len(levels) < 2:
     raise ValueError(
       f"a concordance needs rows of two labels; got {levels[0]} in all {len(labels)}"
     )
   gained = np.stack(
     [
-      _half_pairs_won(level, ours) - _half_pairs_won(level, theirs)
+      own * (_half_pairs_won(level, ours, of_rows) - _half_pairs_won(level, theirs, of_rows))
       for ours, theirs in zip(first, second, strict=True)
     ]
   )
-  others = len(labels) - rows[level]  # rows of another label, as many pairs as the row is in
-  pairs = int(others.sum())  # each twice, from both of its rows
+  others = own * (own.sum() - np.bincount(level, own)[level])  # the pairs that the row is in
+  pairs = float(others.sum())  # each twice, from both of its rows
   totals = gained.sum(axis=1)
   residual = gained - totals[:, None] / pairs * others
   names, user = np.unique(users, return_inverse=True)
@@ -135,13 +148,14 @@ def rmse_difference(
   users: npt.ArrayLike,
   resamples: int = 2000,
   seed: int = 0,
+  weights: npt.ArrayLike | None = None,
 ) -> Difference:
   """Compares the root of the mean squared error; see `loss_difference`."""
 
   def squares(labels: Array, outputs: Array) -> Array:
     return np.square(outputs - labels)
 
-  return loss_difference(labels, first, second, users, squares, np.sqrt, resamples, seed)
+  return loss_difference(labels, first, second, users, squares, np.sqrt, resamples, seed, weights)
 
 
 def loss_difference(
@@ -153,6 +167,7 @@ def loss_difference(
   figure: Callable[[Array], Array] = np.asarray,
   resamples: int = 2000,
   seed: int = 0,
+  weights: npt.ArrayLike | None = None,
 ) -> Difference:
   """Mean loss of the first method minus that of the second on the same rows, by resampling users.
 
@@ -171,16 +186,19 @@ def loss_difference(
     figure: of a mean loss, such as its root.
     resamples: how many times as many users are drawn as there are.
     seed: of the draws; the same seed gives the same figures.
+    weights: as in `concordance_difference`.
 
   Raises:
     ValueError: on arrays that are not [n], no labelled row, or a value that is not finite.
   """
-  labels, first, second, users = _labelled(labels, first, second, users)
+  labels, first, second, users, own = _labelled(labels, first, second, users, weights)
   truth = labels.astype(np.float64)
   names, user = np.unique(users, return_inverse=True)
-  # A mean needs of a user only the sum of the losses and the number of rows.
-  rows = np.bincount(user)
-  losses = [_by_user(user, loss(truth, values.astype(np.float64))) for values in (first, second)]
+  # A mean needs of a user only the sum of the losses and how often its rows count.
+  rows = np.bincount(user, own)
+  losses = [
+    _by_user(user, own * loss(truth, values.astype(np.float64))) for values in (first, second)
+  ]
   sums = np.stack([*losses, np.broadcast_to(rows, losses[0].shape)])  # [3, seeds, users]
 
   def first_minus_second(sums: Array) -> Array:
@@ -203,6 +221,38 @@ def loss_difference(
   smaller = int(min(np.count_nonzero(of_one <= 0), np.count_nonzero(of_one >= 0)))
   p = min(1.0, 2 * (smaller + 1) / (resamples + 1))
   return Difference(value, standard_error, (float(low), float(high)), p, count)
+
+
+def grouped_difference(
+  first: npt.ArrayLike, second: npt.ArrayLike, weights: npt.ArrayLike, units: npt.ArrayLike
+) -> Difference:
+  """Mean of a figure of groups by the first method minus that by the second, such as of AUCs.
+
+  Args:
+    first: [g], the figure of each group by the first method; or [seeds, g], as in
+      `concordance_difference`.
+    second: the same shape, by the second.
+    weights: [g] above 0, how much each counts in the mean.
+    units: [g], what each group belongs to and is drawn by chance with, such as the user whose
+      requests they are.
+
+  Raises:
+    ValueError: on other shapes, no group, or a figure that is not finite.
+  """
+  ours, theirs, own = (np.asarray(each, np.float64) for each in (first, second, weights))
+  if ours.shape != theirs.shape or ours.shape[-1:] != own.shape or not own.size:
+    shapes = ", ".join(str(list(each.shape)) for each in (ours, theirs, own))
+    raise ValueError(f"first, second and weights must be of the same groups; got {shapes}")
+  gained = np.atleast_2d(ours - theirs)
+  if not np.isfinite(gained).all():
+    raise ValueError("a group has a figure that is not finite, so there is none to compare")
+  names, unit = np.unique(np.asarray(units), return_inverse=True)
+  values = gained @ own / own.sum()
+  covariance = np.full((len(values), len(values)), math.nan)
+  if len(names) > 1:
+    residual = _by_user(unit, own * (gained - values[:, None])) / own.sum()
+    covariance = _unbiased(len(names)) * residual @ residual.T
+  return _over_seeds(values, covariance, len(names), len(names) - 1)
 
 
 def paired_difference(first: npt.ArrayLike, second: npt.ArrayLike) -> Difference:
@@ -247,13 +297,21 @@ def change(before: Difference, after: Difference) -> Difference:
   return _difference(after.value - before.value, error, units, degrees)
 
 
-def _labelled(*columns: npt.ArrayLike) -> list[Array]:
-  """Keeps the rows that have a label: labels, both predictions as [seeds, rows], and users."""
-  arrays = [np.asarray(column) for column in columns]
+def _labelled(
+  labels: npt.ArrayLike,
+  first: npt.ArrayLike,
+  second: npt.ArrayLike,
+  users: npt.ArrayLike,
+  weights: npt.ArrayLike | None,
+) -> list[Array]:
+  """The rows that have a label and count: both predictions as [seeds, rows], weights float64."""
+  arrays = [np.asarray(column) for column in (labels, first, second, users)]
   labels, first, second, users = arrays
+  own = np.ones(labels.shape) if weights is None else np.asarray(weights, np.float64)
   if (
     labels.ndim != 1
     or users.shape != labels.shape
+    or own.shape != labels.shape
     or first.shape != second.shape
     or first.shape[-1:] != labels.shape
     or first.ndim > 2
@@ -264,8 +322,8 @@ def _labelled(*columns: npt.ArrayLike) -> list[Array]:
       f"labels, first, second and users must all be [rows]; got {shapes} "
       "(of several seeds, first and second are [seeds, rows])"
     )
-  kept = ~np.isnan(labels)
-  labels, first, second, users = (array[..., kept] for array in arrays)
+  kept = ~np.isnan(labels) & (own > 0)
+  labels, first, second, users, own = (array[..., kept] for array in (*arrays, own))
   if not len(labels):
     raise ValueError(f"there is no row with a label among {len(kept)}, so nothing to compare")
   first, second = np.atleast_2d(first), np.atleast_2d(second)
@@ -275,7 +333,7 @@ def _labelled(*columns: npt.ArrayLike) -> list[Array]:
       raise ValueError(
         f"{name} is not finite in {stray} of {len(labels)} labelled rows, so it has no figure"
       )
-  return [labels, first, second, users]
+  return [labels, first, second, users, own]
 
 
 def _figures(name: str, figures: npt.ArrayLike) -> Array:
@@ -287,11 +345,14 @@ def _figures(name: str, figures: npt.ArrayLike) -> Array:
   return values
 
 
-def _half_pairs_won(level: Array, scores: Array) -> Array:
-  """int64 [n], `half_pairs_won` of each row, given the place of its label among all."""
+def _half_pairs_won(level: Array, scores: Array, weights: Array | None) -> Array:
+  """[n], `half_pairs_won` of each row, given the place of its label among all."""
   places = [np.flatnonzero(level == k) for k in range(level.max() + 1)]
-  won = np.empty(len(scores), np.int64)
-  for place, of_level in zip(places, half_pairs_won([scores[p] for p in places]), strict=True):
+  ranked = [Ranked.of(scores, place, weights) for place in places]
+  won = np.empty(len(scores), np.int64 if weights is None else np.float64)
+  for place, of_level in zip(
+    places, half_pairs_won(ranked, [scores[place] for place in places]), strict=True
+  ):
     won[place] = of_level
   return won
 

@@ -3,6 +3,8 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from ranking.array import Array
 from ranking.measures.significance import Z95
 
@@ -14,14 +16,29 @@ class MeanLoss(NamedTuple):
   ci95: tuple[float, float]
 
 
-def mean_loss(losses: Array) -> MeanLoss:
+def mean_loss(losses: Array, weights: Array | None = None) -> MeanLoss:
   """The mean of losses [n] of 0 or more.
 
   The interval is the delta method on log(mean), which cannot go below zero, and takes rows as
   independent. There is none of fewer than two rows, nor of a mean of 0.
+
+  Args:
+    losses: [n].
+    weights: [n] above 0, how often each counts in the mean; None = 1.
   """
-  value = float(losses.mean()) if len(losses) else math.nan
+  value = mean(losses, weights)
   if len(losses) < 2 or not 0 < value < math.inf:
     return MeanLoss(value, (math.nan, math.nan))
-  factor = math.exp(Z95 * float(losses.std(ddof=1)) / math.sqrt(len(losses)) / value)
+  shares = np.full(len(losses), 1.0) if weights is None else weights / mean(weights)
+  deviations = shares * (losses - value)
+  error = math.sqrt(float(np.square(deviations).sum()) / (len(losses) - 1) / len(losses))
+  factor = math.exp(Z95 * error / value)
   return MeanLoss(value, (value / factor, value * factor))
+
+
+def mean(values: Array, weights: Array | None = None) -> float:
+  """The mean of values [n] in float64, each as often as its weight says; nan of none."""
+  if not len(values):
+    return math.nan
+  wide = np.asarray(values, np.float64)
+  return float(wide.mean() if weights is None else np.average(wide, weights=weights))

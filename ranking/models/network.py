@@ -24,8 +24,11 @@ class Network(tfrs.Model):
 
   Attributes:
     input_width: d.
+    of_tasks: float32 [T], what a run learns of each task to weigh it, if it does.
     embedding_count: how many features have embeddings.
   """
+
+  of_tasks: tf.Variable
 
   def __init__(
     self,
@@ -40,13 +43,28 @@ class Network(tfrs.Model):
     self._input_layers, self._body, self._towers = inputs, body, towers
     self._build_variables()
 
-  def call(self, batch: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+  def call(
+    self, batch: dict[str, tf.Tensor], training: bool = False, with_seen: bool = False
+  ) -> tf.Tensor | tuple[tf.Tensor, list[tf.Tensor]]:
     """float32 [b, T]: the output of each task, such as a logit or a value in the log's unit.
 
-    In training it is on the scale that the task learns on, as the losses take it.
+    In training it is on the scale that the task learns on, as the losses take it. `with_seen` adds
+    what each task's tower sees.
     """
-    outputs = self._towers(self._body(self._input_layers(batch)))
-    return outputs if training else self._in_unit(outputs)
+    seen = self._body(self._input_layers(batch))
+    outputs = self._towers(seen)
+    if not training:
+      outputs = self._in_unit(outputs)
+    return (outputs, seen) if with_seen else outputs
+
+  def number_for_each_task(self, name: str, trainable: bool) -> tf.Variable:
+    """A variable float32 [T] of zeros, which is saved with the weights once it is an attribute."""
+    return tf.Variable(
+      tf.zeros([len(self.schema.tasks)]),
+      trainable,
+      name=name,
+      aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
 
   def task_losses(self, batch: dict[str, tf.Tensor], outputs: tf.Tensor) -> tf.Tensor:
     """float32 [T]: this replica's share of each task's mean loss over the global batch.
@@ -65,11 +83,21 @@ class Network(tfrs.Model):
     )
 
   def label_counts(self, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
-    """Two float32 [T]: labels of each task on this replica, and those above their training mean."""
-    labelled = batch["weights"] > 0
+    """Two float32 [T]: labels of each task on this replica, and those above their training mean.
+
+    Where rows have weights it is how many labels of equal weight say as much (Kish 1965): of those
+    above the mean, and of the others, (sum of weights)² / sum of squared weights.
+    """
+    weights = batch["weights"]
     means = tf.constant([known.mean for known in self.schema.label_statistics], tf.float32)
-    counted = (labelled, labelled & (batch["labels"] > means))
-    return [tf.reduce_sum(tf.cast(each, tf.float32), axis=0) for each in counted]
+    above = tf.cast(batch["labels"] > means, tf.float32)
+    sides = [above, 1.0 - above]
+    if self.schema.weighted:
+      counts = [_equal_labels(weights * side) for side in sides]
+    else:
+      labelled = tf.cast(weights > 0, tf.float32)
+      counts = [tf.reduce_sum(labelled * side, axis=0) for side in sides]
+    return [counts[0] + counts[1], counts[0]]
 
   def _in_unit(self, outputs: tf.Tensor) -> tf.Tensor:
     """float32 [b, T], each task's in the log's unit."""
@@ -137,3 +165,16 @@ class Network(tfrs.Model):
     for name, count in names.items():
       if count > 1:  # series and checkpoints know them by their names
         raise ModelError(f"{count} variables are called {name}; give each layer a name of its own")
+
+
+def _equal_labels(weights: tf.Tensor) -> tf.Tensor:
+  """float32 [T], this replica's share of how many rows of equal weight say as much as these [b, T].
+
+  The shares of all replicas sum to it.
+  """
+  own = tf.reduce_sum(weights, axis=0)
+  sums = tf.stack([own, tf.reduce_sum(tf.square(weights), axis=0)])
+  replica = tf.distribute.get_replica_context()
+  if replica is not None and replica.num_replicas_in_sync > 1:
+    sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+  return own * tf.math.divide_no_nan(sums[0], sums[1])

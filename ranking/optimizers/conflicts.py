@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from ranking.optimizers.balance import Balance
+
 
 @dataclasses.dataclass(frozen=True)
-class ProjectConflicts:
+class ProjectConflicts(Balance):
   """The gradient surgery of Yu et al. (2020, "PCGrad"): one backward pass for each task.
 
   Where the gradient of a task points against that of another, it loses the part along the other's:
@@ -16,6 +18,8 @@ class ProjectConflicts:
   so that a run stays the same every time. Norms and products are over all dense variables; the
   tables of embeddings, of which each task sees the same few rows, have the plain sum.
   """
+
+  needs_gradients = True
 
   def combine(self, of_tasks: Sequence[Sequence[tf.Tensor]]) -> list[tf.Tensor]:
     """The sum over tasks of their gradients without conflicts, one for each variable.

@@ -8,12 +8,15 @@ import numpy as np
 from ranking.data.store import DayStore
 from ranking.evaluation.predictions import load
 from ranking.evaluation.users import users
-from ranking.measures.differences import Difference
+from ranking.evaluation.within import Rows, weights_of
+from ranking.measures.differences import Difference, grouped_difference
 from ranking.nearest import nearest
 from ranking.run_directory import read_result
 
 
-def over_seeds(pairs: Sequence[tuple[Path, Path]], task: str) -> Difference:
+def over_seeds(
+  pairs: Sequence[tuple[Path, Path]], task: str, measure: str | None = None
+) -> Difference:
   """AUC or RMSE of the first runs minus that of the second on day N, paired by row.
 
   The pairs are one for each seed, and the difference is their mean. The interval is about the
@@ -23,6 +26,7 @@ def over_seeds(pairs: Sequence[tuple[Path, Path]], task: str) -> Difference:
   Args:
     pairs: first and second run of each seed; the store of the very first must be there.
     task: one that all have.
+    measure: "gauc" or "ndcg", paired by user or request; None = that of the task's kind.
 
   Raises:
     ValueError: unless all were evaluated on the same rows, and where a figure is not finite.
@@ -35,7 +39,13 @@ def over_seeds(pairs: Sequence[tuple[Path, Path]], task: str) -> Difference:
       raise ValueError(f"{run} has no task {task!r}{nearest(task, predicted.tasks)}")
     columns.append(predicted.tasks.index(task))
   rows = [
-    (predicted.day, predicted.time_crc32, predicted.labels_crc32[column])
+    (
+      predicted.day,
+      predicted.time_crc32,
+      predicted.labels_crc32[column],
+      predicted.weights_crc32,
+      predicted.requests_crc32 if measure == "ndcg" else 0,
+    )
     for predicted, column in zip(loaded, columns, strict=True)
   ]
   for run, of_run in zip(runs, rows, strict=True):
@@ -53,9 +63,16 @@ def over_seeds(pairs: Sequence[tuple[Path, Path]], task: str) -> Difference:
   outputs = [
     predicted.outputs[:, column] for predicted, column in zip(loaded, columns, strict=True)
   ]
+  day, of_users = store.eval_day, users(store.schema, store.eval_day)
+  if measure is not None:
+    labelled = Rows.of(day, place, of_users)
+    each = [labelled.groups(measure, of_run) for of_run in outputs]
+    figures = np.stack([groups.figures for groups in each])
+    return grouped_difference(figures[::2], figures[1::2], each[0].weights, each[0].units)
   return store.schema.tasks[place].rules.difference(
-    store.eval_day.labels[:, place],
+    day.labels[:, place],
     np.stack(outputs[::2]),
     np.stack(outputs[1::2]),
-    users(store.schema, store.eval_day),
+    of_users,
+    weights_of(day),
   )

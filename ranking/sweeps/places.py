@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ranking.sweeps.results import SURVIVED, Count
+from ranking.sweeps.results import SURVIVED, Count, column_of
 from ranking.sweeps.sweep import Trial, settings
 
 Stage = Literal["search", "repeats"]
@@ -122,20 +122,23 @@ class Place:
     at = [(trial.coordinates["days_left_out"], trial.coordinates["seed"]) for trial in self.trials]
     return dict(zip(at, (trial.name for trial in self.trials), strict=True))
 
-  def values(self, task: str | None) -> pd.Series:
-    """The figures of the runs that did not diverge, by one task."""
+  def values(self, task: str | None, measure: str | None = None) -> pd.Series:
+    """The figures of the runs that did not diverge, by one task; the measure's of WITHIN, if so."""
     survived = self.rows.status.isin(SURVIVED) & (self.rows.task == task)
-    return self.rows.value[survived]
+    return self.rows[column_of(measure)][survived]
 
-  def outcome(self, task: str | None, of_survivors: bool = False) -> Outcome:
+  def outcome(
+    self, task: str | None, of_survivors: bool = False, measure: str | None = None
+  ) -> Outcome:
     """What it came to, by one task.
 
     Args:
       task: by name.
       of_survivors: whether it is diverged once all its runs are, rather than one: the mean of the
         others flatters the method that loses most.
+      measure: as of `values`.
     """
-    values, count = self.values(task), self.count
+    values, count = self.values(task, measure), self.count
     if not self.complete:
       return "waiting"
     if count.diverged >= (self.wanted if of_survivors else 1):
@@ -144,14 +147,16 @@ class Place:
       return "no such task"
     return "ok" if values.map(math.isfinite).all() else "not finite"
 
-  def spread(self, task: str | None, of_survivors: bool = False) -> tuple[float, float]:
+  def spread(
+    self, task: str | None, of_survivors: bool = False, measure: str | None = None
+  ) -> tuple[float, float]:
     """Mean and standard deviation over its runs, NaN unless its `outcome` is ok.
 
     The deviation is that of a sample, NaN of one run.
     """
-    if self.outcome(task, of_survivors) != "ok":
+    if self.outcome(task, of_survivors, measure) != "ok":
       return math.nan, math.nan
-    values = self.values(task)
+    values = self.values(task, measure)
     return float(values.mean()), float(values.std())
 
 

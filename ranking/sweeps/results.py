@@ -21,7 +21,7 @@ from ranking.files import atomically, unsealed, write_atomically
 from ranking.run_directory import RESULT, read_result
 from ranking.sweeps.sweep import SweepError, settings
 from ranking.sweeps.trial_file import read_trial
-from ranking.tasks import KINDS
+from ranking.tasks import KINDS, WITHIN
 
 COLUMNS = {
   "sweep": "string",
@@ -59,10 +59,13 @@ COLUMNS = {
   "positives": "Int64",
   "logloss": "float64",
   "calibration": "float64",
-  "normalised_entropy": "float64",  # of binary tasks, as are the next three
+  "normalised_entropy": "float64",  # of binary tasks, as are the next six
   "gauc": "float64",  # the AUC within users
   "gauc_low": "float64",
   "gauc_high": "float64",
+  "ndcg": "float64",  # of requests, where the log has them
+  "ndcg_low": "float64",
+  "ndcg_high": "float64",
   "nonfinite": "Int64",
   "error": "string",  # of a failed run
   "run": "string",
@@ -70,7 +73,7 @@ COLUMNS = {
   "command": "string",
 }
 OF_TASK = ("kind", "rows", "positives", "logloss", "calibration", "nonfinite")
-OF_BINARY = ("normalised_entropy", "gauc")
+OF_BINARY = ("normalised_entropy", *WITHIN)
 SURVIVED = ("ok", "micro_diverged", "learned_nothing")
 FINISHED = (*SURVIVED, "diverged")
 NONE = pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)  # the table before any run
@@ -156,6 +159,21 @@ def tasks(rows: pd.DataFrame) -> dict[str, str]:
   return dict(zip(each.task, each.measure, strict=True))
 
 
+def within(rows: pd.DataFrame) -> list[tuple[str, str]]:
+  """Task and measure of all that some runs have of WITHIN, in the order of the log."""
+  return [
+    (task, measure)
+    for task in tasks(rows)
+    for measure in WITHIN
+    if rows[rows.task == task][measure].notna().any()
+  ]
+
+
+def column_of(measure: str | None) -> str:
+  """The column that holds a measure."""
+  return measure if measure in WITHIN else "value"
+
+
 def first_of_each_measure(tasks: Mapping[str, str]) -> list[str]:
   """The tasks that stand for all, of `tasks`: the first of each measure."""
   first: dict[str, str] = {}
@@ -209,15 +227,16 @@ def _verdict(verdict: Mapping[str, Any] | None) -> str | None:
 def _figures(entry: Mapping[str, Any]) -> dict[str, Any]:
   measure = KINDS[entry["kind"]].measure.name
   low, high = entry["ci95"] or (None, None)
-  of_users = entry.get("gauc_ci95") or (None, None)
+  within = {}
+  for name in WITHIN:
+    within[f"{name}_low"], within[f"{name}_high"] = entry.get(f"{name}_ci95") or (None, None)
   return {
     **{name: entry.get(name) for name in (*OF_TASK, *OF_BINARY)},
     "measure": measure,
     "value": entry[measure],
     "ci95_low": low,
     "ci95_high": high,
-    "gauc_low": of_users[0],
-    "gauc_high": of_users[1],
+    **within,
   }
 
 

@@ -26,11 +26,30 @@ KINDS: dict[str, Kind] = {
     Ordered(),
   )
 }
+# What binary tasks have beside the AUC, where users and requests have rows of both labels.
+WITHIN: dict[str, Measure] = {
+  name: Measure(
+    name,
+    title,
+    better=1,
+    test=f"the ratio of sums over users of {what}",
+    unit=0.01,
+    symbol="%",
+    digits=2,
+    plural="points",
+  )
+  for name, title, what in (
+    ("gauc", "AUC within users", "their AUCs"),
+    ("ndcg", "NDCG of requests", "their requests' NDCGs"),
+  )
+}
 MEASURES: dict[str, Measure] = {kind.measure.name: kind.measure for kind in KINDS.values()}
+MEASURES |= WITHIN
 
 __all__ = [
   "KINDS",
   "MEASURES",
+  "WITHIN",
   "Kind",
   "LabelStatistics",
   "LearntTask",
@@ -99,7 +118,11 @@ def headline(kinds: Mapping[str, str]) -> str:
 
 
 def evaluate(
-  tasks: Sequence[Task], known: Sequence[LabelStatistics], labels: Array, outputs: Array
+  tasks: Sequence[Task],
+  known: Sequence[LabelStatistics],
+  labels: Array,
+  outputs: Array,
+  weights: Array | None = None,
 ) -> dict[str, dict[str, Any]]:
   """The `metrics` of result.json: figures by task name.
 
@@ -108,6 +131,7 @@ def evaluate(
     known: of each task's label in the training days.
     labels: [n, T]; NaN = label missing.
     outputs: [n, T], of the model.
+    weights: [n], how often each row counts; None = 1.
 
   Raises:
     ValueError: other shapes, or a label that its task cannot have.
@@ -121,7 +145,9 @@ def evaluate(
   figures = {}
   for column, (task, of_task) in enumerate(zip(tasks, known, strict=True)):
     try:
-      figures[task.name] = task.rules.evaluate(labels[:, column], outputs[:, column], of_task)
+      figures[task.name] = task.rules.evaluate(
+        labels[:, column], outputs[:, column], of_task, weights
+      )
     except ValueError as error:
       raise ValueError(f"task {task.name} {error}") from None
   return figures

@@ -8,6 +8,7 @@ import numpy as np
 from ranking.array import Array
 from ranking.measures.concordance import auc
 from ranking.measures.differences import Difference, auc_difference
+from ranking.measures.loss import mean
 from ranking.tasks.kind import Figures, Kind, LabelStatistics, Measure, calibration
 
 if TYPE_CHECKING:
@@ -60,14 +61,16 @@ class Binary(Kind):
     outputs = tf.broadcast_to(outputs, tf.shape(labels))
     return tf.nn.sigmoid_cross_entropy_with_logits(labels, outputs)
 
-  def figures(self, labels: Array, outputs: Array, known: LabelStatistics) -> Figures:
+  def figures(
+    self, labels: Array, outputs: Array, known: LabelStatistics, weights: Array | None
+  ) -> Figures:
     """The AUC ranks logits, because a float32 sigmoid saturates and makes ties."""
     del known
-    area, wide = auc(labels, outputs), outputs.astype(np.float64)
+    area, wide = auc(labels, outputs, weights), outputs.astype(np.float64)
     decay = np.exp(-np.abs(wide))  # at most 1, so that neither of the next two can overflow
     losses = np.log1p(decay) + np.maximum(np.where(labels == 1, -wide, wide), 0.0)
     predictions = np.where(wide >= 0, 1.0, decay) / (1.0 + decay)
-    return Figures(*area, calibration(predictions, labels), float(losses.mean()))
+    return Figures(*area, calibration(predictions, labels, weights), mean(losses, weights))
 
   def outputs_of(self, means: Array, known: LabelStatistics) -> Array:
     """Logits of probabilities."""
@@ -75,6 +78,13 @@ class Binary(Kind):
     inside = np.clip(means, 1e-12, 1 - 1e-12)
     return np.log(inside) - np.log1p(-inside)
 
-  def difference(self, labels: Array, first: Array, second: Array, users: Array) -> Difference:
+  def difference(
+    self,
+    labels: Array,
+    first: Array,
+    second: Array,
+    users: Array,
+    weights: Array | None = None,
+  ) -> Difference:
     """Compares the AUC, by DeLong's test summed by user."""
-    return auc_difference(labels, first, second, users)
+    return auc_difference(labels, first, second, users, weights)

@@ -8,7 +8,7 @@ from scipy import special
 
 from ranking.array import Array
 from ranking.measures.differences import Difference, loss_difference
-from ranking.measures.loss import mean_loss
+from ranking.measures.loss import mean, mean_loss
 from ranking.tasks.kind import Figures, Kind, LabelStatistics, Measure, calibration
 
 if TYPE_CHECKING:
@@ -56,25 +56,34 @@ class Count(Kind):
     rows = tf.where(labels > 0, tf.math.expm1(near) - distance, tf.exp(near))
     return scale * (rows + math.exp(STEEPEST) * beyond)
 
-  def figures(self, labels: Array, outputs: Array, known: LabelStatistics) -> Figures:
+  def figures(
+    self, labels: Array, outputs: Array, known: LabelStatistics, weights: Array | None
+  ) -> Figures:
     """The mean Poisson deviance; the logloss has the whole likelihood."""
     del known
     counts, wide = labels.astype(np.float64), outputs.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
       deviances = _deviances(counts, wide)
-      value, interval = mean_loss(deviances)
+      value, interval = mean_loss(deviances, weights)
       at_best = counts + special.gammaln(counts + 1) - special.xlogy(counts, counts)
-      logloss = float((deviances / 2 + at_best).mean())
-      return Figures(value, interval, calibration(_exp(wide), counts), logloss)
+      logloss = mean(deviances / 2 + at_best, weights)
+      return Figures(value, interval, calibration(_exp(wide), counts, weights), logloss)
 
   def outputs_of(self, means: Array, known: LabelStatistics) -> Array:
     """Logarithms of rates."""
     del known
     return np.log(np.maximum(means, 1e-12))
 
-  def difference(self, labels: Array, first: Array, second: Array, users: Array) -> Difference:
+  def difference(
+    self,
+    labels: Array,
+    first: Array,
+    second: Array,
+    users: Array,
+    weights: Array | None = None,
+  ) -> Difference:
     """Compares the mean deviance, by a bootstrap of users."""
-    return loss_difference(labels, first, second, users, _deviances)
+    return loss_difference(labels, first, second, users, _deviances, weights=weights)
 
 
 def _exp(outputs: Array) -> Array:

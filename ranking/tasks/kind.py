@@ -11,6 +11,7 @@ import numpy as np
 from ranking.array import Array
 from ranking.measures.concordance import same_length
 from ranking.measures.differences import Difference
+from ranking.measures.loss import mean
 
 # TensorFlow is loaded by `losses` alone: reading data does without it.
 if TYPE_CHECKING:
@@ -22,32 +23,38 @@ class LabelStatistics:
   """What is known of a task's label from the training days.
 
   Attributes:
-    rows: that have one.
-    mean, variance: of these; 0 without any.
-    levels: (value, rows) of each value, lowest first; empty for kinds that do not count them.
+    rows: that have one and count.
+    mean, variance: of these, each as often as it counts; 0 without any.
+    levels: (value, how often rows with it count) of each value, lowest first; empty for kinds that
+      do not ask.
   """
 
   rows: int
   mean: float
   variance: float
-  levels: tuple[tuple[float, int], ...] = ()
+  levels: tuple[tuple[float, float], ...] = ()
 
   @classmethod
-  def of(cls, labels: Array, count_levels: bool = False) -> "LabelStatistics":
-    """Measures labels [n], NaN where missing."""
-    present = labels[~np.isnan(labels)].astype(np.float64)
-    if not len(present):
+  def of(
+    cls, labels: Array, count_levels: bool = False, weights: Array | None = None
+  ) -> "LabelStatistics":
+    """Measures labels [n], NaN where missing, each row as often as its weight says (None = 1)."""
+    present = ~np.isnan(labels) if weights is None else ~np.isnan(labels) & (weights > 0)
+    if not present.any():
       return cls(0, 0.0, 0.0)
-    levels: tuple[tuple[float, int], ...] = ()
+    labels = labels[present].astype(np.float64)
+    weights = None if weights is None else weights[present]
+    levels: tuple[tuple[float, float], ...] = ()
     if count_levels:
-      values, rows = np.unique(present, return_counts=True)
-      levels = tuple(zip(values.tolist(), rows.tolist(), strict=True))
-    return cls(len(present), float(present.mean()), float(present.var()), levels)
+      values, place = np.unique(labels, return_inverse=True)
+      levels = tuple(zip(values.tolist(), np.bincount(place, weights).tolist(), strict=True))
+    of_all = mean(labels, weights)
+    return cls(len(labels), of_all, mean(np.square(labels - of_all), weights), levels)
 
   @classmethod
   def from_json(cls, entry: Mapping[str, Any]) -> "LabelStatistics":
     """Reads an entry of a store's schema.json; older stores have no levels there."""
-    levels = tuple((float(value), int(rows)) for value, rows in entry.get("levels", ()))
+    levels = tuple((float(value), rows) for value, rows in entry.get("levels", ()))
     return cls(**{**entry, "levels": levels})
 
 
@@ -151,21 +158,30 @@ class Kind(abc.ABC):
     return outputs
 
   @abc.abstractmethod
-  def figures(self, labels: Array, outputs: Array, known: LabelStatistics) -> Figures:
+  def figures(
+    self, labels: Array, outputs: Array, known: LabelStatistics, weights: Array | None
+  ) -> Figures:
     """What `evaluate` measures, all in float64.
 
     Args:
       labels: [n], n > 0, of this kind.
       outputs: [n], finite, of the model.
       known: of the training days.
+      weights: [n] above 0, how often each row counts; None = 1.
     """
 
   def can_be_learnt(self, known: LabelStatistics) -> bool:
     """Whether the labels of the training days say anything."""
     return known.rows > 0
 
-  def evaluate(self, labels: Array, outputs: Array, known: LabelStatistics) -> dict[str, Any]:
-    """For result.json, over the rows that have a label.
+  def evaluate(
+    self,
+    labels: Array,
+    outputs: Array,
+    known: LabelStatistics,
+    weights: Array | None = None,
+  ) -> dict[str, Any]:
+    """For result.json, over the rows that have a label and count.
 
     When any of these rows has an output that is not finite every figure is None: a NaN model has no
     AUC, though Keras reads 0.0 or 0.5 for one. So it is where the labels of the training days say
@@ -176,6 +192,9 @@ class Kind(abc.ABC):
       labels: [n]; NaN = label missing.
       outputs: [n], of the model, any float dtype.
       known: of the training days.
+      weights: [n] of 0 or more, how often each row counts in the figures: the values are those of
+        rows repeated so often, while intervals take each row as one. `rows`, `positives` and
+        `nonfinite` count rows. None = 1.
 
     Returns:
       kind, the measure by its name, ci95 [low, high], rows, positives and logloss if the kind has
@@ -185,13 +204,14 @@ class Kind(abc.ABC):
       ValueError: as `check`.
     """
     labels, outputs = same_length(labels, outputs)
-    labelled = ~np.isnan(labels)
-    labels, outputs = labels[labelled], outputs[labelled]
+    counts = ~np.isnan(labels) if weights is None else ~np.isnan(labels) & (weights > 0)
+    labels, outputs = labels[counts], outputs[counts]
+    weights = None if weights is None else weights[counts].astype(np.float64)
     self.check(labels)
     nonfinite = len(outputs) - int(np.count_nonzero(np.isfinite(outputs)))
     measured = Figures()
     if len(labels) and not nonfinite and self.can_be_learnt(known):
-      measured = self.figures(labels, outputs, known)
+      measured = self.figures(labels, outputs, known, weights)
     entry: dict[str, Any] = {"kind": self.name, self.measure.name: _figure(measured.value)}
     entry["ci95"] = [*measured.ci95] if all(map(math.isfinite, measured.ci95)) else None
     entry["rows"] = len(labels)
@@ -209,18 +229,25 @@ class Kind(abc.ABC):
     return means
 
   @abc.abstractmethod
-  def difference(self, labels: Array, first: Array, second: Array, users: Array) -> Difference:
+  def difference(
+    self,
+    labels: Array,
+    first: Array,
+    second: Array,
+    users: Array,
+    weights: Array | None = None,
+  ) -> Difference:
     """The measure of the first model minus that of the second.
 
     Args:
-      labels, first, second, users: as of `concordance_difference`; outputs of the models.
+      labels, first, second, users, weights: as of `concordance_difference`; outputs of the models.
     """
 
 
-def calibration(predictions: Array, labels: Array) -> float:
+def calibration(predictions: Array, labels: Array, weights: Array | None) -> float:
   """Mean prediction over mean label; nan where the labels sum to 0."""
-  total = float(labels.sum(dtype=np.float64))
-  return float(predictions.sum(dtype=np.float64)) / total if total else math.nan
+  predicted, seen = mean(predictions, weights), mean(labels, weights)
+  return predicted / seen if seen else math.nan
 
 
 def _figure(value: float) -> float | None:

@@ -7,6 +7,7 @@ import numpy as np
 from ranking.array import Array
 from ranking.measures.concordance import concordance
 from ranking.measures.differences import Difference, concordance_difference
+from ranking.measures.loss import mean
 from ranking.tasks.kind import Figures, Kind, LabelStatistics, Measure, calibration
 
 if TYPE_CHECKING:
@@ -72,16 +73,18 @@ class Ordered(Kind):
     a, b, rest = (tf.gather(tf.constant(x, tf.float32), level) for x in (lower, upper, apart))
     return tf.nn.softplus(outputs - b) + tf.nn.softplus(a - outputs) + rest
 
-  def figures(self, labels: Array, outputs: Array, known: LabelStatistics) -> Figures:
+  def figures(
+    self, labels: Array, outputs: Array, known: LabelStatistics, weights: Array | None
+  ) -> Figures:
     """The share of pairs of different labels in the right order."""
-    value, interval = concordance(labels, outputs)
+    value, interval = concordance(labels, outputs, weights)
     if not known.levels:
       return Figures(value, interval)
     between, lower, upper, apart = _bounds(known)
     level, wide = np.searchsorted(between, labels), outputs.astype(np.float64)
     losses = np.logaddexp(0, wide - upper[level]) + np.logaddexp(0, lower[level] - wide)
-    logloss = float((losses + apart[level]).mean())
-    return Figures(value, interval, calibration(_expected(wide, known), labels), logloss)
+    logloss = mean(losses + apart[level], weights)
+    return Figures(value, interval, calibration(_expected(wide, known), labels, weights), logloss)
 
   def outputs_of(self, means: Array, known: LabelStatistics) -> Array:
     """The outputs whose expected labels are the means, of a model with these cut points."""
@@ -90,9 +93,16 @@ class Ordered(Kind):
       return np.zeros(len(means))
     return np.interp(means, _expected(outputs, known), outputs)
 
-  def difference(self, labels: Array, first: Array, second: Array, users: Array) -> Difference:
+  def difference(
+    self,
+    labels: Array,
+    first: Array,
+    second: Array,
+    users: Array,
+    weights: Array | None = None,
+  ) -> Difference:
     """Compares the concordance, by DeLong's test over all levels summed by user."""
-    return concordance_difference(labels, first, second, users)
+    return concordance_difference(labels, first, second, users, weights)
 
 
 def _cut_points(known: LabelStatistics) -> Array:

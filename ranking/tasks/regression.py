@@ -36,19 +36,28 @@ class Regression(Kind):
     del known
     return tf.math.squared_difference(outputs, labels)
 
-  def figures(self, labels: Array, outputs: Array, known: LabelStatistics) -> Figures:
+  def figures(
+    self, labels: Array, outputs: Array, known: LabelStatistics, weights: Array | None
+  ) -> Figures:
     """The root of the mean squared error."""
     del known
     # Finite float64 predictions may be too large to square; their figures come out as None.
     with np.errstate(over="ignore", invalid="ignore"):
       wide, truth = outputs.astype(np.float64), labels.astype(np.float64)
-      value, (low, high) = mean_loss(np.square(wide - truth))
+      value, (low, high) = mean_loss(np.square(wide - truth), weights)
       root = np.sqrt([value, low, high]).tolist()
-      return Figures(root[0], (root[1], root[2]), calibration(wide, truth))
+      return Figures(root[0], (root[1], root[2]), calibration(wide, truth, weights))
 
-  def difference(self, labels: Array, first: Array, second: Array, users: Array) -> Difference:
+  def difference(
+    self,
+    labels: Array,
+    first: Array,
+    second: Array,
+    users: Array,
+    weights: Array | None = None,
+  ) -> Difference:
     """Compares the RMSE, by a bootstrap of users."""
-    return rmse_difference(labels, first, second, users)
+    return rmse_difference(labels, first, second, users, weights=weights)
 
 
 class Standardised(Regression):

@@ -133,6 +133,9 @@ def evaluate(run: Run, state: State, log: RunLog) -> Evaluation:
       state.evaluation = Evaluation(outputs, run.evaluator.figures(outputs))
     log.evaluation(state.step, day, state.evaluation.metrics)
     run.console.say(tables.evaluation_line(state.step, day, state.evaluation.metrics))
+    if learnt := run.task_weights():
+      of_tasks = ", ".join(f"{task} {weight:.3g}" for task, weight in learnt.items())
+      run.console.say(f"weights of tasks that were learnt up to step {state.step}: {of_tasks}")
   return state.evaluation
 
 

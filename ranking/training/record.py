@@ -42,6 +42,7 @@ def record(run: Run, state: State, log: RunLog, taken: Taken) -> float:
     state.step,
     factors,
     {run.network.short_name(v): _plain(observation) for v, observation in observed},
+    run.task_weights(),
   )
   return float(rows[-1]["loss"])
 

@@ -49,6 +49,7 @@ def result_of(run: Run, state: State, figures: Mapping[str, Any]) -> dict[str, A
     "steps": state.step,
     "parameters": run.network.parameter_counts(),
     **figures,
+    **({"task_weights": weights} if (weights := run.task_weights()) else {}),
     "settings": settings.identity(),
     "examples_per_second": round(state.speed.examples_per_second, 1),
     "seconds": round(state.seconds, 1),

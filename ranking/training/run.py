@@ -69,6 +69,14 @@ class Run:
     """All that a checkpoint holds: weights, slots and counts."""
     return [*self.network.variables, *self.optimizer.numbers]
 
+  def task_weights(self) -> dict[str, float]:
+    """How many times each task's loss counts now, where that is learnt; else nothing."""
+    balance = self.settings.training.balance
+    if balance is None or not balance.learns_weights:
+      return {}
+    names = [task.name for task in self.network.schema.tasks]
+    return dict(zip(names, balance.weights(self.network).numpy().tolist(), strict=True))
+
   def averaged(self) -> contextlib.AbstractContextManager[None]:
     """Within it weights are their averages, if the optimizer keeps any."""
     if not self.optimizer.use_ema:
@@ -199,6 +207,8 @@ def build(settings: Settings, store: DayStore, console: Console, workers: Worker
   try:
     with workers.replicas.scope():
       network = training.model.build(schema)
+      if training.balance is not None:
+        training.balance.prepare(network)
       optimizer = training.optimizer.build(training.rate())
       optimizer.build(network.trainable_variables)
   except (ValueError, tf.errors.ResourceExhaustedError) as error:

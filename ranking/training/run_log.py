@@ -126,11 +126,20 @@ class RunLog:
     step: int,
     clipping_factors: Mapping[str, float],
     observations: Mapping[str, Mapping[str, Any]],
+    task_weights: Mapping[str, float] | None = None,
   ) -> None:
-    """Writes the clipping factor of each variable at one step, and what was observed of it."""
-    observed = {"observations": observations} if observations else {}
-    self._append("health", {"step": step, "clipping_factors": clipping_factors, **observed})
+    """Writes the clipping factor of each variable at one step, and what was observed of it.
+
+    Weights of tasks are written where they are learnt.
+    """
+    row: dict[str, Any] = {"step": step, "clipping_factors": clipping_factors}
+    if observations:
+      row["observations"] = observations
+    if task_weights:
+      row["task_weights"] = task_weights
+    self._append("health", row)
     self._draw(step, {f"clipping_factor/{name}": v for name, v in clipping_factors.items()})
+    self._draw(step, {f"task_weight/{name}": v for name, v in (task_weights or {}).items()})
 
   def evaluation(self, step: int, day: str, metrics: Mapping[str, Mapping[str, Any]]) -> None:
     """Writes one evaluation of day N; of a step once, though a resumed run may make it again."""

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from ranking.models.network import Network
+from ranking.optimizers.balance import Balance
 from ranking.optimizers.clipping import Clip
-from ranking.optimizers.conflicts import ProjectConflicts
 from ranking.optimizers.observation import Observation, observe
 from ranking.optimizers.optimizer import ClippedOptimizer
 from ranking.stability import health
@@ -30,7 +30,7 @@ def compile_steps(
   optimizer: ClippedOptimizer,
   strategy: tf.distribute.Strategy,
   shadows: Mapping[str, Clip],
-  balance: ProjectConflicts | None = None,
+  balance: Balance | None = None,
 ) -> Steps:
   """A function that takes several steps on the batches of an iterator without asking the host.
 
@@ -38,7 +38,7 @@ def compile_steps(
     model, optimizer: built under the strategy.
     strategy: on whose replicas the steps run.
     shadows: the other clips of an observation.
-    balance: makes one gradient of those of the tasks; None = that of the weighted loss.
+    balance: weighs the tasks, or makes one gradient of theirs; None = that of the weighted loss.
   """
   variables = model.trainable_variables
   clipped = _clipped(optimizer, variables)
@@ -75,14 +75,14 @@ def training_step(
   model: Network,
   optimizer: ClippedOptimizer,
   shadows: Mapping[str, Clip],
-  balance: ProjectConflicts | None = None,
+  balance: Balance | None = None,
 ) -> Callable[[dict[str, tf.Tensor], bool], tuple[tf.Tensor, list[Observation]]]:
   """The step of one replica: takes a batch, and says what it measured and, if asked, observed.
 
   Args:
     model, optimizer: built under the strategy that it runs in.
     shadows: the other clips of an observation.
-    balance: makes one gradient of those of the tasks; None = that of the weighted loss.
+    balance: weighs the tasks, or makes one gradient of theirs; None = that of the weighted loss.
   """
   variables = model.trainable_variables
   clipped = _clipped(optimizer, variables)
@@ -91,14 +91,17 @@ def training_step(
   @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes seconds
   def step(batch: dict[str, tf.Tensor], observing: bool) -> tuple[tf.Tensor, list[Observation]]:
     with tf.GradientTape(persistent=balance is not None) as tape:
-      outputs = model(batch, training=True)
+      outputs, seen = model(batch, training=True, with_seen=True)
       task_losses = model.task_losses(batch, outputs)
+      # The verdict is by the log's weights, which stay the same: those that are learnt do not.
       loss = model.weighted(task_losses)
-      shares = model.shares(task_losses) if balance else []
-    gradients = tape.gradient(loss, variables)
+      objective = balance.objective(model, task_losses, batch) if balance else loss
+      of_each = tf.unstack(task_losses)
+      shares = model.shares(task_losses) if balance and balance.needs_gradients else []
+    gradients = tape.gradient(objective, variables)
     # Losses are shares of a global mean, so gradients of replicas are summed, never averaged.
     pairs = list(optimizer.aggregate_gradients(zip(gradients, variables, strict=True)))
-    if balance:
+    if balance and balance.needs_gradients:
       dense = [k for k, gradient in enumerate(gradients) if isinstance(gradient, tf.Tensor)]
       own = [variables[k] for k in dense]
       of_tasks = []
@@ -108,11 +111,19 @@ def training_step(
         of_tasks.append([gradient for gradient, _ in summed])
       for k, gradient in zip(dense, balance.combine(of_tasks), strict=True):
         pairs[k] = (gradient, variables[k])
+    constant_losses = model.constant_losses(batch)
+    if balance:
+      each_seen = list(zip(of_each, seen, strict=True))
+      balance.learn(
+        model,
+        task_losses,
+        constant_losses,
+        lambda: [tape.gradient(of_one, at) for of_one, at in each_seen],
+      )
     treated = optimizer.distinct([pairs[k] for k in clipped]) if clipped else []
     # Before the weights move: an observation is of the step that is about to be taken.
     observations = observe(optimizer, pairs, shadows) if observing else []
-    optimizer.apply_gradients(pairs, skip_gradients_aggregation=True, loss=loss)
-    constant_losses = model.constant_losses(batch)
+    optimizer.apply_gradients(pairs, skip_gradients_aggregation=True, loss=objective)
     measured = health.measure(
       loss,
       model.weighted(constant_losses),

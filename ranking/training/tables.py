@@ -31,6 +31,7 @@ BINARY_COLUMNS = (
   "normalised entropy",
   "calibration of tenths",
 )
+REQUEST_COLUMNS = ("task", "NDCG of requests", "95 % interval", "requests")
 
 
 def show_variables(run: Run) -> None:
@@ -70,6 +71,8 @@ def show_figures(run: Run, state: State, figures: Mapping[str, Any]) -> None:
     rows = [[value, *evaluation_rows(of)[0][1:]] for value, of in by_value.items()]
     run.console.table(title, (column, *COLUMNS[1:]), rows)
   title = f"Day N = {day} after {state.step:,} steps: {state.monitor.status}"
+  if schema.weighted:
+    title += "; figures by the weights of rows, which are counted as they are"
   verdicts = state.monitor.verdicts()
   rows = [
     [*row, verdicts[row[0]]["status"] if row[0] in verdicts else ""]
@@ -78,6 +81,8 @@ def show_figures(run: Run, state: State, figures: Mapping[str, Any]) -> None:
   run.console.table(title, (*COLUMNS, "verdict"), rows)
   if binary := binary_rows(figures["metrics"]):
     run.console.table("Of binary tasks", BINARY_COLUMNS, binary)
+    if schema.requests:
+      run.console.table("Of requests", REQUEST_COLUMNS, request_rows(figures["metrics"]))
   for line in verdict_lines(state.monitor):
     run.console.say(line)
 
@@ -87,21 +92,33 @@ def binary_rows(metrics: Metrics) -> list[list[Any]]:
   rows = []
   for task, entry in metrics.items():
     if entry.get("deciles"):
-      gauc, interval, entropy = (
-        entry[name] for name in ("gauc", "gauc_ci95", "normalised_entropy")
-      )
+      entropy = entry["normalised_entropy"]
       ratios = [predicted / seen for _, predicted, seen in entry["deciles"] if seen]
       rows.append(
         [
           task,
-          "n/a" if gauc is None else f"{gauc:.4f}",
-          "" if interval is None else f"{interval[0]:.4f} … {interval[1]:.4f}",
-          entry["gauc_users"],
+          *_within(entry, "gauc", "users"),
           "n/a" if entropy is None else f"{entropy:.4f}",
           f"{min(ratios):.2f} … {max(ratios):.2f}" if ratios else "n/a",
         ]
       )
   return rows
+
+
+def request_rows(metrics: Metrics) -> list[list[Any]]:
+  """Rows of the table of binary tasks of a log that has requests, with REQUEST_COLUMNS."""
+  binary = {task: entry for task, entry in metrics.items() if entry.get("deciles")}
+  return [[task, *_within(entry, "ndcg", "requests")] for task, entry in binary.items()]
+
+
+def _within(entry: Mapping[str, Any], measure: str, of: str) -> list[Any]:
+  """Three cells: the mean over users or requests, its interval, and how many there are."""
+  value, interval = entry[measure], entry[f"{measure}_ci95"]
+  return [
+    "n/a" if value is None else f"{value:.4f}",
+    "" if interval is None else f"{interval[0]:.4f} … {interval[1]:.4f}",
+    entry[f"{measure}_{of}"],
+  ]
 
 
 def verdict_lines(monitor: DivergenceMonitor) -> list[str]:

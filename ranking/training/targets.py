@@ -7,6 +7,7 @@ import numpy as np
 
 from ranking.data.schema import Schema
 from ranking.data.store import DayStore
+from ranking.evaluation.within import weights_of
 from ranking.nearest import nearest
 from ranking.settings import SettingError, TrainingSettings
 from ranking.tasks import KINDS, Kind, LabelStatistics, LearntTask
@@ -22,8 +23,8 @@ def learnt(store: DayStore, training: TrainingSettings, own: bool) -> Schema:
     own: whether the log is a user's own, whose regression targets are standardised by default.
 
   Raises:
-    SettingError: a task that there is not, a scale of one that is no regression, or a logarithm of
-      a label below 0.
+    SettingError: a task that there is not, a scale of one that is no regression, a logarithm of a
+      label below 0, or a balance of one task.
   """
   schema, given = store.schema, training.target_scale
   default = "standard" if own else "none"
@@ -31,6 +32,11 @@ def learnt(store: DayStore, training: TrainingSettings, own: bool) -> Schema:
   names = [task.name for task in schema.tasks]
   _check_names("target_scale", list(by_task), names)
   _check_names("loss_weights", list(training.loss_weights), names)
+  if training.balance is not None and len(names) < 2:
+    raise SettingError(
+      f"train_and_evaluate.balance is {type(training.balance).__name__}, which is between tasks, "
+      f"and {names[0]} is the only one; leave it out"
+    )
   tasks = []
   for column, task in enumerate(schema.tasks):
     learning = KINDS[task.kind]
@@ -53,13 +59,15 @@ def _scaled(scale: str, store: DayStore, column: int, task: str) -> Kind:
   if scale == "standard":
     return Standardised()
   labels = [np.asarray(day.labels[:, column], np.float64) for day in store.train_days]
+  weights = [each for day in store.train_days if (each := weights_of(day)) is not None]
   lowest = min((float(np.nanmin(each)) for each in labels if not np.isnan(each).all()), default=0.0)
   if lowest < 0:
     raise SettingError(
       f"train_and_evaluate.target_scale is log, and {task} holds {lowest:g}; "
       'make it "standard", or drop such rows'
     )
-  return Logarithmic(LabelStatistics.of(np.log1p(np.concatenate(labels))))
+  of_rows = np.concatenate(weights) if weights else None
+  return Logarithmic(LabelStatistics.of(np.log1p(np.concatenate(labels)), weights=of_rows))
 
 
 def _check_names(setting: str, names: Sequence[str], known: Sequence[str]) -> None:

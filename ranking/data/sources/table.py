@@ -73,7 +73,9 @@ class Table:
     regression: columns of labels that are numbers, each a task; or such a dict.
     tasks: columns of labels of any kind, with the kind of each, such as {"bought": "binary"}; or
       tasks of the kind and the expression, such as {"stars": ["ordered", "points / 20"]}.
-    weight: a column of numbers of 0 or more, how much each row counts in the training losses.
+    weight: a column of numbers of 0 or more, how much each row counts in losses and figures.
+    request: a column of ids, the same for rows that were ranked together, such as those of a page
+      that was shown; empty for a row of no request. The NDCG of requests is measured.
     tables: files of users or items, by their path below the folder of `raw`, and the column that
       they are looked up by, such as {"users.csv": "user"}; or that and the column of the time from
       which a line holds, such as {"prices.csv": ["item", "since"]}. Their columns are named as
@@ -85,7 +87,7 @@ class Table:
   Raises DataError for a description that is wrong or contradicts itself.
   """
 
-  log_version = 3
+  log_version = 4
 
   raw: str | None = None
   name: str = "table"
@@ -115,6 +117,7 @@ class Table:
   regression: Labels = ()
   tasks: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
   weight: str | None = None
+  request: str | None = None
   tables: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict)
   entities: Sequence[str] = ()
   rated_tasks: Sequence[str] | None = None
@@ -147,6 +150,8 @@ class Table:
       check.names("rated_tasks", self.rated_tasks, "columns")
     if self.weight is not None:
       check.text("weight", self.weight, "the name of a column of numbers")
+    if self.request is not None:
+      check.text("request", self.request, "the name of a column of ids")
     if self.report_by is not None:
       check.text("report_by", self.report_by, "the name of a categorical column")
     self._labels()  # refuses what is no expression
@@ -265,7 +270,8 @@ class Table:
     kept = _Kept(engine, self._options())
     if self.weight:
       kept.notes.append(
-        f"{self.weight} weighs rows in the losses; what is measured on day N counts each row once"
+        f"{self.weight} weighs rows in the losses and in the figures of day N; the log's counts of "
+        "rows and positives are not weighted"
       )
     if unread:
       kept.notes.append(f"not read: {raw_files.listed(unread)}")
@@ -346,6 +352,7 @@ class Table:
       "dense": [Column(name, self._kind("number")) for name in self.dense],
       "log_dense": [Column(name, logarithm) for name in self.log_dense],
       "weight": [Column(self.weight, Weight(self.decimal))] if self.weight else [],
+      "request": [Column(self.request, Id())] if self.request else [],
     }
 
   def _columns(self) -> list[Column]:
@@ -498,6 +505,8 @@ class Table:
 
   def _declared(self, kept: "_Kept", rows: "ir.Table") -> Log:
     rows, day, day_name = self._days(kept, rows)
+    if self.request:
+      rows, day = self._with_requests(kept, rows, day)
 
     def resolve(name: str, kind: Type) -> "ir.Value":
       return kept.column(rows, Column(name, self._kind(kind)))
@@ -526,6 +535,7 @@ class Table:
       sequence=rows.sequence,
       notes=tuple(kept.notes),
       weight=next(iter(values["weight"].values()), None),
+      request=rows.request if self.request else None,
       day_name=day_name,
     )
 
@@ -543,6 +553,29 @@ class Table:
     dates = dict(zip(first["slice"].tolist(), first["day"].tolist(), strict=True))
     digits = len(str(self.days))
     return rows, rows.slice, lambda day: f"slice-{day + 1:0{digits}d}_{date_of(dates[day])}"
+
+  def _with_requests(
+    self, kept: "_Kept", rows: "ir.Table", day: "ir.Value"
+  ) -> "tuple[ir.Table, ir.Value]":
+    """Numbers the requests of each day from 1, in the order of their ids; and the day again."""
+    import ibis
+
+    request = kept.column(rows, Column(str(self.request), Id()))
+    window = ibis.window(group_by=[day, request.isnull()], order_by=request)
+    number = ibis.ifelse(request.isnull(), 0, ibis.dense_rank().over(window) + 1)
+    numbered = kept.engine.keep(rows.mutate(request=number.cast("int64")))
+    day = numbered[day.get_name()]
+    kept.cleaning["rows of no request"] = kept.engine.number((numbered.request == 0).sum())
+    if self.entities:
+      user = kept.column(numbered, Column(self.entities[0], Id()))
+      several = numbered.filter(numbered.request > 0).group_by(day, numbered.request)
+      several = several.agg(users=user.nunique()).filter(lambda of: of.users > 1)
+      if found := kept.engine.number(several.count()):
+        kept.notes.append(
+          f"warning: {found:,} requests, as {self.request} has them, have rows of more "
+          f"than one {self.entities[0]}; an id must be of one request, not used again for another"
+        )
+    return numbered, day
 
 
 class _Kept:

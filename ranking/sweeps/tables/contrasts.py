@@ -15,7 +15,7 @@ from ranking.sweeps import paired, results
 from ranking.sweeps.places import Place, places
 from ranking.sweeps.sweep import Method, Sweep, SweepError
 from ranking.sweeps.tables.outcomes import commands
-from ranking.tasks import MEASURES
+from ranking.tasks import MEASURES, WITHIN
 
 COLUMNS = (
   "model",
@@ -57,6 +57,8 @@ class Obstacle(NamedTuple):
 def contrasts(compared: Sequence[Place], reference: str, table: pd.DataFrame) -> pd.DataFrame:
   """Method minus reference, by their first task of each measure; a row each, with COLUMNS.
 
+  The first binary task is compared by its GAUC too, and by its NDCG where the log has requests.
+
   On one day N it is `paired.over_seeds`, by the chance of users and seeds. Places with several
   evaluation days are compared on each of them, and over all by `paired_difference` of
   [days, seeds], by the chance of days. The methods of one model, setting, figure and day are a
@@ -89,7 +91,7 @@ def contrasts(compared: Sequence[Place], reference: str, table: pd.DataFrame) ->
       about = place.at("model"), place.setting
       for task, measure in _headline_tasks(place, opposites[about], table):
         for contrast in _contrasts(place, opposites[about], task, measure):
-          families.setdefault((*about, task, contrast.days), []).append(contrast)
+          families.setdefault((*about, task, measure, contrast.days), []).append(contrast)
   rows = [row for family in families.values() for row in _judged(family)]
   return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"units": "Int64", "seeds": "Int64"})
 
@@ -224,33 +226,37 @@ def _headline_tasks(
   """The first task of each measure: of these runs, as an ablation may leave one out."""
   names = [*_names(place).values(), *_names(opposite).values()]
   measures = results.tasks(table[table.trial.isin(names)]) or results.tasks(table)
+  within = results.within(table[table.trial.isin(names)])
   for task in results.first_of_each_measure(measures):
     yield task, measures[task]
+    yield from (each for each in within if each[0] == task)
 
 
 def _contrasts(place: Place, opposite: Place, task: str, measure: str) -> Iterator[_Contrast]:
   """On each day, and over all if there are several."""
   days = sorted({day for day, _ in (*_names(place), *_names(opposite))}, reverse=True) or [0]
-  in_the_way = _obstacle(place, opposite, task)
+  in_the_way = _obstacle(place, opposite, task, measure)
   for chosen in [*([day] for day in days), *([days] if len(days) > 1 else [])]:
-    difference = in_the_way or _difference(place, opposite, task, chosen)
+    difference = in_the_way or _difference(place, opposite, task, measure, chosen)
     yield _Contrast(place, opposite, task, measure, tuple(chosen), difference)
 
 
-def _obstacle(place: Place, opposite: Place, task: str) -> Obstacle | None:
+def _obstacle(place: Place, opposite: Place, task: str, measure: str) -> Obstacle | None:
   """What is in the way of a difference, if anything."""
   for each, whose in ((place, "method"), (opposite, "reference")):
     if each.stage == "search":
       return Obstacle("waiting", whose)
-    outcome = each.outcome(task)
-    if outcome == "ok" and len(each.values(task)) < each.wanted:
+    outcome = each.outcome(task, measure=measure)
+    if outcome == "ok" and len(each.values(task, measure)) < each.wanted:
       outcome = "no such task"
     if outcome != "ok":
       return Obstacle(outcome, whose)
   return Obstacle("same runs") if place.names() == opposite.names() else None
 
 
-def _difference(place: Place, opposite: Place, task: str, days: Sequence[int]) -> Difference:
+def _difference(
+  place: Place, opposite: Place, task: str, measure: str, days: Sequence[int]
+) -> Difference:
   """Method minus reference, each run minus that of the same day and seed."""
   seeds = sorted({seed for _, seed in place.names()})
   sides = []
@@ -259,10 +265,12 @@ def _difference(place: Place, opposite: Place, task: str, days: Sequence[int]) -
     names = [[each.names()[day, seed] for seed in seeds] for day in days]
     sides.append((of_task, names))
   if len(days) > 1:
-    return paired_difference(*([of_task.value[day] for day in names] for of_task, names in sides))
+    column = results.column_of(measure)
+    return paired_difference(*([of_task[column][day] for day in names] for of_task, names in sides))
   folders = [[Path(run) for run in of_task.run[names[0]]] for of_task, names in sides]
   try:
-    return paired.over_seeds(list(zip(*folders, strict=True)), task)
+    within = (measure,) if measure in WITHIN else ()
+    return paired.over_seeds(list(zip(*folders, strict=True)), task, *within)
   except ValueError as error:
     raise SweepError(str(error)) from error
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ranking.measures.ratios import divergence_ratio
 from ranking.sweeps.places import LINE, Place, places
-from ranking.sweeps.results import first_of_each_measure, tasks
+from ranking.sweeps.results import first_of_each_measure, tasks, within
 from ranking.sweeps.sweep import Sweep
 from ranking.sweeps.tables import edges, outcomes, rendering, speed
 from ranking.sweeps.tables.document import NOTHING, Document, Entry, Table, spread_text
@@ -42,17 +42,18 @@ def summary(sweep: Sweep, table: pd.DataFrame) -> Document:
   reached = edges.edges(grid)
   starts = [[Entry(each[axis]) for axis in shown] for each in names]
 
-  def with_figures(of: list[str]) -> list[list[Entry]]:
+  def with_figures(of: list[tuple[str, str]]) -> list[list[Entry]]:
     return [
-      [*start, *_state(place), *(_entry(place, task, measures[task]) for task in of)]
+      [*start, *_state(place), *(_entry(place, task, measure) for task, measure in of)]
       for start, place in zip(starts, grid, strict=True)
     ]
 
-  def header(of: list[str]) -> list[str]:
-    titles = [f"{task} {MEASURES[measures[task]].heading}" for task in of]
+  def header(of: list[tuple[str, str]]) -> list[str]:
+    titles = [f"{task} {MEASURES[measure].heading}" for task, measure in of]
     return [*shown, "runs", "diverged", "95 % interval", "micro-diverged", *titles]
 
-  first = first_of_each_measure(measures)
+  first = [(task, measures[task]) for task in first_of_each_measure(measures)]
+  everything = [*measures.items(), *within(rows)]
   main, titles = with_figures(first), header(first)
   if goal is not None:
     titles += [f"steps to {goal}", "seconds"]
@@ -60,12 +61,12 @@ def summary(sweep: Sweep, table: pd.DataFrame) -> Document:
   tables = [Table("Every point of the grid", titles, main)]
   if reached:
     tables.append(edges.edges_table(reached))
-  tables.append(Table("All tasks", header(list(measures)), with_figures(list(measures)), True))
+  tables.append(Table("All tasks", header(everything), with_figures(everything), True))
   groups = [
     ([entry.text for entry in start], place.runs) for start, place in zip(starts, grid, strict=True)
   ]
   tables.append(outcomes.runs_table(shown, groups))
-  judged: list[tuple[str | None, str | None]] = [*measures.items()] or [(None, None)]
+  judged: list[tuple[str | None, str | None]] = [*everything] or [(None, None)]
   same = {axis: names[0][axis] for axis in names[0] if axis not in shown}
   return Document(
     title=f"Sweep {sweep.name}",
@@ -75,7 +76,7 @@ def summary(sweep: Sweep, table: pd.DataFrame) -> Document:
       sweep=sweep,
       data=Path(sweep.data).stem,
       same={axis: text for axis, text in same.items() if UNSAID.get(axis) != text},
-      measures=[MEASURES[measures[task]].title for task in first] or ["Figures"],
+      measures=[MEASURES[measure].title for _, measure in first] or ["Figures"],
       target=goal,
       headline=goal and f"{MEASURES[measures[headline]].title} of {headline}",
       edges=bool(reached),
@@ -125,10 +126,10 @@ def _state(place: Place) -> list[Entry]:
 
 def _entry(place: Place, task: str, measure: str) -> Entry:
   """Mean ± standard deviation over the survivors, or why there is none."""
-  outcome = place.outcome(task, of_survivors=True)
+  outcome = place.outcome(task, True, measure)
   if outcome in ("waiting", "no such task"):
     return Entry(NOTHING)
-  figure = spread_text(measure, *place.spread(task, of_survivors=True))
+  figure = spread_text(measure, *place.spread(task, True, measure))
   lost = place.count.diverged
   text = rendering.words("of_survivors", outcome=outcome, figure=figure, lost=lost)
   return Entry(text, "plain" if outcome == "ok" else "remark")
@@ -154,7 +155,7 @@ def _figure(
   """A row of summary.csv, to the last digit."""
   count = place.count
   ratio = divergence_ratio(count.diverged, count.finished) if place.complete else None
-  mean, deviation = place.spread(task, of_survivors=True)
+  mean, deviation = place.spread(task, True, measure)
   return {
     **dict(zip(LINE, place.line, strict=True)),
     "learning_rate": place.learning_rate,
