@@ -134,6 +134,31 @@ def test_the_table_of_a_warm_up_has_the_auc_and_the_losses_of_its_runs() -> None
         assert cell == percent(runs.value.mean())
 
 
+def test_a_rate_beyond_naives_is_worth_what_the_readme_says() -> None:
+  said = re.search(r"Naive at 0.1 has ([\d.]+) .* worth ([\d.]+) to ([\d.]+) points here", WORDS)
+  assert said is not None
+  runs = pd.concat(
+    pd.read_parquet(RESULTS / f"{sweep}_synthetic_late" / "table.parquet")
+    for sweep in ("low_rates", "calibration", "survival")
+  )
+  runs = runs[runs.task == "click"]
+  naive = runs[runs.method == "naive"].groupby("learning_rate").value.mean()
+  assert said[1] == percent(naive[0.1])
+  assert naive[0.05] < naive[0.1]
+  assert naive.max() == max(naive[0.1], naive[0.2])
+  others = runs[runs.method != "naive"].groupby(["method", "thresholds"])
+  gains = [
+    100 * (others.get_group(key).value.mean() - naive.max())
+    for key in (
+      ("gc", "threshold=0.01"),
+      ("agc", "threshold=0.001"),
+      ("clippy_tighter", "relative_threshold=0.5 absolute_threshold=0.001"),
+      ("layer_clippy", "default"),
+    )
+  ]
+  assert (said[2], said[3]) == (f"{min(gains):.1f}", f"{max(gains):.1f}")
+
+
 @pytest.mark.parametrize("log", LOGS)
 def test_the_table_has_the_auc_of_every_searched_method(log: str) -> None:
   rows = searched(log).loc["large_dcn"]
