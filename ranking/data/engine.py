@@ -212,10 +212,10 @@ class Engine:
   ) -> Iterator[pa.RecordBatch]:
     """Columns of the rows of a table, some rows at a time, in order of other columns of it.
 
-    They are sorted before it returns. There must be a row.
+    They are sorted before it returns.
     """
     made = self._batches(table, columns, order)
-    return itertools.chain([next(made)], made)
+    return itertools.chain(list(itertools.islice(made, 1)), made)
 
   def _batches(
     self, table: ir.Table, columns: Sequence[str], order: Sequence[str]

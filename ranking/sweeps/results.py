@@ -165,7 +165,7 @@ def within(rows: pd.DataFrame) -> list[tuple[str, str]]:
     (task, measure)
     for task in tasks(rows)
     for measure in WITHIN
-    if rows[rows.task == task][measure].notna().any()
+    if measure in rows and rows[rows.task == task][measure].notna().any()
   ]
 
 

@@ -105,8 +105,8 @@ def begin(settings: Settings) -> Workers:
   try:
     with watched(limit, "waiting for the other workers"):
       made = settings.distribution()
-  except InputError:  # says it all
-    raise
+  except InputError as error:  # says it all; gin adds lines
+    raise SettingError(str(error).splitlines()[0]) from error
   except GONE as error:
     raise lost(error) from error
   except (ValueError, RuntimeError, tf.errors.OpError) as error:
