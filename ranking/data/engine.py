@@ -29,7 +29,7 @@ from ranking.data.schema import DataError
 
 DUCKDB: Final = "duckdb"
 MEMORY: Final = "RANKING_MEMORY"  # environment variable
-DEFAULT_MEMORY: Final = "1GB"  # of the engine; Python and the rows being packed come on top
+DEFAULT_MEMORY: Final = "800MB"  # of the engine; Python and the rows being packed come on top
 BATCH_ROWS: Final = 1 << 16
 
 
@@ -39,7 +39,7 @@ class Engine:
   Args:
     work: of the preparation; what is kept, and what does not fit into memory, lies below it.
     name: see the module's docstring.
-    memory: at most so much is used, such as "4GB"; None = RANKING_MEMORY, or 1 GB.
+    memory: at most so much is used, such as "4GB"; None = RANKING_MEMORY, or 800 MB.
     threads: of DuckDB; None = one per core.
 
   Raises DataError for a memory limit that means nothing, and without Spark where it is asked for.
