@@ -11,8 +11,8 @@ WARM_UPS = {"short": 0.02, "long": 0.08}  # shares of the steps, as 10,000 and 4
 RATES = {  # by method, the highest of a run; as in the paper, Clippy's reach farther up
   "adamw": (0.001, 0.003, 0.01, 0.03, 0.1),
   "adagrad": (0.03, 0.1, 0.3, 1.0, 3.0),
-  "clippy": (0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
-  "clippy_wide": (0.3, 1.0, 3.0, 10.0),
+  "clippy_tight": (0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
+  "clippy_wide": (0.3, 1.0, 3.0, 10.0, 30.0),
 }
 SEEDS, STEPS = (0, 1), 300
 

@@ -10,6 +10,7 @@ from experiments.figures import transformer as figures
 from experiments.pages import EXPERIMENTS
 from experiments.published import RESULTS
 from experiments.transformer import grid, made_up
+from experiments.transformer.corpus import Corpus
 from experiments.transformer.grid import RATES, STEPS, WARM_UPS
 from ranking.files import write_atomically
 from ranking.sweeps.figures import style
@@ -22,21 +23,20 @@ NEAR = 0.02  # of the error rate: what is hardly worse than the best
 
 def write() -> None:
   """Draws the pictures and writes the page; prints their paths."""
-  runs, unavoidable = measured(), made_up.corpus().unavoidable
-  assert unavoidable is not None
+  runs, corpus = measured(), made_up.corpus()
   panels = {
     warm_up: f"{warm_up} warm-up, {round(share * STEPS)} of {STEPS} steps"
     for warm_up, share in WARM_UPS.items()
   }
   pictures = {
-    "error_by_rate": figures.error_by_rate(runs, panels, unavoidable),
-    "error_by_step": figures.error_by_step(curves(runs), unavoidable),
+    "error_by_rate": figures.error_by_rate(runs, panels, corpus.unavoidable),
+    "error_by_step": figures.error_by_step(curves(runs), corpus.unavoidable),
   }
   for name, figure in pictures.items():
     png, svg = style.save(figure, FOLDER / name)
     png.unlink()
     print(svg)
-  write_atomically(EXPERIMENTS / "transformer.md", text(runs, unavoidable))
+  write_atomically(EXPERIMENTS / "transformer.md", text(runs, corpus))
   print(EXPERIMENTS / "transformer.md")
 
 
@@ -47,39 +47,41 @@ def measured() -> pd.DataFrame:
   return runs.assign(lost=runs.status.isin(LOST))
 
 
-def text(runs: pd.DataFrame, unavoidable: float) -> str:
+def text(runs: pd.DataFrame, corpus: Corpus) -> str:
   """The page as Markdown."""
   return templating.render(
     "transformer.md",
     names=figures.NAMES,
     rows=[of_method(runs, method, warm_up) for method in RATES for warm_up in WARM_UPS],
     best={method: best(runs, method) for method in RATES},
-    unavoidable=unavoidable,
+    unavoidable=corpus.unavoidable,
+    words=corpus.words,
     runs=len(runs),
+    lost=int(runs.lost.sum()),
     seeds=int(runs.seed.nunique()),
+    seconds=runs.seconds.median(),
     steps=STEPS,
     warm_ups={name: round(share * STEPS) for name, share in WARM_UPS.items()},
-    minutes=runs.seconds.sum() / 60,
   )
 
 
 def of_method(runs: pd.DataFrame, method: str, warm_up: str) -> dict[str, Any]:
   """What the table says of a method and a warm-up: the best rate, and which are lost."""
   own = runs[(runs.method == method) & (runs.warm_up == warm_up)]
-  by_rate = own.groupby("rate").agg(error=("error_rate", "mean"), lost=("lost", "any"))
-  lowest = by_rate.error.min()
-  near = by_rate.index[by_rate.error <= lowest + NEAR]
-  at_best = own.error_rate[own.rate == by_rate.error.idxmin()]
+  by_rate = own.groupby("rate").agg(error=("error_rate", "mean"), lost=("lost", "sum"))
+  best_rate = by_rate.error.idxmin()
+  near = by_rate.index[by_rate.error <= by_rate.error.min() + NEAR]
+  at_best = own.error_rate[own.rate == best_rate]
+  seeds = own.groupby("rate").size()
   return {
     "method": method,
     "warm_up": warm_up,
-    "error": lowest,
-    "spread": float(np.ptp(at_best)),
-    "rate": by_rate.error.idxmin(),
+    "rate": best_rate,
+    "error": at_best.mean(),
+    "spread": at_best.max() - at_best.min(),
+    "seeds": len(at_best),
     "near": (near.min(), near.max()),
-    "highest_kept": by_rate.index[~by_rate.lost].max(),
-    "lost": own[own.lost].groupby("rate").size().to_dict(),
-    "seeds": own.groupby("rate").size().to_dict(),
+    "lost": [(rate, int(count), int(seeds[rate])) for rate, count in by_rate.lost.items() if count],
   }
 
 

@@ -57,7 +57,7 @@ def optimizer(method: str) -> ClippedOptimizer:
     return ClippedOptimizer(Adam(0.9, 0.98, 1e-9, weight_decay=0.01), NoClip())
   if method == "adagrad":
     return ClippedOptimizer(Adagrad(), NoClip())
-  if method == "clippy":
+  if method == "clippy_tight":
     clip = Clippy(relative_threshold=0.1, absolute_threshold=1e-3)
     return ClippedOptimizer(Adagrad(), clip, exclude="")
   if method == "clippy_wide":
