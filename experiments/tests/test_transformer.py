@@ -224,5 +224,11 @@ def test_the_page_is_as_its_template_makes_it_of_the_runs_and_has_the_whole_grid
     for rate in rates
   }
   assert {*zip(runs.method, runs.warm_up, runs.rate, strict=True)} == cells
-  assert runs.error_rate[~runs.lost].is_unique  # so that seeds are seeds
+  at_three = runs.error_rate[(runs.method == "clippy_wide") & (runs.rate == 3)]
+  assert at_three.max() < runs.error_rate[runs.method == "adagrad"].min()
+  high = runs.error_rate[(runs.method == "adamw") & (runs.rate >= 0.03)]
+  assert (round(100 * high.min()), round(100 * high.max())) == (41, 57)
+  assert not runs.lost[runs.method.str.startswith("clippy")].any()
+  learned = runs[~runs.lost]
+  assert not learned.duplicated(["method", "warm_up", "rate", "error_rate"]).any()  # seeds differ
   assert (runs.error_rate >= (corpus.unavoidable or 0.0) - 1e-9).all()

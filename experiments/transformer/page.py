@@ -54,6 +54,8 @@ def text(runs: pd.DataFrame, corpus: Corpus) -> str:
     names=figures.NAMES,
     rows=[of_method(runs, method, warm_up) for method in RATES for warm_up in WARM_UPS],
     best={method: best(runs, method) for method in RATES},
+    at_three=runs[(runs.method == "clippy_wide") & (runs.rate == 3)].to_dict("records"),
+    second=runs[runs.seed == 1].groupby("method").error_rate.min(),
     unavoidable=corpus.unavoidable,
     words=corpus.words,
     runs=len(runs),
