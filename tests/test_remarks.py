@@ -68,12 +68,15 @@ def test_a_number_that_is_one_value_in_all_training_rows_is_warned_of() -> None:
   assert found.text.startswith("task stars has one value in all training rows: nothing can be")
 
 
-def test_a_few_rows_years_before_the_others_are_warned_of() -> None:
+def test_rows_years_before_or_after_the_others_are_warned_of() -> None:
   assert [*module._days(calendar(20_000, 20_001, 20_300))] == []
   (found,) = module._days(calendar(0, 20_000, 20_001))
-  assert found.text.startswith(
-    "1 of 21 rows are of day 0 or before, 54.8 years before all others; they are kept"
+  assert found.text == (
+    "1 of 21 rows are of day 0 or before, 54.8 years before all others; they are kept: if a clock "
+    "or a unit of time was wrong, leave them out (Table.since)"
   )
+  (found,) = module._days(calendar(20_000, 20_001, 20_002, 25_000))
+  assert found.text.startswith("10 of 31 rows are of day 25000 or after, 13.7 years after all")
 
 
 def test_a_day_n_of_few_rows_is_warned_of() -> None:

@@ -126,12 +126,16 @@ def _days(calendar: Calendar) -> Iterator[Remark]:
     )
   for place in range(1, len(rows)):
     gap = calendar.days[place] - calendar.days[place - 1]  # 1 between slices
-    before = sum(rows[:place])
-    if gap > FAR_DAYS and before < 0.1 * sum(rows):
+    if gap > FAR_DAYS:
+      before, after, years = sum(rows[:place]), sum(rows[place:]), f"{gap / 365.25:.1f} years"
+      few, which, what = (
+        (before, f"{calendar.names[place - 1]} or before, {years} before", "since")
+        if before <= after
+        else (after, f"{calendar.names[place]} or after, {years} after", "until")
+      )
       yield Remark(
-        f"{before:,} of {sum(rows):,} rows are of {calendar.names[place - 1]} or before, "
-        f"{gap / 365.25:.1f} years before all others; they are kept: if a clock was wrong, leave "
-        "them out (Table.since)"
+        f"{few:,} of {sum(rows):,} rows are of {which} all others; they are kept: if a clock or a "
+        f"unit of time was wrong, leave them out (Table.{what})"
       )
 
 

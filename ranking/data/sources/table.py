@@ -321,7 +321,7 @@ class Table:
 
   def _time(self) -> Time:
     zone = self.time_zone if self.time_is_local else "UTC"
-    return Time(self.time_unit, self.time_format, zone)
+    return Time(self.time_unit, self.time_format, zone, self.time_zone)
 
   def _options(self) -> Options:
     check = Checks("Table", DataError)
