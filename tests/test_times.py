@@ -23,6 +23,8 @@ FAR = datetime.datetime(9999, 12, 31)
     (Time(), ["2026-03-01", "", None, "soon", "17"], [MARCH, *["wrong"] * 4]),
     (Time(format="%y%m%d%H"), ["26030100", "26033100x"], [MARCH, "wrong"]),
     (Time(format="%y%m%d%H"), [26030100], [MARCH]),
+    (Time(format="%Y%m%d %H%M"), ["20260301 0105", "20260301 105"], [MARCH + 3_900_000, "wrong"]),
+    (Time(format="%m/%d/%Y %H:%M"), ["3/1/2026 0:00", "03/01/2026 0:0"], [MARCH, MARCH]),
     (Time(format="%m/%d/%Y %I:%M %p"), ["03/01/2026 12:00 AM"], [MARCH]),
     (Time("s"), [MARCH // 1000, None], [MARCH, "wrong"]),
     (Time("s"), [str(MARCH // 1000), f"{MARCH // 1000}.5", "x"], [MARCH, MARCH + 500, "wrong"]),

@@ -4,6 +4,7 @@ What cannot be meant is an error that says what could: seconds that are read as 
 """
 
 import dataclasses
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ MS_PER = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 PER_MS = {"us": 1000, "ns": 1_000_000}
 WHOLE = r"^[+]?(-?\d{1,18}|-?[1-8]\d{18})(\.0*)?$"  # that int64 holds
 OWN = r"\d[T ]\d.*(?:[Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)$"  # a date that says its zone
+RUN = re.compile(r"(?=.*%\w%\w)(%[YymdHMSj]|[^%])*")  # a format with numbers side by side
 NOW = ("now", "today")  # which pandas takes for dates
 LATEST = 2**63 // 10**6 - 2 * 86_400_000  # ms since 1970, of 2262; pandas counts ns, in any zone
 PLAUSIBLE = (631_152_000_000, 4_102_444_800_000)  # ms: the years 1990 to 2099
@@ -121,11 +123,16 @@ class Time:
     if numbers.sum() > 0.5 * text.notna().sum():
       return self._numbers_without_unit(column)
     when = self._parsed(text.where(~numbers), counts)
+    cure = ""
+    if self.format and RUN.fullmatch(self.format):
+      short = when.notna() & (text.str.len() < len(EXAMPLE.strftime(self.format)))
+      if short.any():
+        when = when.mask(short)
+        cure = "numbers side by side need leading zeros: 105 may be 1:05 or 10:5"
     wrong = when.isna().to_numpy()
     times = when.to_numpy("datetime64[ns]").astype(np.int64) // 1_000_000
-    cure = ""
     known = wrong & as_mask(column.is_valid())
-    if known.any():
+    if known.any() and not cure:
       cure = _hint(column.filter(pa.array(known)), column)
     belongs = "a date" if self.format is None else f"a date like {self.format}"
     values = pa.array(np.where(wrong, 0, times), mask=wrong)
