@@ -30,7 +30,8 @@ if TYPE_CHECKING:  # slow to import, and only needed where a store is made
   from ranking.data.engine import Engine
 
 MOST_SLICES = 1000
-SAMPLED_ROWS = 200_000  # about so many are looked at for files that are copies
+SAMPLED_ROWS = 300_000  # at most about so many are looked at for files that are copies
+SHARES = (1, 101, 10_007, 1_000_003, 100_000_007)  # one of so many; primes, for whole seconds
 Labels = Sequence[str] | Mapping[str, str]
 
 
@@ -620,7 +621,8 @@ class _Kept:
     import ibis
 
     count = self.engine.number(rows.count())
-    some = rows.filter(rows.time % (count // SAMPLED_ROWS | 1) == 0)  # odd, for whole seconds
+    share = next(prime for prime in SHARES if count <= prime * SAMPLED_ROWS)
+    some = rows.filter(rows.time % share == 0)
     some = some.mutate(file=some.sequence // PLACES)
     alike = [name for name in rows.columns if name not in ("sequence", "day")]
     counted = some.group_by(*alike, "file").agg(rows=some.count())
