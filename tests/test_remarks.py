@@ -173,6 +173,29 @@ def test_a_column_that_is_another_one_on_day_n_is_warned_of(tmp_path: Path) -> N
   )
 
 
+def test_a_number_that_stands_for_a_missing_one_is_warned_of(tmp_path: Path) -> None:
+  random = np.random.default_rng(2)
+  size = ROWS * DAYS
+  shares = random.random(size)
+  some = random.random(size) < 0.05
+  columns = {
+    "low": np.where(some, -999, shares),
+    "high": np.where(some, 9_999_999, random.integers(1, 7, size)),
+    "year": np.where(some, 0, random.integers(1990, 2026, size)),
+    "zero": np.where(some, 0, shares),
+    "tail": np.exp(3 * random.standard_normal(size)),
+    "flag": some.astype(int),
+  }
+  lists = {name: values.tolist() for name, values in columns.items()}
+  found = warned(tmp_path, lists, dense=list(lists))
+  what = "if that stands for a missing one, say so (Table.missing)"
+  assert found == [
+    f"feature {name}: {some[:-ROWS].mean():.0%} of rows have its {which} value, far from all "
+    f"others; {what}"
+    for name, which in (("low", "lowest"), ("high", "highest"), ("year", "lowest"))
+  ]
+
+
 def test_ids_that_are_new_each_day_are_no_warning(tmp_path: Path) -> None:
   size = ROWS * DAYS
   random = np.random.default_rng(2)

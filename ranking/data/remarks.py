@@ -31,6 +31,8 @@ RECENT_DAYS: Final = 8  # day N and those before it, between which a feature is 
 RECENT_ROWS: Final = 1 << 14  # sampled of each
 JUMP: Final = 3.0  # times the largest change between two of the training days before
 NAMED: Final = 4  # features in a line; the others are counted
+FAR: Final = 10  # times as far from the nearest number as that is from the last one
+OFTEN: Final = 0.01  # of rows
 RARE_ID: Final = 1
 
 
@@ -56,6 +58,7 @@ def remarks(
     *_tasks(log.tasks, labelled, np.array(packed.positives), same),
     *_days(calendar),
     *_of_no_use(schema, days, packed.dense, [*log.dense]),
+    *_stand_ins(schema, days[:-1], past),
     *_strange(schema, days, packed.unseen, past),
   ]
 
@@ -183,6 +186,23 @@ def _only_value(days: Sequence[Day], array: str, columns: slice) -> Array | None
       if (block[:64] != first).any() or (block != first).any():
         return None
   return first
+
+
+def _stand_ins(schema: Schema, days: Sequence[Day], past: Collection[str]) -> Iterator[Remark]:
+  """Numbers that hardly mean what they say, such as -999 among shares: one value, far away."""
+  some = np.concatenate([leaks.sample(day, RECENT_ROWS).dense for day in days[-RECENT_DAYS:]])
+  for feature, column in zip(schema.of_kind("dense"), some.T, strict=True):
+    values, rows = np.unique(column[column != 0], return_counts=True)  # 0 is what is missing
+    if feature.name in past or len(values) < 4:
+      continue
+    for which, far, near, last in (("lowest", 0, 1, -1), ("highest", -1, -2, 0)):
+      gap, spread = (abs(values[near] - values[to]) for to in (far, last))
+      if gap > FAR * spread and rows[far] >= max(FEW, OFTEN * len(column)):
+        yield Remark(
+          f"feature {feature.name}: {rows[far] / len(column):.0%} of rows have its {which} value, "
+          "far from all others; if that stands for a missing one, say so (Table.missing)",
+          [feature.name],
+        )
 
 
 def _strange(
