@@ -98,7 +98,8 @@ def _tasks(
     elif counts and taught in (0, trained):
       about += f"is {_never(taught)} positive in the training days: {_NOT_LEARNT}"
     elif alike:
-      about += f"has one value in all training rows: {_NOT_LEARNT}"
+      about += "has one value in all training rows: nothing can be learnt of it; leave it out "
+      about += "(without_tasks)"
     elif not rows:
       about += "has no label on day N: its figures are n/a"
     elif counts and ones in (0, rows):
