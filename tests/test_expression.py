@@ -41,6 +41,7 @@ def worked_out(text: str, truth: bool = True) -> list[Any]:
     ("rating >= 4", [True, False, True, None]),
     ("3 < rating <= 4", [False, False, True, None]),
     ("rating in [3, 4]", [False, True, True, None]),
+    ("rating in [-3, 4.0]", [False, False, True, None]),
     ("done", [True, False, None, True]),
     ("not done", [False, True, None, False]),
     ("done == False", [False, True, None, False]),
@@ -71,6 +72,9 @@ def test_an_expression_may_be_a_number() -> None:
     ("price", False, [("price", "number")]),
     ("`a b` == True", True, [("a b", "flag")]),
     (f"item == {2**60 + 1}", True, [("item", "id")]),  # which is no float
+    (f"item in [1, {2**60 + 1}]", True, [("item", "id")]),
+    ("item in [1, 'x']", True, [("item", "id")]),
+    ("day >= '2026-03-01'", True, [("day", "id")]),
   ],
 )
 def test_what_a_column_is_read_as_follows_from_its_place(
@@ -95,6 +99,10 @@ def test_a_column_alone_may_have_any_name() -> None:
     ("1 == 1", r"cannot be worked out at '1'"),
     ("1", r"^the expression '1' names no column; it may compare"),
     ("event in names", r"cannot be worked out at 'names'"),
+    ("event in []", r"at '\[\]'; give numbers or texts, such as event in \['buy', 'order'\]$"),
+    ("event in [None]", r"cannot be worked out at '\[None\]'; give numbers or texts"),
+    ("rating > '9'", r"at \"'9'\"; leave out the quotes around a number$"),  # 10 would be less
+    (f"item > {2**53 + 1}", r"at '9007199254740993'; compare with 9007199254740992 at most$"),
     ("a + b", r"cannot be worked out at 'a \+ b'; compare it with a number, such as a \+ b > 0$"),
   ],
 )

@@ -99,21 +99,6 @@ def test_a_folder_that_is_no_log_is_refused(
     raw_files.find(str(tmp_path))
 
 
-def test_files_of_the_same_content_are_told(tmp_path: Path) -> None:
-  for name, text in {
-    "a.csv": "t,u\n1,2\n",
-    "b.csv": "t,u\n1,3\n",
-    "copy of a.csv": "t,u\n1,2\n",
-    "dt=1/a.csv": "t,u\n1,2\n",  # whose rows are of another day
-    "empty.csv": "",
-    "empty2.csv": "",
-  }.items():
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text(text)
-  found, _ = raw_files.find(str(tmp_path))
-  assert [*raw_files.twins(found)] == [("a.csv", "copy of a.csv")]
-
-
 def test_what_is_not_there_or_is_an_archive_is_refused(tmp_path: Path) -> None:
   with pytest.raises(DataError, match="nowhere is not there; give the path"):
     raw_files.find(str(tmp_path / "nowhere"))

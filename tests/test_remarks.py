@@ -68,12 +68,15 @@ def test_a_number_that_is_one_value_in_all_training_rows_is_warned_of() -> None:
   assert found.text.startswith("task stars has one value in all training rows: nothing can be")
 
 
-def test_a_few_rows_years_before_the_others_are_warned_of() -> None:
+def test_rows_years_before_or_after_the_others_are_warned_of() -> None:
   assert [*module._days(calendar(20_000, 20_001, 20_300))] == []
   (found,) = module._days(calendar(0, 20_000, 20_001))
-  assert found.text.startswith(
-    "1 of 21 rows are of day 0 or before, 54.8 years before all others; they are kept"
+  assert found.text == (
+    "1 of 21 rows are of day 0 or before, 54.8 years before all others; they are kept: if a clock "
+    "or a unit of time was wrong, leave them out (Table.since)"
   )
+  (found,) = module._days(calendar(20_000, 20_001, 20_002, 25_000))
+  assert found.text.startswith("10 of 31 rows are of day 25000 or after, 13.7 years after all")
 
 
 def test_a_day_n_of_few_rows_is_warned_of() -> None:
@@ -168,6 +171,29 @@ def test_a_column_that_is_another_one_on_day_n_is_warned_of(tmp_path: Path) -> N
   assert found[1].startswith(
     "feature price jumps on 2026-02-07: it differs from the day before by a PSI of "
   )
+
+
+def test_a_number_that_stands_for_a_missing_one_is_warned_of(tmp_path: Path) -> None:
+  random = np.random.default_rng(2)
+  size = ROWS * DAYS
+  shares = random.random(size)
+  some = random.random(size) < 0.05
+  columns = {
+    "low": np.where(some, -999, shares),
+    "high": np.where(some, 9_999_999, random.integers(1, 7, size)),
+    "year": np.where(some, 0, random.integers(1990, 2026, size)),
+    "zero": np.where(some, 0, shares),
+    "tail": np.exp(3 * random.standard_normal(size)),
+    "flag": some.astype(int),
+  }
+  lists = {name: values.tolist() for name, values in columns.items()}
+  found = warned(tmp_path, lists, dense=list(lists))
+  what = "if that stands for a missing one, say so (Table.missing)"
+  assert found == [
+    f"feature {name}: {some[:-ROWS].mean():.0%} of rows have its {which} value, far from all "
+    f"others; {what}"
+    for name, which in (("low", "lowest"), ("high", "highest"), ("year", "lowest"))
+  ]
 
 
 def test_ids_that_are_new_each_day_are_no_warning(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_the_second_prepare_opens_the_store_of_the_first(
   console = Listener()
   first = prepare(tiny_source, tmp_path, console)
   said = list(console.said)
-  assert "preparing tiny: 220 rows of 4 days" in said
+  assert any(line.startswith("preparing tiny: 220 rows of 4 days, ") for line in said)
   quick = [each for each in console.tracked if each[0] != "sorting"]  # as far as it is seen
   assert quick == [
     *(("reading tiny", None, 220), ("counting tiny", 1, 1)),

@@ -215,6 +215,38 @@ def test_a_log_may_lie_on_object_storage(shop: Path) -> None:
     dataclasses.replace(SHOP, raw="memory://bucket/nothing").identity()
 
 
+def test_files_that_are_copies_or_parts_of_others_are_told(tmp_path: Path) -> None:
+  random = np.random.default_rng(0)
+  frame = pd.DataFrame(
+    {
+      "time": pd.Timestamp("2026-03-01") + pd.to_timedelta(np.arange(80) * 2000, "s"),
+      "id": random.integers(0, 9, 80),
+      "y": random.integers(0, 2, 80),
+    }
+  )
+
+  def warnings(folder: str, **files: pd.DataFrame) -> list[str]:
+    (tmp_path / folder).mkdir()
+    for name, rows in files.items():
+      if name == "parquet":
+        rows.to_parquet(tmp_path / folder / "log.parquet")
+      else:
+        rows.to_csv(tmp_path / folder / f"{name}.csv", index=False)
+    source = Table(raw=str(tmp_path / folder), categorical=["id"], binary=["y"])
+    return [note for note in worked_out(source)[1].notes if note.startswith("warning")]
+
+  def copies(names: str) -> list[str]:
+    told = f"warning: another file has most of the rows of {names} too; if one is a copy of another"
+    return [f"{told}, or of a part of it, move it away"]
+
+  assert warnings("both", log=frame, parquet=frame) == copies("log.csv, log.parquet")
+  assert warnings("part", ratings=frame, small=frame[::2]) == copies("small.csv")
+  # Whose rows look alike within a file as often as between files.
+  coarse = frame.assign(time=frame.time.dt.floor("D"), id=frame.id % 2)
+  assert warnings("shards", a=coarse[::2], b=coarse[1::2]) == []
+  assert warnings("days", a=frame[:40], b=frame[40:]) == []
+
+
 def test_what_folders_say_is_a_column(tmp_path: Path) -> None:
   for day, user in (("2026-03-01", "a"), ("2026-03-02", "b")):
     folder = tmp_path / "log" / f"dt={day}" / "country=__HIVE_DEFAULT_PARTITION__"

@@ -83,6 +83,21 @@ def test_a_balance_of_one_task_is_refused() -> None:
     learnt(one, given, own=True)
 
 
+def test_a_balance_with_a_task_of_one_value_is_refused() -> None:
+  known = [LabelStatistics(9, 0.2, 0.16), LabelStatistics(9, 0.0, 0.0)]
+  two: Any = SimpleNamespace(
+    schema=dataclasses.replace(schema(tasks=TASKS[:2]), label_statistics=tuple(known)),
+    train_days=[],
+  )
+  given: Any = SimpleNamespace(target_scale="none", loss_weights={}, balance=GradNorm())
+  message = rf"GradNorm, and {NAMES[1]} has one value .* without_tasks = \['{NAMES[1]}'\]$"
+  with pytest.raises(SettingError, match=message):
+    learnt(two, given, own=True)
+  unlabelled = (known[0], LabelStatistics(0, 0.0, 0.0))  # which takes no part
+  two.schema = dataclasses.replace(two.schema, label_statistics=unlabelled)
+  learnt(two, given, own=True)
+
+
 def test_weights_of_losses_may_be_set_by_task() -> None:
   made = learnt(store(), settings(**{NAMES[0]: 3.0}), own=True)
   assert [task.loss_weight for task in made.tasks] == [3.0, *(t.loss_weight for t in TASKS[1:])]

@@ -23,6 +23,8 @@ FAR = datetime.datetime(9999, 12, 31)
     (Time(), ["2026-03-01", "", None, "soon", "17"], [MARCH, *["wrong"] * 4]),
     (Time(format="%y%m%d%H"), ["26030100", "26033100x"], [MARCH, "wrong"]),
     (Time(format="%y%m%d%H"), [26030100], [MARCH]),
+    (Time(format="%Y%m%d %H%M"), ["20260301 0105", "20260301 105"], [MARCH + 3_900_000, "wrong"]),
+    (Time(format="%m/%d/%Y %H:%M"), ["3/1/2026 0:00", "03/01/2026 0:0"], [MARCH, MARCH]),
     (Time(format="%m/%d/%Y %I:%M %p"), ["03/01/2026 12:00 AM"], [MARCH]),
     (Time("s"), [MARCH // 1000, None], [MARCH, "wrong"]),
     (Time("s"), [str(MARCH // 1000), f"{MARCH // 1000}.5", "x"], [MARCH, MARCH + 500, "wrong"]),
@@ -32,6 +34,8 @@ FAR = datetime.datetime(9999, 12, 31)
     (Time("ns"), [f"+{MARCH}999999", f"{MARCH}999999.0"], [MARCH, MARCH]),
     (Time("s"), [f"{MARCH // 1000}.{k:03d}" for k in range(40)], [MARCH + k for k in range(40)]),
     (Time("s"), ["-1", "-0.001", "1e3"], [-1000, -1, 1_000_000]),
+    (Time("s"), ["1.772323e+09", f"{MARCH // 1000}"], ["wrong", MARCH]),
+    (Time("s"), np.array([MARCH // 1000, 5], np.float32), ["wrong", 5000]),
     (Time("s"), [MARCH // 1000] * 2 + [10**16], [MARCH, MARCH, "wrong"]),
     (Time("s"), [0, 86_400, 100_000], [0, 86_400_000, 100_000_000]),  # of an unknown start
     (Time("s"), [MARCH // 1000, MARCH // 1000, 5], [MARCH, MARCH, 5000]),  # a clock that was wrong
@@ -72,6 +76,28 @@ def test_local_times_are_those_on_the_wall_of_their_zone() -> None:
   }
   stated = Time(format="%d.%m.%Y %H:%M", zone="Europe/Berlin")
   assert read(stated, ["01.03.2026 01:00"]) == [MARCH]
+
+
+@pytest.mark.parametrize(
+  ("form", "column", "zoneless"),
+  [
+    (None, ["2026-03-01 00:00", "2026-03-01"], 2),
+    (None, ["2026-03-01T00:00Z", "2026-03-01 00:00 UTC", "2026-03-01T00:00+01", "2026-03-01"], 1),
+    (None, pa.array([MARCH], pa.timestamp("ms")), 1),
+    (None, pa.array([MARCH], pa.timestamp("ms", "UTC")), 0),
+    ("%d.%m.%Y", ["01.03.2026", ""], 1),
+    ("%d.%m.%Y %z", ["01.03.2026 +0100"], 0),
+  ],
+)
+def test_dates_without_a_zone_that_are_not_those_of_the_days_are_counted(
+  form: str | None, column: Any, zoneless: int
+) -> None:
+  for kind, count in (
+    (Time(format=form, days="Asia/Tokyo"), zoneless),
+    (Time(format=form, zone="Asia/Tokyo", days="Asia/Tokyo"), 0),
+    (Time(format=form), 0),
+  ):
+    assert sum(kind.read(pa.array(column), ()).counts.values()) == count
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,39 @@ def test_what_is_changed_is_counted() -> None:
 
 
 @pytest.mark.parametrize(
+  ("column", "lost"),
+  [
+    (["1.23E+17", "1.2e5", "1e5", "123456789012345678", "0e0"], 2),
+    ([2.0**53, 2.0**53 - 1, np.nan], 1),
+    (pa.array([2**24, 2**24 - 1], pa.float32()), 1),
+    (pa.array([2**60 + 1]), 0),
+  ],
+)
+def test_ids_that_a_program_rounded_are_counted(column: Any, lost: int) -> None:
+  counts = Id().read(pa.array(column), []).counts
+  what = "kept: ids of {column} that are rounded numbers, of which several may be one"
+  assert counts.get(what, 0) == lost
+
+
+@pytest.mark.parametrize(
+  ("decimal", "texts", "alike"),
+  [
+    (".", ["1.234"] * 20 + ["900"], 20),
+    (",", ["12,345"] * 20 + ["900"], 20),
+    (".", ["1.234"] * 20 + ["1234"], 0),
+    (".", ["1.234"] * 20 + ["1.5", "2"], 0),
+    (".", ["0.234"] * 20 + ["2"], 0),
+    (".", ["1.234"] * 20, 0),  # of three digits each
+  ],
+)
+def test_numbers_that_look_like_thousands_are_counted(
+  decimal: str, texts: list[str], alike: int
+) -> None:
+  counts = Number(decimal=decimal).read(pa.array(texts), []).counts
+  assert sum(counts.values()) == alike
+
+
+@pytest.mark.parametrize(
   ("kind", "column", "expected"),
   [
     (Number(), ["1", " -2.5 ", "1e3", "+4", "", None], [1.0, -2.5, 1000.0, 4.0, None, None]),

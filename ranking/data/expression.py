@@ -5,6 +5,7 @@ in which a column has no value has no label, unless the other side of an `and` o
 """
 
 import ast
+import contextlib
 import dataclasses
 import itertools
 import re
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from ranking.data.schema import DataError
-from ranking.data.values import id_of
+from ranking.data.values import NUMBER, id_of
 
 Type = Literal["id", "number", "flag"]
 Resolve = Callable[[str, Type], Any]  # column and what it is read as → Ibis value
@@ -157,15 +158,11 @@ class _Reader:
     whole = None
     for (left, right), op in zip(itertools.pairwise(parts), ops, strict=True):
       if isinstance(op, (ast.In, ast.NotIn)):
-        if not isinstance(right, (ast.List, ast.Tuple, ast.Set)) or not all(
-          isinstance(each, ast.Constant) for each in right.elts
-        ):
-          raise self._refused(right)
-        choices = [each.value for each in right.elts if isinstance(each, ast.Constant)]
-        texts = all(isinstance(choice, str) for choice in choices)
-        if texts:  # as ids are: blanks around them do not count, and 1.0 is 1
+        choices = self._choices(right)
+        as_ids = any(isinstance(each, str) or abs(each) > LARGEST for each in choices)
+        if as_ids:  # blanks around them do not count, and 1.0 is 1
           choices = [id_of(str(choice).strip()) for choice in choices]
-        found = self.value(left, "id" if texts else "number").isin(choices)
+        found = self.value(left, "id" if as_ids else "number").isin(choices)
         found = ~found if isinstance(op, ast.NotIn) else found
       elif type(op) in OPERATORS:
         kind = self._kind(left, right, isinstance(op, (ast.Eq, ast.NotEq)))
@@ -175,17 +172,33 @@ class _Reader:
       whole = found if whole is None else whole & found
     return whole
 
+  def _choices(self, node: ast.expr) -> list[Any]:
+    """The numbers and texts of a list."""
+    choices = []
+    if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
+      with contextlib.suppress(ValueError):
+        choices = [ast.literal_eval(each) for each in node.elts]
+    if not choices or not {type(each) for each in choices} <= {str, int, float}:
+      raise self._refused(node, "give numbers or texts, such as event in ['buy', 'order']")
+    return choices
+
   def _kind(self, left: ast.expr, right: ast.expr, equality: bool) -> Type:
     """What both sides of a comparison are."""
     constants = [side.value for side in (left, right) if isinstance(side, ast.Constant)]
     if len(constants) == 2:
       raise self._refused(left)
-    if any(isinstance(constant, str) for constant in constants):
-      return "id"
+    for constant in constants:
+      if isinstance(constant, str) and not equality and re.match(NUMBER, constant.strip()):
+        # As texts 10 is before 9.
+        raise self._refused(ast.Constant(constant), "leave out the quotes around a number")
+      # A number does not hold it to the last digit, and an id has no order.
+      is_long = type(constant) is int and abs(constant) > LARGEST
+      if is_long and not equality:
+        raise self._refused(ast.Constant(constant), f"compare with {LARGEST} at most")
+      if isinstance(constant, str) or is_long:
+        return "id"
     if any(isinstance(constant, bool) for constant in constants):
       return "flag"
-    if equality and any(type(each) is int and abs(each) > LARGEST for each in constants):
-      return "id"  # which a number does not hold to the last digit
     columns = all(isinstance(side, (ast.Name, ast.Attribute)) for side in (left, right))
     return "id" if columns and equality else "number"
 

@@ -59,7 +59,8 @@ def make(
   for what, count in cleaning.items():
     if count:
       console.say(f"{what}: {count:,}")
-  console.say(f"preparing {name}: {rows:,} rows of {len(days.rows)} days")
+  first, *_, last = days.names
+  console.say(f"preparing {name}: {rows:,} rows of {len(days.rows)} days, {first} to {last}")
   with console.track("coding", "steps", coded.steps(log)) as advance:
     made = coded.code(engine, facts, days, advance, hashing)
   if hashing:

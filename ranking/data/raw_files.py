@@ -9,7 +9,6 @@ import os
 import re
 import urllib.parse
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -123,17 +122,6 @@ def find(raw: str) -> tuple[list[RawFile], list[str]]:
       )
     stems[stem.lower()] = file.name
   return found, unread
-
-
-def twins(files: Sequence[RawFile]) -> Iterator[tuple[str, str]]:
-  """The names of files on a disk with the content of an earlier one, and its name."""
-  sizes = [0 if REMOTE in file.path else os.path.getsize(file.path) for file in files]
-  counts, first = Counter(sizes), dict[tuple[str, str], str]()
-  for file, size in zip(files, sizes, strict=True):
-    if size and counts[size] > 1:  # of others nothing need be read
-      name = first.setdefault((file.digest(), str(file.partition)), file.name)
-      if name != file.name:
-        yield name, file.name
 
 
 def folder_of(raw: str) -> str:

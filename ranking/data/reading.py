@@ -154,8 +154,7 @@ class Reading:
     self._files = [
       opened for file in files if not (opened := _open(file, options, self._wanted)).is_empty
     ]
-    read = {opened.file.name for opened in self._files}
-    if empty := [file.name for file in files if file.name not in read]:
+    if empty := [file.name for file in files if file.name not in self.names]:
       self.notes.append(f"empty: {listed(empty)}")
     if not self._files:
       raise DataError(f"{files[0].path} is empty; give a file that has rows")
@@ -189,6 +188,11 @@ class Reading:
       most = max(counts, key=lambda what: counts[what])
       first = self._first_wrong if most.startswith(WRONG) else None
       raise DataError(f"{dropped:,} of {rows:,} rows are not as described: {first or most}")
+
+  @property
+  def names(self) -> list[str]:
+    """Of the files that have rows."""
+    return [opened.file.name for opened in self._files]
 
   def where(self, sequence: int) -> str:
     """The file and the place of a row."""

@@ -31,6 +31,8 @@ RECENT_DAYS: Final = 8  # day N and those before it, between which a feature is 
 RECENT_ROWS: Final = 1 << 14  # sampled of each
 JUMP: Final = 3.0  # times the largest change between two of the training days before
 NAMED: Final = 4  # features in a line; the others are counted
+FAR: Final = 10  # times as far from the nearest number as that is from the last one
+OFTEN: Final = 0.01  # of rows
 RARE_ID: Final = 1
 
 
@@ -56,6 +58,7 @@ def remarks(
     *_tasks(log.tasks, labelled, np.array(packed.positives), same),
     *_days(calendar),
     *_of_no_use(schema, days, packed.dense, [*log.dense]),
+    *_stand_ins(schema, days[:-1], past),
     *_strange(schema, days, packed.unseen, past),
   ]
 
@@ -95,7 +98,8 @@ def _tasks(
     elif counts and taught in (0, trained):
       about += f"is {_never(taught)} positive in the training days: {_NOT_LEARNT}"
     elif alike:
-      about += f"has one value in all training rows: {_NOT_LEARNT}"
+      about += "has one value in all training rows: nothing can be learnt of it; leave it out "
+      about += "(without_tasks)"
     elif not rows:
       about += "has no label on day N: its figures are n/a"
     elif counts and ones in (0, rows):
@@ -126,12 +130,16 @@ def _days(calendar: Calendar) -> Iterator[Remark]:
     )
   for place in range(1, len(rows)):
     gap = calendar.days[place] - calendar.days[place - 1]  # 1 between slices
-    before = sum(rows[:place])
-    if gap > FAR_DAYS and before < 0.1 * sum(rows):
+    if gap > FAR_DAYS:
+      before, after, years = sum(rows[:place]), sum(rows[place:]), f"{gap / 365.25:.1f} years"
+      few, which, what = (
+        (before, f"{calendar.names[place - 1]} or before, {years} before", "since")
+        if before <= after
+        else (after, f"{calendar.names[place]} or after, {years} after", "until")
+      )
       yield Remark(
-        f"{before:,} of {sum(rows):,} rows are of {calendar.names[place - 1]} or before, "
-        f"{gap / 365.25:.1f} years before all others; they are kept: if a clock was wrong, leave "
-        "them out (Table.since)"
+        f"{few:,} of {sum(rows):,} rows are of {which} all others; they are kept: if a clock or a "
+        f"unit of time was wrong, leave them out (Table.{what})"
       )
 
 
@@ -179,6 +187,23 @@ def _only_value(days: Sequence[Day], array: str, columns: slice) -> Array | None
       if (block[:64] != first).any() or (block != first).any():
         return None
   return first
+
+
+def _stand_ins(schema: Schema, days: Sequence[Day], past: Collection[str]) -> Iterator[Remark]:
+  """Numbers that hardly mean what they say, such as -999 among shares: one value, far away."""
+  some = np.concatenate([leaks.sample(day, RECENT_ROWS).dense for day in days[-RECENT_DAYS:]])
+  for feature, column in zip(schema.of_kind("dense"), some.T, strict=True):
+    values, rows = np.unique(column[column != 0], return_counts=True)  # 0 is what is missing
+    if feature.name in past or len(values) < 4:
+      continue
+    for which, far, near, last in (("lowest", 0, 1, -1), ("highest", -1, -2, 0)):
+      gap, spread = (abs(values[near] - values[to]) for to in (far, last))
+      if gap > FAR * spread and rows[far] >= max(FEW, OFTEN * len(column)):
+        yield Remark(
+          f"feature {feature.name}: {rows[far] / len(column):.0%} of rows have its {which} value, "
+          "far from all others; if that stands for a missing one, say so (Table.missing)",
+          [feature.name],
+        )
 
 
 def _strange(

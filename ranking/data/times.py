@@ -4,6 +4,7 @@ What cannot be meant is an error that says what could: seconds that are read as 
 """
 
 import dataclasses
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -13,11 +14,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ranking.array import Array
-from ranking.data.values import Read, as_float, as_mask, as_text, is_nested, is_text, plain
+from ranking.data.values import (
+  Read,
+  as_float,
+  as_mask,
+  as_text,
+  is_nested,
+  is_text,
+  lost_digits,
+  plain,
+)
 
 MS_PER = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 PER_MS = {"us": 1000, "ns": 1_000_000}
 WHOLE = r"^[+]?(-?\d{1,18}|-?[1-8]\d{18})(\.0*)?$"  # that int64 holds
+OWN = r"\d[T ]\d.*(?:[Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)$"  # a date that says its zone
+RUN = re.compile(r"(?=.*%\w%\w)(%[YymdHMSj]|[^%])*")  # a format with numbers side by side
 NOW = ("now", "today")  # which pandas takes for dates
 LATEST = 2**63 // 10**6 - 2 * 86_400_000  # ms since 1970, of 2262; pandas counts ns, in any zone
 PLAUSIBLE = (631_152_000_000, 4_102_444_800_000)  # ms: the years 1990 to 2099
@@ -40,11 +52,13 @@ class Time:
     unit: of numbers since 1970; None for dates.
     format: of dates as text, as strptime has it; None for ISO 8601.
     zone: of dates that do not say theirs.
+    days: the zone in which days begin; that dates are not of it is counted.
   """
 
   unit: str | None = None
   format: str | None = None
   zone: str = "UTC"
+  days: str = "UTC"
   type = pa.int64()
 
   def read(self, column: pa.Array, missing: Collection[str]) -> Read:
@@ -78,6 +92,9 @@ class Time:
       belongs = f"a time in {self.unit} since 1970"
       cure = f'it would be {_year(numbers[odd[0]], self.unit)}; Table.time_unit = "{unit}" makes '
       cure += f"it {_date(numbers[odd[0]], unit)}"
+    elif (rounded := lost_digits(column) & ~wrong).any():
+      wrong |= rounded
+      belongs, cure = "a time to its last digit", "write times as whole numbers"
     elif far.any():
       wrong |= far
       belongs, cure = "a time that a calendar has", "mend Table.time_unit, or the row"
@@ -91,6 +108,9 @@ class Time:
       return self._numbers_without_unit(column)
     column, changed = as_text(column, missing)
     counts.update(changed)
+    if "%z" not in (self.format or ""):
+      own = False if self.format else as_mask(pc.match_substring_regex(column, OWN))
+      self._count_zoneless(as_mask(column.is_valid()) & ~np.asarray(own), counts)
     if self.format is None:
       times = _iso(column, self.zone)
       if times is None:
@@ -103,15 +123,26 @@ class Time:
     if numbers.sum() > 0.5 * text.notna().sum():
       return self._numbers_without_unit(column)
     when = self._parsed(text.where(~numbers), counts)
+    cure = ""
+    if self.format and RUN.fullmatch(self.format):
+      short = when.notna() & (text.str.len() < len(EXAMPLE.strftime(self.format)))
+      if short.any():
+        when = when.mask(short)
+        cure = "numbers side by side need leading zeros: 105 may be 1:05 or 10:5"
     wrong = when.isna().to_numpy()
     times = when.to_numpy("datetime64[ns]").astype(np.int64) // 1_000_000
-    cure = ""
     known = wrong & as_mask(column.is_valid())
-    if known.any():
+    if known.any() and not cure:
       cure = _hint(column.filter(pa.array(known)), column)
     belongs = "a date" if self.format is None else f"a date like {self.format}"
     values = pa.array(np.where(wrong, 0, times), mask=wrong)
     return Read(values, wrong, belongs, cure, counts)
+
+  def _count_zoneless(self, dates: Array, counts: dict[str, int]) -> None:
+    """Counts dates, bool [n], that do not say their zone, where that makes a difference."""
+    if self.days not in (self.zone, "UTC") and dates.any():
+      what = "kept: dates of {column} that name no zone, taken as UTC; Table.time_is_local = True "
+      counts[f"{what}takes them as of {self.days}"] = int(dates.sum())
 
   def _typed(self, column: pa.Array) -> Read:
     """Of timestamps and dates as Parquet has them."""
@@ -120,6 +151,8 @@ class Time:
     if pa.types.is_date(column.type):
       column = column.cast(pa.timestamp("ms"))
     found = _within_reach(_of_timestamps(column), counts)
+    if is_local:
+      self._count_zoneless(~found.wrong, counts)
     if not is_local or self.zone == "UTC":
       return found
     when = self._local(pd.Series(pd.to_datetime(found.values.to_pandas(), unit="ms")), counts)
@@ -134,7 +167,7 @@ class Time:
       return pd.to_datetime(text, utc=True, errors="coerce", format=form)
     if self.format is not None:
       return self._local(pd.to_datetime(text, errors="coerce", format=form), counts)
-    own = text.str.contains(r"\d[T ]\d.*(?:Z|[+-]\d\d(?::?\d\d)?)$", regex=True, na=False)
+    own = text.str.contains(OWN, regex=True, na=False)
     when = pd.to_datetime(text.where(own), utc=True, errors="coerce", format=form)
     others = pd.to_datetime(text.where(~own), errors="coerce", format=form)
     return when.where(own, self._local(others, counts))

@@ -21,7 +21,10 @@ from ranking.array import Array
 
 LARGEST = float(np.finfo(np.float32).max)  # that a dense feature or a label can be
 WHOLE = re.compile(r"-?\d+\.0*")  # a whole number written as a float
+LOST = r"^[+-]?\d\.\d+[eE]\+?\d+$"  # a number that a program rounded when it wrote it
+EXACT = {"halffloat": 2**11, "float": 2**24, "double": 2**53}  # up to where whole numbers are
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+ENOUGH = 20  # values, of which chance does not make all look alike
 LISTS = {"[": "]", "(": ")", "{": "}"}  # how JSON, Python, NumPy and SQL write them
 MEANT = "missing: values of {column} that Table.missing names"
 LOGARITHM = 'its logarithm is taken: mend it, or set Table.on_bad_row = "drop"'
@@ -75,6 +78,8 @@ class Id:
     if pa.types.is_floating(column.type):
       wrong = as_mask(pc.is_inf(column.cast(pa.float64())))
     values, counts = as_text(column, missing)
+    if rows := int((lost_digits(column) & ~wrong).sum()):
+      counts["kept: ids of {column} that are rounded numbers, of which several may be one"] = rows
     if wrong.any():
       values = pc.if_else(pa.array(wrong), pa.scalar(None, pa.string()), values)
     return Read(_whole_as_such(values), wrong, "an id", "", counts)
@@ -178,6 +183,9 @@ class Number:
     points = column
     if self.decimal != "." and is_written:
       points = pc.replace_substring(pc.replace_substring(column, ".", "?"), self.decimal, ".")
+    if is_written and (rows := _like_thousands(points)):
+      what = "kept: fractions of {column} that all have three digits, as if they were thousands"
+      counts = {**counts, what: rows}
     numbers = as_float(points)
     known = as_mask(column.is_valid())
     if pa.types.is_floating(column.type):
@@ -191,7 +199,9 @@ class Number:
     if wrong.any() and is_text(column.type):
       others = column.filter(pa.array(wrong))
       if pc.all(pc.match_substring_regex(others, r"^[+-]?\d*,\d+$")).as_py():
-        cure = f'if the comma is a decimal point, Table.decimal = ","; else {cure}'
+        cure = (
+          f'if the comma is a decimal point, not one of thousands, Table.decimal = ","; else {cure}'
+        )
     unfit = known & ~wrong & ((numbers < 0) if self.logarithm else (np.abs(numbers) > LARGEST))
     if unfit.any() and np.argmax(unfit) == np.argmax(wrong | unfit):  # what is said is of the first
       belongs = "a number of 0 or more" if self.logarithm else "a number that float32 holds"
@@ -205,6 +215,17 @@ class Number:
         counts = {**counts, MEANT: counts.get(MEANT, 0) + rows}
     values = pa.array(np.where(known, numbers, np.nan), mask=~known)
     return Read(values, wrong, belongs, cure, counts)
+
+
+def _like_thousands(texts: pa.Array) -> int:
+  """How many texts have a point, if they look like 1.234 beside 900; else 0."""
+  texts = texts.drop_null()
+  pointed = pc.match_substring(texts, ".")
+  rows = int(as_mask(pointed).sum())
+  if not ENOUGH <= rows < len(texts):
+    return 0
+  fit = pc.match_substring_regex(texts, r"^[+-]?([1-9]\d{0,2}\.\d{3}|\d{1,3})$")
+  return rows if pc.all(fit).as_py() else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -343,6 +364,16 @@ def as_text(column: pa.Array, missing: Collection[str]) -> tuple[pa.Array, dict[
       counts[MEANT] = number
     gone = pc.or_(nothing, named)
   return pc.if_else(gone, pa.scalar(None, pa.string()), texts), counts
+
+
+def lost_digits(column: pa.Array) -> Array:
+  """bool [n] of the numbers whose last digits are lost, such as 1.23E+17 and 2⁵³ as a float."""
+  if is_text(column.type):
+    return as_mask(pc.match_substring_regex(column, LOST))
+  if not pa.types.is_floating(column.type):
+    return np.zeros(len(column), bool)
+  numbers = np.abs(column.to_numpy(zero_copy_only=False).astype(np.float64))
+  return np.asarray((numbers >= EXACT[str(column.type)]) & np.isfinite(numbers))
 
 
 def _floats_as_text(column: pa.Array) -> pa.Array:

@@ -24,7 +24,7 @@ def learnt(store: DayStore, training: TrainingSettings, own: bool) -> Schema:
 
   Raises:
     SettingError: a task that there is not, a scale of one that is no regression, a logarithm of a
-      label below 0, or a balance of one task.
+      label below 0, or a balance of one task, or with one whose labels are all the same.
   """
   schema, given = store.schema, training.target_scale
   default = "standard" if own else "none"
@@ -37,6 +37,13 @@ def learnt(store: DayStore, training: TrainingSettings, own: bool) -> Schema:
       f"train_and_evaluate.balance is {type(training.balance).__name__}, which is between tasks, "
       f"and {names[0]} is the only one; leave it out"
     )
+  for task, known in zip(schema.tasks, schema.label_statistics, strict=True):
+    if training.balance is not None and known.rows and not known.variance:
+      # Its gradient is next to nothing, which a balance would set against those of all others.
+      raise SettingError(
+        f"train_and_evaluate.balance is {type(training.balance).__name__}, and {task.name} has one "
+        f"value in all training rows; leave the task out: without_tasks = ['{task.name}']"
+      )
   tasks = []
   for column, task in enumerate(schema.tasks):
     learning = KINDS[task.kind]

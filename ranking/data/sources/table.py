@@ -5,7 +5,7 @@ import datetime
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,10 +17,10 @@ from ranking.data.dialect import Dialect
 from ranking.data.expression import Expression, Type
 from ranking.data.lookback import Lookback
 from ranking.data.raw_files import RawFile
-from ranking.data.reading import CURE, Column, Options, Reading, held
+from ranking.data.reading import CURE, PLACES, Column, Options, Reading, held
 from ranking.data.schema import DataError, Feature, Log, Number, date_of
 from ranking.data.times import MS_PER, Time
-from ranking.data.values import STYLES, Bag, Flag, Id, Kind, Weight
+from ranking.data.values import ENOUGH, STYLES, Bag, Flag, Id, Kind, Weight
 from ranking.data.values import Number as NumberKind
 from ranking.tasks import Task
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # slow to import, and only needed where a store is made
   from ranking.data.engine import Engine
 
 MOST_SLICES = 1000
+SAMPLED_ROWS = 300_000  # at most about so many are looked at for files that are copies
+SHARES = (1, 101, 10_007, 1_000_003, 100_000_007)  # one of so many; primes, for whole seconds
 Labels = Sequence[str] | Mapping[str, str]
 
 
@@ -275,10 +277,6 @@ class Table:
       )
     if unread:
       kept.notes.append(f"not read: {raw_files.listed(unread)}")
-    kept.notes += [
-      f"warning: {one} and {other} hold the same bytes; if one is a copy, move it away"
-      for one, other in raw_files.twins(files)
-    ]
     keys = [Column(_parts(by)[0], Id()) for by in self.tables.values()]
     keys += [Column(name, Id()) for name in self.unique_by]
     own = [column for column in wanted if homes[column.name] is None]
@@ -321,7 +319,7 @@ class Table:
 
   def _time(self) -> Time:
     zone = self.time_zone if self.time_is_local else "UTC"
-    return Time(self.time_unit, self.time_format, zone)
+    return Time(self.time_unit, self.time_format, zone, self.time_zone)
 
   def _options(self) -> Options:
     check = Checks("Table", DataError)
@@ -611,10 +609,39 @@ class _Kept:
     for what, count in reading.cleaning.items():
       self.cleaning[f"{what} ({of})" if of else what] += count
     self.notes += [*reading.notes, *(f"warning: {line}" for line in reading.warnings())]
+    if len(reading.names) > 1 and not of:
+      self.notes += self._copies(rows, reading.names)
     for name, column in named.items():
       if isinstance(column.kind, Flag):
         rows = self._with_truth(rows, name, column.name, reading)
     return rows
+
+  def _copies(self, rows: "ir.Table", names: Sequence[str]) -> Iterator[str]:
+    """Warnings of files most of whose rows, at a sample of moments, another file has as often."""
+    import ibis
+
+    count = self.engine.number(rows.count())
+    share = next(prime for prime in SHARES if count <= prime * SAMPLED_ROWS)
+    some = rows.filter(rows.time % share == 0)
+    some = some.mutate(file=some.sequence // PLACES)
+    alike = [name for name in rows.columns if name not in ("sequence", "day")]
+    counted = some.group_by(*alike, "file").agg(rows=some.count())
+    window = ibis.window(group_by=alike)
+    several, least, most = (
+      of_file.over(window)
+      for of_file in (counted.count(), counted["rows"].min(), counted["rows"].max())
+    )
+    marked = counted.mutate(is_copy=(several > 1) & (least == most))
+    copied = ibis.ifelse(marked.is_copy, marked["rows"], 0).sum()
+    of_files = marked.group_by("file").agg(rows=marked["rows"].sum(), copied=copied)
+    found = self.engine.frame(of_files.order_by("file")).astype(int)
+    copies = found[(found["rows"] >= ENOUGH) & (found.copied > 0.5 * found["rows"])]
+    if len(copies):
+      which = raw_files.listed([names[number] for number in copies["file"]])
+      yield (
+        f"warning: another file has most of the rows of {which} too; if one is a copy of another, "
+        "or of a part of it, move it away"
+      )
 
   def _with_truth(self, rows: "ir.Table", name: str, called: str, reading: Reading) -> "ir.Table":
     """Reads a column of Flag as most rows are written; the others are left out, or a DataError."""
