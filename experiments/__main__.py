@@ -15,6 +15,7 @@ COMMANDS = {
   "report": ("experiments.report", "make one HTML page of all results"),
   "publish": ("experiments.publish", "keep what finished experiments found"),
   "table3": ("experiments.table3", "make Table 3, running what is missing"),
+  "transformer": ("experiments.transformer.command", "make Figure 7, running what is missing"),
   "verdicts": ("experiments.verdicts.command", "say how often the verdict of a run is right"),
   "why": ("experiments.why.command", "take runs apart that are lost late"),
 }

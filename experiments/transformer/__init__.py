@@ -1,0 +1,1 @@
+"""The paper's A.2: AdamW, Adagrad and Adagrad with Clippy on a small transformer."""
