@@ -98,12 +98,26 @@ EXAMPLE = '{"cluster": {"worker": ["a:12345", "b:12345"]}, "task": {"type": "wor
 
 
 def _workers_named() -> int:
-  """How many workers TF_CONFIG names, 0 if it is not what `workers` reads."""
+  """How many workers TF_CONFIG names, 0 if it describes no cluster.
+
+  Raises InputError if it is no JSON: whoever set it did not mean each worker to train alone.
+  """
+  described = _json_of(os.environ.get("TF_CONFIG", "") or "{}")
   try:
-    cluster = json.loads(os.environ.get("TF_CONFIG", "")).get("cluster") or {}
+    cluster = described.get("cluster") or {}
     return sum(len(cluster.get(job, ())) for job in ("chief", "worker"))
-  except (ValueError, AttributeError, TypeError):
+  except (AttributeError, TypeError):
     return 0
+
+
+def _json_of(text: str) -> Any:
+  """What TF_CONFIG says. Raises InputError if that is no JSON."""
+  try:
+    return json.loads(text)
+  except json.JSONDecodeError as error:
+    raise InputError(f"TF_CONFIG is no JSON ({error}); make it one line, such as {EXAMPLE}") from (
+      error
+    )
 
 
 def _check_cluster(text: str) -> str:
@@ -114,10 +128,7 @@ def _check_cluster(text: str) -> str:
   cure = f"make it one line, such as {EXAMPLE}"
   if not text:
     raise InputError(f"TF_CONFIG is not set; choose another HARDWARE, or {cure}")
-  try:
-    described = json.loads(text)
-  except json.JSONDecodeError as error:
-    raise InputError(f"TF_CONFIG is no JSON ({error}); {cure}") from error
+  described = _json_of(text)
   said = f"TF_CONFIG is {' '.join(text.split())} and"
   cluster = described.get("cluster") if isinstance(described, dict) else None
   if not isinstance(cluster, dict) or not cluster:
@@ -138,4 +149,7 @@ def _check_cluster(text: str) -> str:
 
 
 def _is_address(value: Any) -> bool:
-  return isinstance(value, str) and value.rpartition(":")[2].isdigit() and ":" in value
+  if not isinstance(value, str):
+    return False
+  host, _, port = value.rpartition(":")
+  return bool(host) and port.isdecimal() and 0 < int(port) < 2**16
