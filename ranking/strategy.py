@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from ranking.errors import InputError
+from ranking.meeting import meet
 
 REACHED_SECONDS = 10.0
 
@@ -52,8 +53,9 @@ def workers() -> tf.distribute.Strategy:
   Says that it waits, until all of them have begun. A worker has the GPUs of its machine, or one
   replica on the CPU. All of them take the same steps: see training/workers.py.
   """
-  which = _check_cluster(os.environ.get("TF_CONFIG", ""))
-  print(f"{which} waits for the others", flush=True)
+  addresses, number = _cluster(os.environ.get("TF_CONFIG", ""))
+  print(f"worker {number} of {len(addresses)} waits for the others", flush=True)
+  meet(addresses, number)
   made = tf.distribute.MultiWorkerMirroredStrategy()
   # TensorFlow now catches SIGTERM, and only makes a note of it.
   signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
@@ -120,8 +122,8 @@ def _json_of(text: str) -> Any:
     )
 
 
-def _check_cluster(text: str) -> str:
-  """Which worker this is in words, by the cluster that TF_CONFIG describes.
+def _cluster(text: str) -> tuple[list[str], int]:
+  """The addresses of the cluster that TF_CONFIG describes, the chief first, and which this is.
 
   Raises InputError if it does not, where TensorFlow would go on without one, or wait for ever.
   """
@@ -145,7 +147,8 @@ def _check_cluster(text: str) -> str:
   known = len(cluster.get(kind, [])) if isinstance(kind, str) else 0
   if not (isinstance(index, int) and 0 <= index < known):
     raise InputError(f"{said} does not say which of them this is; {cure}")
-  return f"{kind} {index} of {len(every)}"
+  addresses = [*cluster.get("chief", []), *cluster.get("worker", [])]
+  return addresses, index + (len(cluster.get("chief", [])) if kind == "worker" else 0)
 
 
 def _is_address(value: Any) -> bool:
