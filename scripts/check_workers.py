@@ -51,9 +51,9 @@ SETTINGS = (
   f"{FEW_FEATURES}"
 )
 CALLS_OF_ONE = "train_and_evaluate.steps_per_call=1"  # so that a kill may come after any step
-# Of methods whose steps are as large however small a gradient is. At the rate of the others they make
-# steps of rounding itself: of eight runs on one device whose weights began 6e-8 apart, four ended
-# elsewhere with Muon, for a ReLU that switched at step 25; with SPAM, Adam at 0.8, all did by 1e-5.
+# Of methods whose steps are as large however small a gradient is. At the rate of the others they
+# make steps of rounding: of eight runs on one device whose weights began 6e-8 apart, Muon ended
+# elsewhere in four, for a ReLU that switched at step 25; with SPAM losses differ by 7e-6 in such a run.
 OWN_RATES = {"muon": 0.001, "spam": 0.001}
 PLACES = {  # how many processes, how many replicas of each
   "1 device": (1, 1),
