@@ -53,7 +53,7 @@ SETTINGS = (
 CALLS_OF_ONE = "train_and_evaluate.steps_per_call=1"  # so that a kill may come after any step
 # Of methods whose steps are as large however small a gradient is. At the rate of the others they
 # make steps of rounding: of eight runs on one device whose weights began 6e-8 apart, Muon ended
-# elsewhere in four, for a ReLU that switched at step 25; with SPAM losses differ by 7e-6 in such a run.
+# elsewhere in four, for a ReLU that switched at step 25; with SPAM the losses then differ by 7e-6.
 OWN_RATES = {"muon": 0.001, "spam": 0.001}
 PLACES = {  # how many processes, how many replicas of each
   "1 device": (1, 1),
