@@ -1,5 +1,7 @@
 """Makes the report, one page of what the experiments found: tables, pictures and findings.
 
+It opens with the paper's question as comparison.md answers it: which method bears the rates that
+pay, and what that is worth.
 An experiment is shown as runs/ has it, and where this machine has no document of it, as
 experiments/results/ publishes it. The page trains nothing, needs no network and holds its pictures
 and its style; its links are relative. `ranking report runs` lists the runs themselves.
@@ -8,6 +10,7 @@ and its style; its links are relative. `ranking report runs` lists the runs them
 import argparse
 import base64
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +27,8 @@ from ranking.errors import InputError
 from ranking.files import write_atomically
 
 RUNS, FIGURES = Path("runs"), RESULTS / "figures"
+OPENING = "With a warm-up"  # the section of comparison.md that comes first, with its picture
+PICTURE = Path("docs/with_a_warm_up.png")
 DOCUMENTS = ("table2", "table3", "comparison", "summary")
 SECTIONS = ("table2", "survival", "table3")  # kinds of experiments that have one of their own
 TESTED = "model method reference task measure difference ci95_low ci95_high p_holm outcome"
@@ -68,6 +73,7 @@ def page(data: str, out: Path) -> str:
   return templating.render(
     "report.html",
     data=data,
+    opening=opening(out),
     first=next(iter(sections.get("table2", [])), None),
     sections=sections,
     findings=[(rule, of) for rule in RULES if (of := archive.of_rule(rule.name))],
@@ -79,6 +85,33 @@ def page(data: str, out: Path) -> str:
       and not (path.stem.startswith("dynamics_") and path.stem.partition("_")[2] in figures)
     ],
   )
+
+
+def opening(out: Path) -> dict[str, Any] | None:
+  """Picture, first paragraph, table and the rest of the section that comes first, if it is there.
+
+  Args:
+    out: where the page will be, which its links start from.
+  """
+  path = EXPERIMENTS / "comparison.md"
+  if not (path.is_file() and PICTURE.is_file()):
+    return None
+  section = path.read_text().partition(f"\n## {OPENING}\n")[2].partition("\n## ")[0]
+  if not section:
+    return None
+
+  def moved(link: re.Match[str]) -> str:
+    return f"]({quote(os.path.relpath(EXPERIMENTS / link[1], out.parent))}{link[2]})"
+
+  section = re.sub(r"\]\((?!\w+:|#)([^)#]+)(#[^)]*)?\)", moved, section)
+  about, table, *rest = section.strip().split("\n\n")
+  return {
+    "title": OPENING,
+    "picture": _address(PICTURE, "image/png"),
+    "about": _html(about),
+    "table": _html(table),
+    "rest": _html("\n\n".join(rest)),
+  }
 
 
 def experiments() -> dict[str, Path]:
@@ -115,7 +148,7 @@ def _document(path: Path) -> dict[str, Any]:
 
 def _html(text: str) -> Markup:
   """Renders Markdown; of HTML in it, which an older document may hold, <u> alone is kept."""
-  reader = Markdown(extensions=["tables"])
+  reader = Markdown(extensions=["tables", "fenced_code"])
   reader.preprocessors.deregister("html_block")
   reader.inlinePatterns.deregister("html")
   escaped = reader.convert(text)
@@ -124,7 +157,9 @@ def _html(text: str) -> Markup:
 
 def _pictures(folder: Path) -> dict[str, str]:
   """By name, the SVG files of a folder as addresses that hold them."""
-  return {
-    path.stem: f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
-    for path in sorted(folder.glob("*.svg"))
-  }
+  return {path.stem: _address(path, "image/svg+xml") for path in sorted(folder.glob("*.svg"))}
+
+
+def _address(picture: Path, kind: str) -> str:
+  """One that holds a picture."""
+  return f"data:{kind};base64,{base64.b64encode(picture.read_bytes()).decode()}"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from ranking.array import Array
 from ranking.data.calendar import Calendar
 from ranking.data.pack import Packed
 from ranking.data.remark import Remark, unanswered
@@ -17,6 +18,7 @@ def describe(
   log: Log,
   calendar: Calendar,
   packed: Packed,
+  last_labels: Array,
   cleaning: Mapping[str, int],
   warnings: Sequence[Remark],
   identity: dict[str, Any],
@@ -28,11 +30,11 @@ def describe(
     log: that it was made of.
     calendar: its days.
     packed: what they hold.
+    last_labels: float32 [n, T] of day N.
     cleaning: what was dropped or repaired, and how many rows of it.
     warnings: what a person should look at, most serious first.
     identity: what the store was made from.
   """
-  truth = packed.last_truth
   return {
     **schema.to_json(),
     "time_zone": log.time_zone,
@@ -61,10 +63,18 @@ def describe(
     "notes": [line for line in log.notes if not line.startswith("warning: ")],
     "warnings": [remark._asdict() for remark in warnings],
     "best_possible_on_day_n": None
-    if truth is None
-    else evaluate_truth(schema.tasks, schema.label_statistics, *truth),
+    if packed.last_truth is None
+    else _best(schema, last_labels, packed.last_truth),
     "made_from": identity,
   }
+
+
+def _best(schema: Schema, labels: Array, truth: Array) -> dict[str, Any]:
+  """What the truth scores, one task after the other: a large day fits into memory then."""
+  best: dict[str, Any] = {}
+  for k, (task, known) in enumerate(zip(schema.tasks, schema.label_statistics, strict=True)):
+    best |= evaluate_truth((task,), (known,), labels[:, [k]], truth[:, [k]])
+  return best
 
 
 def to_markdown(card: dict[str, Any]) -> str:

@@ -105,5 +105,7 @@ def make(
     for name, of_day in zip(days.names, days.rows, strict=True)
   ]
   found = remarks(log, schema, days, packed, written)
-  described = card.describe(schema, log, days, packed, cleaning, [*found, *told], identity)
+  described = card.describe(
+    schema, log, days, packed, written[-1].labels, cleaning, [*found, *told], identity
+  )
   store.write_schema(folder, described, card.to_markdown(described))

@@ -44,7 +44,8 @@ class Packed:
     dense: moments of [n, D] in the training days, before they are standardised.
     filled, clipped: int64 [D], rows of all days without a value, which get the mean, and rows that
       lie beyond DENSE_LIMIT deviations.
-    last_truth: labels and truth [n, T] of the last day, for a source that knows them.
+    last_truth: float64 [n, T], what the labels of the last day were drawn from, in a file, for a
+      source that knows it.
   """
 
   labels: list[Moments] = dataclasses.field(default_factory=list)
@@ -54,7 +55,7 @@ class Packed:
   dense: Moments = dataclasses.field(default_factory=lambda: Moments.of(np.zeros((0, 0))))
   filled: Array = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
   clipped: Array = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
-  last_truth: tuple[Array, Array] | None = None
+  last_truth: Array | None = None
 
 
 def pack(
@@ -89,7 +90,8 @@ def pack(
     blocks = _blocks(ahead, calendar.rows)
     for place, (name, rows) in enumerate(zip(calendar.names, calendar.rows, strict=True)):
       is_last = place == len(calendar.names) - 1
-      with _Day(coded, lookback, folder / name, rows) as day:
+      truth = folder.with_name("truth") if is_last and log.truth else None
+      with _Day(coded, lookback, folder / name, rows, truth) as day:
         for _ in range(0, rows, BLOCK_ROWS):
           columns = next(blocks)
           moments = day.write(columns, past)
@@ -160,9 +162,12 @@ def _binary(log: Log) -> list[int]:
 
 
 class _Day:
-  """A context manager that writes the arrays of a day; dense features not standardised yet."""
+  """A context manager that writes the arrays of a day; dense features not standardised yet.
 
-  def __init__(self, coded: Coded, lookback: Lookback, folder: Path, rows: int):
+  What the labels were drawn from goes to the file `truth`, if any.
+  """
+
+  def __init__(self, coded: Coded, lookback: Lookback, folder: Path, rows: int, truth: Path | None):
     self._log, self._sides, self._folder = coded.facts.log, coded.sides, folder
     folder.mkdir(parents=True)
     self._lengths = [f.length for f in features_of(coded, lookback) if f.kind == "bag"]
@@ -179,7 +184,9 @@ class _Day:
     self._levels: dict[str, Levels] = {}
     self._weight = 0.0
     self._unseen = np.zeros(widths["ids"], np.int64)
-    self._truths: list[tuple[Array, Array]] = []
+    shape = (rows, len(self._log.truth))
+    self._truth = None if truth is None else np.memmap(truth, "<f8", "w+", shape=shape)
+    self._written = 0
 
   def __enter__(self) -> "_Day":
     with contextlib.ExitStack() as stack:
@@ -233,9 +240,10 @@ class _Day:
     levels = features.levels(log.tasks, labels, weights)
     self._levels = features.joined_levels([self._levels, levels])
     self._unseen += (ids == 0).sum(axis=0)
-    if log.truth:
-      truth = _table(columns, "truth", [None] * len(log.truth))
-      self._truths.append((labels, truth))
+    if self._truth is not None:
+      rows = slice(self._written, self._written + len(time))
+      self._truth[rows] = _table(columns, "truth", [None] * len(log.truth))
+    self._written += len(time)
     return Moments.of(dense)
 
   def _features(self, columns: pa.Table) -> tuple[Array, Array, Array]:
@@ -276,10 +284,7 @@ class _Day:
     packed.positives.append(self._positives)
     packed.levels.append(self._levels)
     if is_last:
-      packed.unseen = self._unseen
-      if self._truths:
-        labels, truths = zip(*self._truths, strict=True)
-        packed.last_truth = np.concatenate(labels), np.concatenate(truths)
+      packed.unseen, packed.last_truth = self._unseen, self._truth
 
 
 def _table(columns: pa.Table, what: str, scales: Sequence[Any]) -> Array:

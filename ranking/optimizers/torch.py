@@ -674,7 +674,7 @@ def _of_length_one(vector: Tensor) -> Tensor:
 # The optimizer.
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class _Part:
   """What a step moves of one parameter: all of it, or the rows that a sparse gradient touches."""
 
@@ -682,6 +682,7 @@ class _Part:
   parameter: Tensor
   state: dict[str, Any]  # all that is kept of the parameter
   weights: Tensor
+  size: int  # their elements
   gradient: Tensor
   slots: Slots
   is_of_rows: bool  # whether the gradient came sparse
@@ -695,13 +696,13 @@ class _Part:
     if not self.weights.is_cpu or self.weights.dim() < 2:
       yield self
       return
-    at_once = max(1, PIECE * len(self.weights) // self.weights.numel())
+    at_once = max(1, PIECE * len(self.weights) // self.size)
     slots = {name: slot.split(at_once) for name, slot in self.slots.items()}
     for k, (w, g) in enumerate(
       zip(self.weights.split(at_once), self.gradient.split(at_once), strict=True)
     ):
       own = {name: pieces[k] for name, pieces in slots.items()}
-      yield dataclasses.replace(self, weights=w, gradient=g, slots=own)
+      yield dataclasses.replace(self, weights=w, size=w.numel(), gradient=g, slots=own)
 
 
 class ClippedOptimizer(torch.optim.Optimizer):
@@ -816,8 +817,8 @@ class ClippedOptimizer(torch.optim.Optimizer):
     initial, is_row_wise = group["direction"].initial_slots(), group["direction"].is_row_wise
     parts: list[_Part] = []
     for parameter in group["params"]:
-      gradient = parameter.grad
-      if gradient is None or parameter.numel() == 0:
+      gradient, size = parameter.grad, parameter.numel()
+      if gradient is None or size == 0:
         continue
       state = self.state[parameter]
       if not state or type(parameter) is not torch.nn.Parameter:
@@ -830,10 +831,10 @@ class ClippedOptimizer(torch.optim.Optimizer):
       slots, of_rows = {name: state[name] for name in initial}, gradient.is_sparse
       if of_rows and not is_row_wise:  # all rows of the table move
         gradient = gradient.to_dense()
-      part = _Part(len(parts), parameter, state, parameter, gradient, slots, of_rows)
+      part = _Part(len(parts), parameter, state, parameter, size, gradient, slots, of_rows)
       if gradient.is_sparse:
         part = _rows_touched(part)
-      if part.weights.numel():
+      if part.size:
         parts.append(part)
     return parts
 
@@ -903,15 +904,14 @@ class _Group:
     """The pieces of every bundle: one that is large or of rows, or small ones of one kind."""
     waiting: dict[Any, list[_Part]] = {}
     for part in self.parts:
-      size = part.weights.numel()
-      if size > SMALL or part.rows is not None:
-        for piece in part.split() if self.clip.in_pieces and size > PIECE else (part,):
+      if part.size > SMALL or part.rows is not None:
+        for piece in part.split() if self.clip.in_pieces and part.size > PIECE else (part,):
           yield [piece]
       else:
         kind = (part.weights.dtype, part.weights.device)
         waiting.setdefault(kind, []).append(part)
     for parts in waiting.values():
-      ends = itertools.accumulate(part.weights.numel() for part in parts)
+      ends = itertools.accumulate(part.size for part in parts)
       pairs = zip(ends, parts, strict=True)
       for _, own in itertools.groupby(pairs, key=lambda pair: pair[0] // TOGETHER):
         yield [part for _, part in own]
@@ -922,7 +922,7 @@ class _Group:
       owners=[piece.number for piece in pieces],
       is_of_rows=[piece.is_of_rows for piece in pieces],
       targets=weights,
-      sizes=[each.numel() for each in weights],
+      sizes=[piece.size for piece in pieces],
       weights=_in_a_row(weights),
       gradient=_in_a_row([piece.gradient for piece in pieces]),
       slots={name: self._slots_in_a_row(name, pieces) for name in pieces[0].slots},
@@ -934,11 +934,14 @@ class _Group:
     own = [piece.slots[name] for piece in pieces]
     if len(own) == 1:
       return own[0]
-    row, places = own[0]._base, itertools.accumulate([each.numel() for each in own], initial=0)
-    is_row = row is not None and row.numel() == sum(each.numel() for each in own)
-    if not is_row or any(
-      each._base is not row or each.storage_offset() != place
-      for each, place in zip(own, places, strict=False)
+    row, (*places, end) = own[0]._base, itertools.accumulate((p.size for p in pieces), initial=0)
+    if (
+      row is None
+      or row.numel() != end
+      or any(
+        each._base is not row or each.storage_offset() != place
+        for each, place in zip(own, places, strict=True)
+      )
     ):
       row = _in_a_row(own)
       views = torch._utils._unflatten_dense_tensors(row, own)
@@ -954,7 +957,7 @@ class _Group:
 
   def measure(self) -> bool:
     """Fills `measures`; whether all gradients are finite, and the sum of their squares is."""
-    size = torch.tensor([part.weights.numel() for part in self.parts], **SCALARS)
+    size = torch.tensor([part.size for part in self.parts], **SCALARS)
     if self.clip.needs_scale:
       squares = [bundle.squares(bundle.weights) for bundle in self._bundles()]
       self.scales = (self._joined(squares, "sum") / size).sqrt().tolist()
@@ -1084,9 +1087,14 @@ def _rows_touched(part: _Part) -> _Part:
       "axes; make it one of rows, or dense"
     )
   rows = gradient.indices()[0]
-  slots = {name: slot[rows] for name, slot in part.slots.items()}
+  slots, weights = {name: slot[rows] for name, slot in part.slots.items()}, part.parameter[rows]
   return dataclasses.replace(
-    part, weights=part.parameter[rows], gradient=gradient.values(), slots=slots, rows=rows
+    part,
+    weights=weights,
+    size=weights.numel(),
+    gradient=gradient.values(),
+    slots=slots,
+    rows=rows,
   )
 
 
