@@ -53,6 +53,7 @@ def test_a_file_of_hardware_makes_the_strategy_of_its_name_whatever_the_config_s
     made = configuration.read(config="small_clippy", hardware=name)
     assert inspect.unwrap(made.distribution) is getattr(strategy, name)
     assert made.training.batch_size == (65536 if name == "tpu" else 512)
+    assert made.training.model.precision == ("bfloat16" if name == "tpu" else "float32")
   assert inspect.unwrap(configuration.read(config="small_clippy").distribution) is (
     strategy.best_available
   )
