@@ -119,7 +119,7 @@ TOPOLOGY ?= v5e:2x2
 BATCH ?= 65536
 tpu-check: setup ## compiles the training step for a TPU that is not here: CONFIG, DATA, SCALE, TOPOLOGY, BATCH
 	test -d .venv-tpu || $(BIN)/python -m venv .venv-tpu
-	.venv-tpu/bin/pip install --quiet --disable-pip-version-check "jax==0.10.2" "libtpu==0.0.42"
+	.venv-tpu/bin/pip install --quiet --disable-pip-version-check -e '.[tpu-check]'
 	$(BIN)/ranking tpu-check $(call flag,config,$(CONFIG)) $(call flag,model,$(MODEL)) \
 	  $(call flag,method,$(METHOD)) $(PREPARED) $(call flag,scale,$(SCALE)) $(call flag,set,$(SET)) \
 	  $(call flag,topology,$(TOPOLOGY)) $(call flag,batch-size,$(BATCH))

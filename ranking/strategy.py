@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from ranking.errors import InputError
+from ranking.meeting import meet
 
 REACHED_SECONDS = 10.0
 
@@ -52,8 +53,9 @@ def workers() -> tf.distribute.Strategy:
   Says that it waits, until all of them have begun. A worker has the GPUs of its machine, or one
   replica on the CPU. All of them take the same steps: see training/workers.py.
   """
-  which = _check_cluster(os.environ.get("TF_CONFIG", ""))
-  print(f"{which} waits for the others", flush=True)
+  addresses, number = _cluster(os.environ.get("TF_CONFIG", ""))
+  print(f"worker {number} of {len(addresses)} waits for the others", flush=True)
+  meet(addresses, number)
   made = tf.distribute.MultiWorkerMirroredStrategy()
   # TensorFlow now catches SIGTERM, and only makes a note of it.
   signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
@@ -98,26 +100,37 @@ EXAMPLE = '{"cluster": {"worker": ["a:12345", "b:12345"]}, "task": {"type": "wor
 
 
 def _workers_named() -> int:
-  """How many workers TF_CONFIG names, 0 if it is not what `workers` reads."""
+  """How many workers TF_CONFIG names, 0 if it describes no cluster.
+
+  Raises InputError if it is no JSON: whoever set it did not mean each worker to train alone.
+  """
+  described = _json_of(os.environ.get("TF_CONFIG", "") or "{}")
   try:
-    cluster = json.loads(os.environ.get("TF_CONFIG", "")).get("cluster") or {}
+    cluster = described.get("cluster") or {}
     return sum(len(cluster.get(job, ())) for job in ("chief", "worker"))
-  except (ValueError, AttributeError, TypeError):
+  except (AttributeError, TypeError):
     return 0
 
 
-def _check_cluster(text: str) -> str:
-  """Which worker this is in words, by the cluster that TF_CONFIG describes.
+def _json_of(text: str) -> Any:
+  """What TF_CONFIG says. Raises InputError if that is no JSON."""
+  try:
+    return json.loads(text)
+  except json.JSONDecodeError as error:
+    raise InputError(f"TF_CONFIG is no JSON ({error}); make it one line, such as {EXAMPLE}") from (
+      error
+    )
+
+
+def _cluster(text: str) -> tuple[list[str], int]:
+  """The addresses of the cluster that TF_CONFIG describes, the chief first, and which this is.
 
   Raises InputError if it does not, where TensorFlow would go on without one, or wait for ever.
   """
   cure = f"make it one line, such as {EXAMPLE}"
   if not text:
     raise InputError(f"TF_CONFIG is not set; choose another HARDWARE, or {cure}")
-  try:
-    described = json.loads(text)
-  except json.JSONDecodeError as error:
-    raise InputError(f"TF_CONFIG is no JSON ({error}); {cure}") from error
+  described = _json_of(text)
   said = f"TF_CONFIG is {' '.join(text.split())} and"
   cluster = described.get("cluster") if isinstance(described, dict) else None
   if not isinstance(cluster, dict) or not cluster:
@@ -134,8 +147,12 @@ def _check_cluster(text: str) -> str:
   known = len(cluster.get(kind, [])) if isinstance(kind, str) else 0
   if not (isinstance(index, int) and 0 <= index < known):
     raise InputError(f"{said} does not say which of them this is; {cure}")
-  return f"{kind} {index} of {len(every)}"
+  addresses = [*cluster.get("chief", []), *cluster.get("worker", [])]
+  return addresses, index + (len(cluster.get("chief", [])) if kind == "worker" else 0)
 
 
 def _is_address(value: Any) -> bool:
-  return isinstance(value, str) and value.rpartition(":")[2].isdigit() and ":" in value
+  if not isinstance(value, str):
+    return False
+  host, _, port = value.rpartition(":")
+  return bool(host) and port.isdecimal() and 0 < int(port) < 2**16

@@ -24,11 +24,18 @@ from typing import Any
 from ranking.cli import main as ranking
 from ranking.training import loop
 
+FEW_FEATURES = "Inputs.without_features={}".format(  # so that models are soon built
+  [
+    *("author_id", "music_id", "tab", "hour", "day_of_week", "upload_type", "duration_bucket"),
+    *("user_active_degree", "register_days_range"),
+    *(f"onehot_feat{k}" for k in (0, 1, 2, 4, 7, 8)),
+  ]
+)
 LOG = "Synthetic.days=4 Synthetic.rows_per_day=300 Synthetic.num_users=60 Synthetic.num_videos=90"
 RUN = (
   "train_and_evaluate.batch_size=64 train_and_evaluate.steps_per_call=2 "
   "train_and_evaluate.eval_every=6 train_and_evaluate.checkpoint_every=4 "
-  "Inputs.without_features=['tab']"
+  f"{FEW_FEATURES}"
 )
 KINDS = ("flip", "cut", "empty", "remove", "foreign")
 

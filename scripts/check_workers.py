@@ -5,12 +5,15 @@
 
 `alike` trains every method for 50 steps on one device, on 2 and 4 virtual ones, and by 2 and 3
 workers of this machine. Prints by how much the weights, the slots and the figures of day N differ
-from those of one device; exits with 1 if weights do by more than 1e-5 of their norm, or figures by
-more than 1e-6.
+from those of one device; exits with 1 if weights do by more than 1e-5 of their norm, or figures and
+predictions by more than 1e-6. An AUC moves in steps: two rows that change places, or tie, are worth
+1/(positives × negatives) or half of it, 5e-6 for the tasks of this log. So it must lie between the
+AUCs that result where all positive rows score more, or less, by the largest difference between the
+predictions of the two.
 
-`killed` kills a worker at a random moment of its training, and the one process of two devices
-likewise; gives the command again, and compares with a run that nobody killed: all must be the same
-to the last bit.
+`killed` kills a worker soon after a random step, and the one process of two devices likewise; gives
+the command again, and compares with a run that nobody killed: weights, slots, series and figures
+must be the same to the last bit. A kill that comes when the run has ended does not count.
 """
 
 import argparse
@@ -27,11 +30,16 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ranking import configuration
+from ranking.array import Array
+from ranking.data.store import DayStore
+from ranking.run_directory import is_finished, read_result
+from ranking.settings import Settings
+from scripts.check_damaged_runs import FEW_FEATURES, outcome
 
 ROOT = Path(__file__).parent.parent
 STEPS = 50
@@ -40,9 +48,13 @@ SETTINGS = (
   f"train_and_evaluate.max_steps={STEPS} train_and_evaluate.batch_size=48 "
   "train_and_evaluate.eval_every=10 train_and_evaluate.checkpoint_every=5 "
   "train_and_evaluate.steps_per_call=5 train_and_evaluate.on_divergence='continue' "
-  "Inputs.without_features=['tab', 'hour', 'day_of_week', 'upload_type', 'duration_bucket', "
-  "'music_id', 'user_active_degree', 'register_days_range']"
+  f"{FEW_FEATURES}"
 )
+CALLS_OF_ONE = "train_and_evaluate.steps_per_call=1"  # so that a kill may come after any step
+# Of methods whose steps are as large however small a gradient is. At the rate of the others they
+# make steps of rounding: of eight runs on one device whose weights began 6e-8 apart, Muon ended
+# elsewhere in four, for a ReLU that switched at step 25; with SPAM the losses then differ by 7e-6.
+OWN_RATES = {"muon": 0.001, "spam": 0.001}
 PLACES = {  # how many processes, how many replicas of each
   "1 device": (1, 1),
   "2 devices": (1, 2),
@@ -91,7 +103,7 @@ def command(run: Path, stores: Path, place: str) -> list[str]:
   """The words of the command that trains with Clippy."""
   name, more = hardware(place)
   words = ["-m", "ranking", "train", "--config=small_clippy.gin", "--scale=proxy"]
-  log = f"{SETTINGS} train_and_evaluate.store_directory='{stores}' {more}"
+  log = f"{SETTINGS} {CALLS_OF_ONE} train_and_evaluate.store_directory='{stores}' {more}"
   return [*words, f"--hardware={name}", f"--run={run}", f"--set={log}"]
 
 
@@ -99,42 +111,84 @@ def train_all(methods: Sequence[str], place: str, folder: Path) -> None:
   """Trains with each method in this process, which is one of a place's."""
   from ranking.training import loop  # slow, and only needed here
 
-  name, more = hardware(place)
   made: list[Any] = []  # the strategy, of which a process can have one
 
   def distribution() -> Any:
     return made[0]
 
   for method in methods:
-    settings = configuration.read(
-      model="small",
-      method=method,
-      scale="proxy",
-      hardware=name,
-      bindings=configuration.split_bindings(f"{SETTINGS} {more}"),
-      run_directory=str(folder / place.replace(" ", "_") / method),
-    )
+    settings = settings_of(method, place, folder)
     if not made:
       made.append(settings.distribution())
-    log = dataclasses.replace(settings.log, store_directory=str(folder / "stores"))
-    loop.train_and_evaluate(dataclasses.replace(settings, log=log, distribution=distribution))
+    loop.train_and_evaluate(dataclasses.replace(settings, distribution=distribution))
 
 
-def ended(run: Path) -> tuple[Numbers, Numbers]:
-  """The variables of the last checkpoint, and the figures of day N with the predictions."""
-  import tensorflow as tf  # slow, and only needed here
+def settings_of(method: str, place: str, folder: Path) -> Settings:
+  """What `alike` trains with a method on a place."""
+  name, more = hardware(place)
+  more += f" train_and_evaluate.store_directory='{folder / 'stores'}'"
+  if method in OWN_RATES:
+    more += f" train_and_evaluate.learning_rate={OWN_RATES[method]}"
+  return configuration.read(
+    model="small",
+    method=method,
+    scale="proxy",
+    hardware=name,
+    bindings=configuration.split_bindings(f"{SETTINGS} {more}"),
+    run_directory=str(folder / place.replace(" ", "_") / method),
+  )
 
-  (*_, last) = sorted((run / "checkpoints").glob("step-*"))
-  reader = tf.train.load_checkpoint(str(last / "variables"))
-  names = [name for name in reader.get_variable_to_shape_map() if name.startswith("variables/")]
-  metrics = json.loads((run / "result.json").read_text())["metrics"]
-  figures = {
-    f"{task} {name}": np.asarray(value)
+
+class End(NamedTuple):
+  """How a run of `alike` ended.
+
+  Attributes:
+    variables: of the last checkpoint, by name.
+    figures: of day N, by task and name, but those of the order of rows; and the predictions.
+    orders: AUCs and AUCs within users, likewise.
+    outputs: float32 [n, T], the predictions.
+  """
+
+  variables: Numbers
+  figures: Numbers
+  orders: dict[str, float]
+  outputs: Array
+
+  @classmethod
+  def of(cls, run: Path) -> "End":
+    """Reads a finished run."""
+    import tensorflow as tf  # slow, and only needed here
+
+    (*_, last) = sorted((run / "checkpoints").glob("step-*"))
+    reader = tf.train.load_checkpoint(str(last / "variables"))
+    names = [name for name in reader.get_variable_to_shape_map() if name.startswith("variables/")]
+    figures = flat(read_result(run)["metrics"])
+    with np.load(run / "predictions.npz") as predictions:
+      outputs = predictions["outputs"]
+    return cls(
+      {name: reader.get_tensor(name) for name in sorted(names)},
+      {
+        **{name: np.asarray(value) for name, value in figures.items() if not of_order(name)},
+        "all predictions": outputs,
+      },
+      {name: value for name, value in figures.items() if of_order(name)},
+      outputs,
+    )
+
+
+def flat(metrics: dict[str, dict[str, Any]]) -> dict[str, float]:
+  """The figures of result.json by task and name."""
+  return {
+    f"{task} {name}": value
     for task, entry in metrics.items()
     for name, value in entry.items()
     if isinstance(value, float)
   }
-  return {name: reader.get_tensor(name) for name in sorted(names)}, figures
+
+
+def of_order(name: str) -> bool:
+  """Whether a figure depends on the order of rows alone."""
+  return name.endswith(("auc", "gauc"))
 
 
 def apart(one: Numbers, other: Numbers) -> tuple[float, str]:
@@ -148,9 +202,32 @@ def apart(one: Numbers, other: Numbers) -> tuple[float, str]:
   return distances[worst], worst
 
 
+def misplaced(one: End, other: End, log: DayStore) -> list[str]:
+  """The figures of order that the difference between the predictions does not explain."""
+  import tensorflow as tf
+  import tf_keras
+
+  from ranking.evaluation.evaluate import Evaluator
+
+  day, strategy = log.eval_day, tf.distribute.get_strategy()
+  figures = Evaluator(tf_keras.Model(), log.schema, day, len(day), strategy).figures
+  moved = np.abs(one.outputs.astype(np.float64) - other.outputs).max(axis=0)
+  towards = np.where(np.asarray(day.labels) > 0, 1, -1) * moved * 1.001
+  low, high = (flat(figures(one.outputs.astype(np.float64) + sign * towards)) for sign in (-1, 1))
+  return [
+    name
+    for name, value in other.orders.items()
+    if not low[name] - 1e-12 <= value <= high[name] + 1e-12
+  ]
+
+
 def alike(methods: Sequence[str], places: Sequence[str], folder: Path) -> int:
   """Prints the table; returns how many cells of it are too large."""
-  wrong, of_one = 0, dict[str, tuple[Numbers, Numbers]]()
+  from ranking.training.console import Console
+  from ranking.training.run import open_log
+
+  log = open_log(settings_of(methods[0], "1 device", folder), Console(silent=True))
+  wrong, of_one = 0, dict[str, End]()
   for place in ["1 device", *places]:
     inside = folder / place.replace(" ", "_")
     words = ["-m", "scripts.check_workers", "train", "--folder", str(folder), "--places", place]
@@ -159,60 +236,60 @@ def alike(methods: Sequence[str], places: Sequence[str], folder: Path) -> int:
       print(f"{place}: exit codes {codes}, see {inside}/out.0")
       return wrong + 1
     for method in methods:
-      found = ended(inside / method)
-      of_one.setdefault(method, found)
-      pairs = zip(of_one[method], found, strict=True)
-      (numbers, name), (figures, figure) = (apart(*pair) for pair in pairs)
-      bad = numbers > 1e-5 or figures > 1e-6
+      found = End.of(inside / method)
+      one = of_one.setdefault(method, found)
+      numbers, name = apart(one.variables, found.variables)
+      figures, figure = apart(one.figures, found.figures)
+      order = max(abs(value - found.orders[key]) for key, value in one.orders.items())
+      unexplained = misplaced(one, found, log)
+      bad = numbers > 1e-5 or figures > 1e-6 or bool(unexplained)
       wrong += bad
       print(
-        f"{place:10} {method:14} {numbers:.1e} {name.split('/')[1]}, day N {figures:.1e} {figure}"
-        f"{'  TOO LARGE' if bad else ''}",
+        f"{place:10} {method:14} {numbers:.1e} {name.split('/')[1]}, day N {figures:.1e} {figure}, "
+        f"AUCs {order:.1e}{f'  TOO LARGE {unexplained}' if bad else ''}",
         flush=True,
       )
   return wrong
 
 
 def killed(place: str, times: int, folder: Path, chance: random.Random) -> int:
-  """Kills one process of a place at a random moment, again and again; returns how many differ."""
-  stores = folder / "stores"
-  whole = folder / f"whole_{place}".replace(" ", "_")
-  processes = start(command(whole, stores, place), place, whole)
-  began = _training(whole)
-  assert not any(each.wait() for each in processes)
-  took, wanted, wrong = time.monotonic() - began, ended(whole), 0
-  for number in range(times):
-    run = folder / f"killed_{place}_{number}".replace(" ", "_")
+  """Kills one process of a place in mid-training so many times; returns how often it is not right.
+
+  Right is that the others end with 75, all with 0 when the command is given again, and a run that
+  is that of nobody killed to the last bit.
+  """
+  stores, whole = folder / "stores", folder / f"whole_{place}".replace(" ", "_")
+  assert not any(each.wait() for each in start(command(whole, stores, place), place, whole))
+  wanted, wrong, count = outcome(whole), 0, 0
+  while count < times:
+    run = folder / f"killed_{place}".replace(" ", "_")
+    shutil.rmtree(run, ignore_errors=True)
     processes = start(command(run, stores, place), place, run)
-    moment, victim = chance.random() * took, chance.randrange(len(processes))
-    _training(run)  # who is gone before they have met is waited for, and can come again
-    time.sleep(moment)
+    step, victim = chance.randint(1, STEPS), chance.randrange(len(processes))
+    while steps_of(run) < step and all(each.poll() is None for each in processes):
+      time.sleep(0.002)
+    time.sleep(chance.uniform(0, 0.1))
     processes[victim].send_signal(signal.SIGKILL)
-    began = time.monotonic()
-    codes = [process.wait() for process in processes]
-    waited = time.monotonic() - began
-    step = max((int(path.name[5:]) for path in run.glob("checkpoints/step-*")), default=0)
-    finished = (run / "result.json").is_file()  # too late to kill it
+    codes, reached = [each.wait() for each in processes], steps_of(run)
+    if is_finished(run):  # too late: once more
+      continue
+    newest = max((int(path.name[5:]) for path in run.glob("checkpoints/step-*")), default=0)
     again = [each.wait() for each in start(command(run, stores, place), place, run)]
-    same = again == [2 if finished else 0] * len(again) and all(
-      np.array_equal(one[name], other[name])
-      for one, other in zip(wanted, ended(run), strict=True)
-      for name in one
-    )
-    wrong += not same
+    expected = [-signal.SIGKILL if number == victim else 75 for number in range(len(codes))]
+    is_right = codes == expected and not any(again) and outcome(run) == wanted
+    count, wrong = count + 1, wrong + (not is_right)
     print(
-      f"{place}: killed {victim} after {moment:.0f} s, at checkpoint {step}; exit codes {codes} "
-      f"within {waited:.0f} s, then {again}: {'the same' if same else 'OTHER WEIGHTS'}",
+      f"{place}: killed {victim} after step {reached}, newest checkpoint {newest}; exit codes "
+      f"{codes}, then {again}; {count - wrong} of {count} end bit-equal",
       flush=True,
     )
   return wrong
 
 
-def _training(run: Path) -> float:
-  """Waits until a run has its directory; returns the time by the monotonic clock."""
-  while not (run / "metrics.jsonl").exists():
-    time.sleep(0.1)
-  return time.monotonic()
+def steps_of(run: Path) -> int:
+  """How many steps a run has written down."""
+  series = run / "metrics.jsonl"
+  return series.read_bytes().count(b"\n") if series.is_file() else 0
 
 
 def main() -> int:

@@ -17,8 +17,9 @@ LAYERS: Final = (4096, 4096, 4096, 4096)
 TASKS: Final = 6
 FLOAT: Final = 4  # bytes
 
-# What the TPU compiler counts for the step of one v5e chip, `make tpu-check`: rows → FLOP, bytes.
-COMPILED: Final = {1024: (419.7e9, 7.9e9)}
+# What the TPU compiler counts for the step of one v5e chip: rows → FLOP, bytes. By `make tpu-check
+# CONFIG=large_dcn_clippy.gin TOPOLOGY=v5e:2x4`, and of 4x4.
+COMPILED: Final = {4096: (1674.8e9, 13.762e9), 8192: (3348.3e9, 20.512e9)}
 
 # https://cloud.google.com/tpu/docs/v5e, 8 chips a host; links are what a chip sends, half of the
 # 400 GB/s both ways. 100 Gbit/s is a host of a cloud, a GB/s one disk.
@@ -94,14 +95,17 @@ def activations() -> int:
   return 5 * FLOAT * made
 
 
-def accessed(rows: int) -> float:
-  """Bytes of memory that a step of so many rows reads and writes on a chip.
+def moved() -> tuple[float, float]:
+  """Bytes that a step reads and writes on a chip: of weights, slots and tables, and of each row."""
+  (few, (_, less)), (many, (_, more)) = sorted(COMPILED.items())
+  each = (more - less) / (many - few)
+  return less - few * each, each
 
-  Those that the compiler counts, and what more rows move. What it counts beside the rows is of the
-  weights, their slots and the tables, and stays.
-  """
-  (compiled,) = COMPILED
-  return COMPILED[compiled][1] + activations() * (rows - compiled)
+
+def accessed(rows: int) -> float:
+  """Bytes of memory that a step of so many rows reads and writes on a chip."""
+  fixed, each = moved()
+  return fixed + each * rows
 
 
 def table_bytes(rows: float, width: int, slots: float) -> float:

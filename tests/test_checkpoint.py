@@ -121,6 +121,18 @@ def test_a_later_one_that_was_passed_over_goes_when_the_run_saves_again(
   assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
 
 
+def test_a_copy_that_somebody_made_beside_them_is_no_checkpoint_and_stays(tmp_path: Path) -> None:
+  for step in (1, 2, 3):
+    checkpoint.save(tmp_path, step, variables("a"), {})
+    if step == 1:
+      shutil.copytree(tmp_path / "step-00000001", tmp_path / "step-00000001.kept")
+      (tmp_path / "step-notes").write_text("of step 1")
+  names = ["step-00000001.kept", "step-00000002", "step-00000003", "step-notes"]
+  assert sorted(path.name for path in tmp_path.iterdir()) == names
+  found = checkpoint.restore(tmp_path, variables("a"), pytest.fail)
+  assert found == (3, {})
+
+
 def test_one_that_does_not_fit_what_lies_beside_it_is_passed_over(tmp_path: Path) -> None:
   for step in (1, 2):
     checkpoint.save(tmp_path, step, variables("a"), {"lines": step})

@@ -1,6 +1,8 @@
 """Day N is predicted row by row, every row once, and measured as a whole and by value."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,19 @@ def test_predictions_are_the_models_own_row_by_row(
   direct = model({name: np.array(getattr(day, name)) for name in ("ids", "bags", "dense")})
   assert evaluate.predictions().shape == (ROWS_PER_DAY[-1], len(tiny_store.schema.tasks))
   np.testing.assert_allclose(evaluate.predictions(), direct, rtol=1e-5, atol=1e-6)
+
+
+def test_every_batch_is_predicted_within_what_is_asked_for(tiny_store: store.DayStore) -> None:
+  _, evaluate = evaluator(tiny_store, 16)
+  entered = []
+
+  @contextlib.contextmanager
+  def around() -> Iterator[None]:
+    entered.append(1)
+    yield
+
+  evaluate.predictions(around)
+  assert len(entered) == -(-ROWS_PER_DAY[-1] // 16)
 
 
 def test_figures_are_of_every_labelled_row(tiny_store: store.DayStore) -> None:

@@ -102,14 +102,18 @@ def test_two_replicas_measure_the_same_and_losses_are_summed() -> None:
   }
 
 
-def spread(outputs: Array) -> float:
-  """The measured output_spread."""
-  zero = tf.constant(0.0)
-  outputs = tf.constant(outputs, tf.float32)
-  taken = tf.constant(False)
-  vector = health.measure(
+@tf.function(reduce_retracing=True)
+def measure_outputs(outputs: tf.Tensor) -> tf.Tensor:
+  """As a step does, in a graph."""
+  zero, taken = tf.constant(0.0), tf.constant(False)
+  return health.measure(
     zero, zero, tf.zeros([4, 2]), outputs, [tf.zeros([1])], [tf.ones([])], taken
   )
+
+
+def spread(outputs: Array) -> float:
+  """The measured output_spread."""
+  vector = measure_outputs(tf.constant(outputs, tf.float32))
   assert vector[health.NAMES.index("skipped")] == 0
   return float(vector[health.NAMES.index("output_spread")])
 
@@ -138,6 +142,8 @@ def spread_of_two_single_rows() -> float:
 def test_outputs_that_are_equal_in_every_row_have_no_spread() -> None:
   assert spread(np.array([[1.0, 7.0]] * 3)) == 0  # tasks differ, rows do not
   assert spread(np.array([[1.0, 7.0], [1.0, 7.0], [1.0, 7.5]])) == 0.5
+  assert spread(np.array([[-5.0, -7.0]] * 3)) == 0
+  assert spread(np.array([[-5.0, -7.0], [-5.25, -7.0]])) == 0.25
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

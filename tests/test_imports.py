@@ -11,7 +11,8 @@ ROOT = Path(__file__).parent.parent
 # nothing of each other, and a package may import within itself.
 LAYERS: tuple[tuple[str, ...], ...] = (
   ("array", "checks", "errors", "files", "nearest", "quiet"),
-  ("run_directory", "strategy"),
+  ("meeting", "run_directory"),
+  ("strategy",),
   ("measures",),
   ("tasks",),
   ("data",),

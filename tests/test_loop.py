@@ -117,6 +117,18 @@ def test_a_signal_at_an_evaluation_step_loses_no_evaluation(
   assert [call.args[0] for call in log.evaluation.call_args_list] == [50, 100]
 
 
+def test_a_batch_of_day_n_that_hangs_ends_the_process_as_a_step_does(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  watched = Mock()
+  monkeypatch.setattr(loop, "watched", watched)
+  run, state = fake_run(last_step=6, stuck_after_seconds=9.0), State(DivergenceMonitor(), began=0.0)
+  loop.evaluate(run, state, Mock())
+  watched.assert_not_called()
+  run.evaluator.predictions.call_args.args[0]()
+  watched.assert_called_once_with(9.0, "a batch of day N at step 0")
+
+
 def test_day_n_is_predicted_by_averages_of_weights_where_there_are_some() -> None:
   run, said = fake_run(2), []
 
@@ -127,7 +139,7 @@ def test_day_n_is_predicted_by_averages_of_weights_where_there_are_some() -> Non
     said.append("out")
 
   run.averaged = averaged
-  run.evaluator.predictions = lambda: said.append("predicted")
+  run.evaluator.predictions = lambda _: said.append("predicted")
   loop.evaluate(run, State(DivergenceMonitor(), 0.0), Mock())
   assert said == ["in", "predicted", "out"]
 

@@ -201,6 +201,18 @@ def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
       log.steps([{"step": 1, "loss": 1.0}])
 
 
+def test_a_line_that_a_nearly_full_disk_takes_in_parts_is_whole(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  with RunLog(tmp_path) as log, monkeypatch.context() as patched:
+    file = log._files["metrics"]
+    some = Mock(write=Mock(side_effect=lambda line: file.write(line[:7])))
+    patched.setitem(log._files, "metrics", some)
+    log.steps([{"step": 1, "loss": 1.0}])
+    assert log.misfit(log.marks) is None
+  assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "loss": 1.0}\n'
+
+
 def test_tensorboard_has_the_series(tmp_path: Path) -> None:
   figures = {"click": {"kind": "binary", "auc": 0.75, "logloss": None, "calibration": 1.5}}
   with RunLog(tmp_path) as log:

@@ -25,6 +25,8 @@ TWO = {"worker": ["a:1", "b:1"]}
     ({"cluster": {**TWO, "ps": ["c:1"]}}, "has tasks other than chief and worker; leave them out"),
     ({"cluster": {"worker": "a:1"}}, "has no list of host:port for each job; make it"),
     ({"cluster": {"worker": ["a"]}}, "has no list of host:port"),
+    ({"cluster": {"worker": ["a:1", "b:65536"]}}, "has no list of host:port"),
+    ({"cluster": {"worker": [":1", "b:1"]}}, "has no list of host:port"),
     ({"cluster": {"worker": ["a:1", "a:1"]}}, "has an address twice; give every worker its own"),
     ({"cluster": TWO}, "does not say which of them this is; make it"),
     ({"cluster": TWO, "task": {"type": "worker", "index": 2}}, "does not say which of them"),
@@ -51,6 +53,7 @@ def test_a_file_of_hardware_makes_the_strategy_of_its_name_whatever_the_config_s
     made = configuration.read(config="small_clippy", hardware=name)
     assert inspect.unwrap(made.distribution) is getattr(strategy, name)
     assert made.training.batch_size == (65536 if name == "tpu" else 512)
+    assert made.training.model.precision == ("bfloat16" if name == "tpu" else "float32")
   assert inspect.unwrap(configuration.read(config="small_clippy").distribution) is (
     strategy.best_available
   )
@@ -62,7 +65,10 @@ def test_a_cluster_of_several_is_the_best_there_is_so_that_nobody_trains_alone(
   monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": TWO}))
   with pytest.raises(InputError, match="does not say which of them this is"):
     strategy.best_available()
-  for harmless in ("{", "3", '{"cluster": {"worker": ["a:1"]}}', '{"environment": "cloud"}'):
+  monkeypatch.setenv("TF_CONFIG", "{worker")
+  with pytest.raises(InputError, match="TF_CONFIG is no JSON"):
+    strategy.best_available()
+  for harmless in ("", "3", '{"cluster": {"worker": ["a:1"]}}', '{"environment": "cloud"}'):
     monkeypatch.setenv("TF_CONFIG", harmless)
     assert strategy.best_available() is tf.distribute.get_strategy()
 

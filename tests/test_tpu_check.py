@@ -14,15 +14,16 @@ from ranking.commands.tpu_check import CHIPS, GIB, best_seconds, describe, fitti
 from ranking.compiling.program import step_program
 from ranking.data.store import DayStore
 
+COMPILER = str(Path(__file__).parent.parent / ".venv-tpu" / "bin" / "python")
 COSTS = {
   **{"chip": "TPU v5 lite", "chips": 4, "flops": 1.97e12, "bytes": 8.19e9, "seconds": None},
   **{"arguments": 3 * GIB, "outputs": GIB, "temporaries": 5 * GIB},
 }
 
 
-def test_the_step_of_the_largest_model_is_one_program_without_calls_of_the_host(
-  tiny_store: DayStore,
-) -> None:
+@pytest.fixture
+def program(tiny_store: DayStore) -> bytes:
+  """The step of the largest model, narrow."""
   settings = configuration.read(
     config="large_dcn_clippy.gin",
     data="synthetic",
@@ -30,10 +31,22 @@ def test_the_step_of_the_largest_model_is_one_program_without_calls_of_the_host(
     bindings=["Model.width_scale=0.05"],
     run_directory="runs/none",
   )
-  program = step_program(settings, tiny_store.schema, 64)
+  return step_program(settings, tiny_store.schema, 64)
+
+
+def test_the_step_is_one_program_without_calls_of_the_host(program: bytes) -> None:
   assert b"dot" in program
   assert b"custom-call" not in program
   assert b"infeed" not in program
+
+
+@pytest.mark.skipif(not Path(COMPILER).is_file(), reason="make tpu-check sets the compiler up")
+def test_the_compiler_of_tpus_takes_the_step(program: bytes) -> None:
+  given: Any = type("Given", (), {"compiler": COMPILER, "topology": "v5e:2x2"})
+  costs = tpu_check._compiled(program, given)
+  assert costs["chip"] == "TPU v5 lite"
+  assert costs["flops"] > 0
+  assert memory(costs) > 0
 
 
 def test_the_shortest_time_is_that_of_what_a_chip_is_slowest_at() -> None:
@@ -62,6 +75,8 @@ def test_the_largest_batch_is_where_the_memory_ends() -> None:
   [
     (["--topology=v9:2x2"], "no chip 'v9' in --topology; known are v4, v5e, v5p, v6e"),
     (["--topology=v5e:two"], "--topology is 'v5e:two'; make it such as v5e:2x2"),
+    (["--topology=v5e:0x2"], "--topology is 'v5e:0x2'; make it such as v5e:2x2"),
+    (["--batch-size=0"], "batch size 0 does not split over 4 chips in an even number of rows"),
     (["--compiler=nowhere"], "no Python at nowhere; make tpu-check sets one up"),
     (["--batch-size=100", "--topology=v5e:4x4"], "batch size 100 does not split over 16 chips"),
   ],

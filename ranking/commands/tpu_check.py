@@ -13,6 +13,7 @@ Exit codes: 0 it compiles and fits; 2 bad settings, or it does not compile, or d
 
 import argparse
 import json
+import math
 import subprocess
 import tempfile
 from pathlib import Path
@@ -63,7 +64,7 @@ def run(given: argparse.Namespace) -> int:
   if not Path(given.compiler).is_file():
     raise InputError(f"no Python at {given.compiler}; make tpu-check sets one up")
   chip, chips = CHIPS[name], _chips(given.topology)
-  if given.batch_size % (2 * chips):
+  if given.batch_size < 1 or given.batch_size % (2 * chips):
     raise InputError(
       f"batch size {given.batch_size} does not split over {chips} chips in an even number of rows"
     )
@@ -134,13 +135,10 @@ def _fits(used: float, chip: Chip) -> str:
 
 def _chips(topology: str) -> int:
   """How many chips a topology has, 4 for v5e:2x2."""
-  count = 1
-  try:
-    for side in topology.partition(":")[2].split("x"):
-      count *= int(side)
-  except ValueError:
-    raise InputError(f"--topology is {topology!r}; make it such as v5e:2x2 or v4:2x2x1") from None
-  return count
+  sides = topology.partition(":")[2].split("x")
+  if not all(side.isdecimal() and int(side) for side in sides):
+    raise InputError(f"--topology is {topology!r}; make it such as v5e:2x2 or v4:2x2x1")
+  return math.prod(map(int, sides))
 
 
 def _compiled(program: bytes, given: argparse.Namespace) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.update(JAX_PLATFORMS="cpu", TPU_SKIP_MDS_QUERY="1", TPU_LIBRARY_LOG_LEVEL="3")
+os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # no TPU is used, so two may compile side by side
 
 from jax._src.interpreters import mlir
 from jax._src.lib import xla_client

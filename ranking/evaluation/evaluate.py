@@ -1,5 +1,6 @@
 """Predicts every row of a day and measures every task on them."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -48,14 +49,26 @@ class Evaluator:
 
     self._predict: Callable[[Iterator[Any]], tf.Tensor] = predict
 
-  def predictions(self) -> Array:
-    """float32 [n, T]: the outputs of the model, a column per task, rows in the order of the day."""
+  def predictions(
+    self, around: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+  ) -> Array:
+    """The outputs of the model for all rows of the day.
+
+    Args:
+      around: makes what each batch is predicted within.
+
+    Returns:
+      float32 [n, T], a column per task, rows in the order of the day.
+    """
     data = self._strategy.distribute_datasets_from_function(
       lambda context: window.dataset(self._batches, self._schema, 0, len(self._batches), context)
     )
     batches = iter(data)
     with window.own_errors(self._batches):
-      outputs = [self._predict(batches).numpy() for _ in range(len(self._batches))]
+      outputs = []
+      for _ in range(len(self._batches)):
+        with around():
+          outputs.append(self._predict(batches).numpy())
     return np.concatenate(outputs)[: len(self._day)]
 
   def figures(self, outputs: Array) -> dict[str, dict[str, Any]]:

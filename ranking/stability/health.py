@@ -38,12 +38,14 @@ def measure(
   """
   replica = tf.distribute.get_replica_context()
   sums = tf.concat([[loss, constant_loss], tf.reshape(of_tasks, [-1])], axis=0)
-  ends = tf.stack([tf.reduce_max(outputs, axis=0), tf.reduce_max(-outputs, axis=0)])  # [2, T]
+  # Not the largest of -outputs: TensorFlow 2.21 gets its sign wrong where graphs are optimized.
+  highest, lowest = tf.reduce_max(outputs, axis=0), tf.reduce_min(outputs, axis=0)  # [T]
   if replica.num_replicas_in_sync > 1:
     sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
-    ends = tf.reduce_max(replica.all_gather(ends[None], axis=0), axis=0)
+    highest = tf.reduce_max(replica.all_gather(highest[None], axis=0), axis=0)
+    lowest = tf.reduce_min(replica.all_gather(lowest[None], axis=0), axis=0)
   # How far apart the outputs of two rows can be: 0 for a network whose units have all died.
-  spreads = ends[0] + ends[1]
+  spreads = highest - lowest
   own = [
     tf.linalg.global_norm(gradients) if gradients else 0.0,
     tf.reduce_min(tf.stack([1.0] if not clipping_factors else list(clipping_factors))),

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from ranking.data.schema import DataError
-from ranking.files import crc32, sealed, unsealed
+from ranking.files import crc32, naming, sealed, unsealed
 
 
 class Keeping(NamedTuple):
@@ -99,7 +99,8 @@ def _write(
       "crc32": {path.name: crc32(path) for path in sorted(partial.iterdir())},
       "state": state,
     }
-    (partial / "manifest.json").write_text(sealed(manifest))
+    with naming(target):
+      (partial / "manifest.json").write_text(sealed(manifest))
     for path in partial.iterdir():
       _reach_the_disk(path)
     shutil.rmtree(target, ignore_errors=True)
@@ -115,7 +116,7 @@ def _write(
 
 def _remove_others(directory: Path, written: Path, keeping: Keeping) -> None:
   """Removes the checkpoints after the one just written, and those before it that are not kept."""
-  found = sorted(directory.glob("step-*"))
+  found = _checkpoints(directory)
   place = found.index(written)
   last_of_day = {day: path for path in found[: place + 1] if (day := _day(path)) is not None}
   days = sorted(last_of_day)[len(last_of_day) - keeping.days :] if keeping.days else []
@@ -143,8 +144,8 @@ def restore(
   Raises:
     DataError: there are checkpoints but none will do, or one is of other variables.
   """
-  found = sorted(directory.glob("step-*"), reverse=True)
-  for path in found:
+  found = _checkpoints(directory)
+  for path in reversed(found):
     try:
       state = _read(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -224,6 +225,11 @@ def _day(path: Path) -> str | None:
   except (OSError, ValueError, KeyError, TypeError):  # damaged, or of an earlier version
     return None
   return day if isinstance(day, str) else None
+
+
+def _checkpoints(directory: Path) -> list[Path]:
+  """The checkpoints of a run, the earliest first; a copy of one under another name is none."""
+  return sorted((p for p in directory.glob("step-*") if p.name[5:].isdecimal()), key=_step)
 
 
 def _step(path: Path) -> int:

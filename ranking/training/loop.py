@@ -127,9 +127,12 @@ def evaluate(run: Run, state: State, log: RunLog) -> Evaluation:
   """Measures day N at this step, once."""
   if state.evaluation is None:
     day = run.store.eval_day.name
+    limit = run.settings.progress.stuck_after_seconds
     with state.speed.apart("evaluations"):
       with run.averaged():
-        outputs = run.evaluator.predictions()
+        outputs = run.evaluator.predictions(
+          lambda: watched(limit, f"a batch of day N at step {state.step}")
+        )
       state.evaluation = Evaluation(outputs, run.evaluator.figures(outputs))
     log.evaluation(state.step, day, state.evaluation.metrics)
     run.console.say(tables.evaluation_line(state.step, day, state.evaluation.metrics))

@@ -171,7 +171,9 @@ class RunLog:
   def _append(self, series: str, row: Mapping[str, Any]) -> None:
     line = (json.dumps(plain(row), allow_nan=False) + "\n").encode()
     with naming(self._path(series)):
-      self._files[series].write(line)
+      written = 0
+      while written < len(line):  # a disk that is nearly full takes a part, and says so by the next
+        written += self._files[series].write(line[written:])
     self._marks[series] = self._marks[series].after(line)
 
   def _draw(self, step: int, values: Mapping[str, float]) -> None:
