@@ -4,8 +4,7 @@ import dataclasses
 import datetime
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,12 +14,14 @@ from ranking.checks import Checks
 from ranking.data import raw_files
 from ranking.data.dialect import Dialect
 from ranking.data.expression import Expression, Type
+from ranking.data.joined import inner_name, joined, parts, stem
+from ranking.data.kept import Kept
 from ranking.data.lookback import Lookback
 from ranking.data.raw_files import RawFile
-from ranking.data.reading import CURE, PLACES, Column, Options, Reading, held
+from ranking.data.reading import Column, Options, held
 from ranking.data.schema import DataError, Feature, Log, Number, date_of
 from ranking.data.times import MS_PER, Time
-from ranking.data.values import ENOUGH, STYLES, Bag, Flag, Id, Kind, Weight
+from ranking.data.values import Bag, Flag, Id, Kind, Weight
 from ranking.data.values import Number as NumberKind
 from ranking.tasks import Task
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:  # slow to import, and only needed where a store is made
   from ranking.data.engine import Engine
 
 MOST_SLICES = 1000
-SAMPLED_ROWS = 300_000  # at most about so many are looked at for files that are copies
-SHARES = (1, 101, 10_007, 1_000_003, 100_000_007)  # one of so many; primes, for whole seconds
 Labels = Sequence[str] | Mapping[str, str]
 
 
@@ -269,7 +268,7 @@ class Table:
     files, tables, unread = self._files()
     wanted = self._columns()
     homes = self._homes(files, tables, wanted)
-    kept = _Kept(engine, self._options())
+    kept = Kept(engine, self._options())
     if self.weight:
       kept.notes.append(
         f"{self.weight} weighs rows in the losses and in the figures of day N; the log's counts of "
@@ -277,16 +276,16 @@ class Table:
       )
     if unread:
       kept.notes.append(f"not read: {raw_files.listed(unread)}")
-    keys = [Column(_parts(by)[0], Id()) for by in self.tables.values()]
+    keys = [Column(parts(by)[0], Id()) for by in self.tables.values()]
     keys += [Column(name, Id()) for name in self.unique_by]
     own = [column for column in wanted if homes[column.name] is None]
     first, *also = self._times()
     when = Column(first, self._time(), tuple(also))
     rows = kept.read(files, [*own, *keys], when)
     rows = self._unique(kept, rows)
-    for path, by in self.tables.items():
+    for number, (path, by) in enumerate(self.tables.items()):
       inner = [column for column in wanted if homes[column.name] == path]
-      rows = self._joined(kept, rows, path, by, tables[path], inner)
+      rows = joined(kept, rows, f"table{number}", path, by, tables[path], inner, self._time())
     if self.weight and (home := homes[self.weight]):
       weight = kept.column(rows, Column(self.weight, Weight(self.decimal)))
       if lost := kept.engine.number(weight.isnull().sum()):
@@ -414,26 +413,26 @@ class Table:
       path: held(
         found,
         self._options().of_tables(),
-        [_parts(self.tables[path])[1]],
-        [_inner(path, name) for name in names],
+        [parts(self.tables[path])[1]],
+        [inner_name(path, name) for name in names],
       )
       for path, found in tables.items()
     }
     homes: dict[str, str | None] = {}
     for name in names:
-      having = [path for path, has in of_table.items() if _inner(path, name) in has]
+      having = [path for path, has in of_table.items() if inner_name(path, name) in has]
       if name in of_log or not having:
         homes[name] = None
       elif len(having) > 1:
         raise DataError(
-          f"column {name} is in {' and in '.join(having)}; name it {_stem(having[0])}.{name} or "
-          f"{_stem(having[1])}.{name}"
+          f"column {name} is in {' and in '.join(having)}; name it {stem(having[0])}.{name} or "
+          f"{stem(having[1])}.{name}"
         )
       else:
         homes[name] = having[0]
     return homes
 
-  def _unique(self, kept: "_Kept", rows: "ir.Table") -> "ir.Table":
+  def _unique(self, kept: Kept, rows: "ir.Table") -> "ir.Table":
     """Leaves out rows that repeat an earlier one in the columns of `unique_by`."""
     import ibis
 
@@ -452,56 +451,7 @@ class Table:
         kept.cleaning[what] = rows_of_them
     return marked.filter(~(marked.repeats & marked.known)).drop("repeats", "known")
 
-  def _joined(
-    self,
-    kept: "_Kept",
-    rows: "ir.Table",
-    path: str,
-    by: str | Sequence[str],
-    files: Sequence[RawFile],
-    wanted: Sequence[Column],
-  ) -> "ir.Table":
-    """Adds columns of a table: of the line with the row's key, the latest one that held by then."""
-    import ibis
-
-    ours, theirs, since = _parts(by)
-    table_name = f"table{list(self.tables).index(path)}"
-    key = Column(theirs, Id())
-    inner = {column: Column(_inner(path, column.name), column.kind) for column in wanted}
-    when = Column(since, self._time()) if since else None
-    table = kept.read(files, [key, *inner.values()], when, of=path)
-    lookup = kept.column(table, key, of=path)
-    table = table.filter(lookup.notnull())
-    lookup = kept.column(table, key, of=path)
-    moment = table.time if since else ibis.literal(0, "int64")
-    twice = table.group_by(theirs=lookup, moment=moment).agg(lines=table.count())
-    twice = twice.filter(twice.lines > 1).order_by("theirs").limit(1)
-    if len(found := kept.engine.frame(twice)):
-      cure = f"and {since} " if since else ""
-      raise DataError(
-        f"{path} has {found.lines[0]} lines with {theirs} {found.theirs[0]!r} {cure}"
-        "of which one could be meant; keep one, or say from when each holds: "
-        f'Table.tables = {{"{path}": ["{ours}", "time column"]}}'
-      )
-    columns = {f"{table_name} key": lookup, f"{table_name} since": moment}
-    if since:
-      window = ibis.window(group_by=lookup, order_by=table.time)
-      columns[f"{table_name} until"] = table.time.lead().over(window)
-    for column, of_table in inner.items():
-      columns[kept.name(column)] = kept.column(table, of_table, of=path)
-    table = table.select(**columns)
-    own = kept.column(rows, Column(ours, Id()))
-    holds = [own == table[f"{table_name} key"]]
-    if since:
-      until = table[f"{table_name} until"]
-      holds += [table[f"{table_name} since"] <= rows.time, until.isnull() | (until > rows.time)]
-    joined = rows.left_join(table, holds)
-    what = f"rows whose {ours} is not in {path}" + (" by then" if since else "")
-    lost = joined[kept.name(Column(ours, Id()))].notnull() & joined[f"{table_name} key"].isnull()
-    kept.cleaning[what] = kept.engine.number(lost.sum())
-    return joined.drop(*(name for name in columns if name.startswith(f"{table_name} ")))
-
-  def _declared(self, kept: "_Kept", rows: "ir.Table") -> Log:
+  def _declared(self, kept: Kept, rows: "ir.Table") -> Log:
     rows, day, day_name = self._days(kept, rows)
     if self.request:
       rows, day = self._with_requests(kept, rows, day)
@@ -538,7 +488,7 @@ class Table:
     )
 
   def _days(
-    self, kept: "_Kept", rows: "ir.Table"
+    self, kept: Kept, rows: "ir.Table"
   ) -> "tuple[ir.Table, ir.Value, Callable[[int], str]]":
     """The rows, the day of each, and what it is called: of the calendar, or a slice of the log."""
     if self.days == "calendar":
@@ -553,7 +503,7 @@ class Table:
     return rows, rows.slice, lambda day: f"slice-{day + 1:0{digits}d}_{date_of(dates[day])}"
 
   def _with_requests(
-    self, kept: "_Kept", rows: "ir.Table", day: "ir.Value"
+    self, kept: Kept, rows: "ir.Table", day: "ir.Value"
   ) -> "tuple[ir.Table, ir.Value]":
     """Numbers the requests of each day from 1, in the order of their ids; and the day again."""
     import ibis
@@ -574,111 +524,6 @@ class Table:
           f"than one {self.entities[0]}; an id must be of one request, not used again for another"
         )
     return numbered, day
-
-
-class _Kept:
-  """What was read into an engine: the name of each column there, and what was done.
-
-  Attributes:
-    cleaning: what was dropped or changed, and how many.
-    notes: what was told from the files, or should be looked at.
-  """
-
-  def __init__(self, engine: "Engine", options: Options):
-    self.engine, self._options = engine, options
-    self._names: dict[tuple[str, Column], str] = {}
-    self.cleaning, self.notes = Counter[str](), list[str]()
-
-  def name(self, column: Column, of: str = "") -> str:
-    """What the engine calls a column, of the log and what is joined to it or of a table."""
-    return self._names.setdefault((of, column), f"c{len(self._names)}")
-
-  def column(self, rows: "ir.Table", column: Column, of: str = "") -> "ir.Value":
-    """A column; a yes or no is a truth."""
-    return rows[self.name(column, of)]
-
-  def read(
-    self, files: Sequence[RawFile], columns: Sequence[Column], when: Column | None, of: str = ""
-  ) -> "ir.Table":
-    """The rows of some files, of the log or of a table; `when` is their time."""
-    named = {} if when is None else {"time": when}
-    named |= {self.name(column, of): column for column in columns}
-    options = self._options.of_tables() if of else self._options
-    reading = Reading(files, named, options, timed="time" if when else None)
-    rows = self.engine.arrow(reading.pieces())
-    for what, count in reading.cleaning.items():
-      self.cleaning[f"{what} ({of})" if of else what] += count
-    self.notes += [*reading.notes, *(f"warning: {line}" for line in reading.warnings())]
-    if len(reading.names) > 1 and not of:
-      self.notes += self._copies(rows, reading.names)
-    for name, column in named.items():
-      if isinstance(column.kind, Flag):
-        rows = self._with_truth(rows, name, column.name, reading)
-    return rows
-
-  def _copies(self, rows: "ir.Table", names: Sequence[str]) -> Iterator[str]:
-    """Warnings of files most of whose rows, at a sample of moments, another file has as often."""
-    import ibis
-
-    count = self.engine.number(rows.count())
-    share = next(prime for prime in SHARES if count <= prime * SAMPLED_ROWS)
-    some = rows.filter(rows.time % share == 0)
-    some = some.mutate(file=some.sequence // PLACES)
-    alike = [name for name in rows.columns if name not in ("sequence", "day")]
-    counted = some.group_by(*alike, "file").agg(rows=some.count())
-    window = ibis.window(group_by=alike)
-    several, least, most = (
-      of_file.over(window)
-      for of_file in (counted.count(), counted["rows"].min(), counted["rows"].max())
-    )
-    marked = counted.mutate(is_copy=(several > 1) & (least == most))
-    copied = ibis.ifelse(marked.is_copy, marked["rows"], 0).sum()
-    of_files = marked.group_by("file").agg(rows=marked["rows"].sum(), copied=copied)
-    found = self.engine.frame(of_files.order_by("file")).astype(int)
-    copies = found[(found["rows"] >= ENOUGH) & (found.copied > 0.5 * found["rows"])]
-    if len(copies):
-      which = raw_files.listed([names[number] for number in copies["file"]])
-      yield (
-        f"warning: another file has most of the rows of {which} too; if one is a copy of another, "
-        "or of a part of it, move it away"
-      )
-
-  def _with_truth(self, rows: "ir.Table", name: str, called: str, reading: Reading) -> "ir.Table":
-    """Reads a column of Flag as most rows are written; the others are left out, or a DataError."""
-    by_code = rows.group_by(code=rows[name]).agg(rows=rows.count(), first=rows.sequence.min())
-    found = self.engine.frame(by_code).dropna().astype(int)
-    by_style = Counter(dict(found.groupby(found.code // 2)["rows"].sum()))
-    most = by_style.most_common(1)[0][0] if by_style else 0
-    odd = found[found.code // 2 != most]
-    if len(odd) and not self._options.drop:
-      first = odd.loc[odd["first"].idxmin()]
-      raise DataError(
-        f"{reading.where(int(first['first']))} column {called} holds "
-        f"{STYLES[first.code // 2][first.code % 2]!r} where the other rows have "
-        f"{' and '.join(STYLES[most])}; {CURE}"
-      )
-    if len(odd):
-      what = f"dropped: rows whose {called} is not {' or '.join(STYLES[most])}"
-      self.cleaning[what] += int(odd["rows"].sum())
-      rows = rows.filter(rows[name].isnull() | rows[name].isin([2 * most, 2 * most + 1]))
-    return rows.mutate(**{name: rows[name] == 2 * most + 1})
-
-
-def _parts(by: str | Sequence[str]) -> tuple[str, str, str | None]:
-  """The log's column, the table's column that it is looked up in, and the table's time."""
-  key, since = (by, None) if isinstance(by, str) else (by[0], by[1])
-  ours, equals, theirs = key.partition("=")
-  return ours.strip(), theirs.strip() if equals else ours.strip(), since
-
-
-def _stem(path: str) -> str:
-  """What a table is called in the names of its columns."""
-  return os.path.basename(path).partition(".")[0]
-
-
-def _inner(path: str, column: str) -> str:
-  """The name of a column within its table."""
-  return column.removeprefix(f"{_stem(path)}.")
 
 
 def _day(check: Checks, name: str, value: Any) -> int | None:
