@@ -42,6 +42,8 @@ def worked_out(text: str, truth: bool = True) -> list[Any]:
     ("3 < rating <= 4", [False, False, True, None]),
     ("rating in [3, 4]", [False, True, True, None]),
     ("rating in [-3, 4.0]", [False, False, True, None]),
+    ("event is not None", [True, True, False, True]),
+    ("rating is None or event == 'view'", [False, True, None, True]),
     ("done", [True, False, None, True]),
     ("not done", [False, True, None, False]),
     ("done == False", [False, True, None, False]),
@@ -101,6 +103,10 @@ def test_a_column_alone_may_have_any_name() -> None:
     ("event in names", r"cannot be worked out at 'names'"),
     ("event in []", r"at '\[\]'; give numbers or texts, such as event in \['buy', 'order'\]$"),
     ("event in [None]", r"cannot be worked out at '\[None\]'; give numbers or texts"),
+    (
+      "event is 'buy'",
+      r"at \"'buy'\"; is and is not ask whether there is a value: write is not None$",
+    ),
     ("rating > '9'", r"at \"'9'\"; leave out the quotes around a number$"),  # 10 would be less
     (f"item > {2**53 + 1}", r"at '9007199254740993'; compare with 9007199254740992 at most$"),
     ("a + b", r"cannot be worked out at 'a \+ b'; compare it with a number, such as a \+ b > 0$"),

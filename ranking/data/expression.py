@@ -164,6 +164,13 @@ class _Reader:
           choices = [id_of(str(choice).strip()) for choice in choices]
         found = self.value(left, "id" if as_ids else "number").isin(choices)
         found = ~found if isinstance(op, ast.NotIn) else found
+      elif isinstance(op, (ast.Is, ast.IsNot)):
+        if not isinstance(right, ast.Constant) or right.value is not None:
+          raise self._refused(
+            right, "is and is not ask whether there is a value: write is not None"
+          )
+        there = self.value(left, "id")
+        found = there.isnull() if isinstance(op, ast.Is) else there.notnull()
       elif type(op) in OPERATORS:
         kind = self._kind(left, right, isinstance(op, (ast.Eq, ast.NotEq)))
         found = OPERATORS[type(op)](self.value(left, kind), self.value(right, kind))
