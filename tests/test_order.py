@@ -240,6 +240,7 @@ def test_what_is_held_does_not_grow_with_the_log_or_the_window(hours: float) -> 
     for first in (0, 123_456):
       made[first : first + 3_000]
       assert all(len(block.rows) <= 1_000 for block in made._blocks)
+    made._thread.shutdown()  # the next block is made with these limits too
   assert len(held) > 8
   assert max(held) <= 1_250 + 100
 
@@ -280,6 +281,7 @@ def test_several_threads_read_one_order() -> None:
       thread.start()
     for thread in threads:
       thread.join()
+    made._thread.shutdown()
   assert wrong == []
 
 
