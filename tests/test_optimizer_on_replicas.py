@@ -9,6 +9,8 @@ import tf_keras
 
 from ranking import strategy
 from ranking.array import Array
+from ranking.models.inputs import Inputs
+from ranking.models.model import Model
 from ranking.optimizers import (
   AdaGC,
   Adagrad,
@@ -27,6 +29,9 @@ from ranking.optimizers import (
 )
 from ranking.optimizers.clipping import Clip
 from ranking.optimizers.directions import Direction
+from ranking.optimizers.uncertainty import UncertaintyWeights
+from ranking.training.step import training_step
+from tests import toy_model
 from tests.fresh_process import in_fresh_process
 
 RATE = 0.125
@@ -183,6 +188,38 @@ def fit_with_a_bad_label(replicas: tf.distribute.Strategy) -> tuple[list[State],
   return weights, [int(c.numpy()) for c in (optimizer.iterations, optimizer.skipped_steps)]
 
 
+def learnt_weights(replicas: tf.distribute.Strategy) -> list[State]:
+  """The weights of tasks after each of three steps, on every replica; of the last, all weights."""
+  log = toy_model.schema(categorical=1, bags=0, dense=2)
+  balance, share = UncertaintyWeights(), ROWS // replicas.num_replicas_in_sync
+  with replicas.scope():
+    network = Model(toy_model.dense(4), Inputs(6)).build(log)
+    toy_model.without_special_weights(network)
+    balance.prepare(network)
+    optimizer = ClippedOptimizer(Adagrad(), Clippy(0.1, 0.05), RATE)
+    optimizer.build(network.trainable_variables)
+  step = training_step(network, optimizer, {}, balance)
+  run = tf.function(lambda batch: replicas.run(step, args=(batch, False)))
+  after = []
+  for k in range(STEPS):
+    batch = toy_model.batch(log, ROWS, k)
+    if k == 1:  # the second half has no label of one task, and no row has one of another
+      labelled = np.ones((ROWS, 3)) * [1, 0, 1]
+      labelled[ROWS // 2 :, 0] = 0
+      batch["weights"] = tf.constant(labelled / np.maximum(labelled.sum(0), 1), tf.float32)
+    run(
+      {
+        name: replicas.experimental_distribute_values_from_function(
+          lambda context, values=values: values[context.replica_id_in_sync_group * share :][:share]
+        )
+        for name, values in batch.items()
+      }
+    )
+    after.append([copy.numpy() for copy in replicas.experimental_local_results(network.of_tasks)])
+  of_all = [replicas.experimental_local_results(each) for each in network.trainable_variables]
+  return [*after, [copies[-1].numpy() for copies in of_all]]
+
+
 def everything_on_one_and_two_replicas() -> dict[str, Any]:
   """All that the tests below look at; on two, some with large variables."""
   two = strategy.virtual_cpus(2)
@@ -193,6 +230,7 @@ def everything_on_one_and_two_replicas() -> dict[str, Any]:
     "schedule": [with_a_schedule(replicas) for replicas in both],
     "trouble": around_trouble(two),
     "fit": [fit_with_a_bad_label(replicas) for replicas in both],
+    "learnt": [learnt_weights(replicas) for replicas in both],
   }
 
 
@@ -259,3 +297,14 @@ def test_fit_on_two_replicas_skips_a_batch_with_a_bad_label_in_one_half(
   for first, second, third in zip(*two, strict=True):
     np.testing.assert_array_equal(first, second)
     assert not np.allclose(second, third, atol=1e-3)
+
+
+def test_weights_of_tasks_are_learnt_on_two_replicas_as_on_one(results: dict[str, Any]) -> None:
+  one, two = results["learnt"]
+  for (of_one,), (first, second) in zip(one[:-1], two[:-1], strict=True):
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, of_one, rtol=1e-5, atol=1e-6)
+  for weight, other in zip(one[-1], two[-1], strict=True):
+    np.testing.assert_allclose(other, weight, rtol=1e-5, atol=1e-6)
+  before, after = two[0][0], two[1][0]
+  assert (before != after).tolist() == [True, False, True]  # the second had no label

@@ -202,11 +202,14 @@ def test_the_multiplier_multiplies_the_base_rate(tmp_path: Path, settings: str) 
   assert rows["a"] != rows["c"]
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+  ("kill", "balance"), [(signal.SIGKILL, "UncertaintyWeights"), (signal.SIGTERM, "GradNorm")]
+)
 def test_a_killed_run_goes_on_to_the_same_end_bit_for_bit(
-  tmp_path: Path, settings: str, kill: signal.Signals
+  tmp_path: Path, settings: str, kill: signal.Signals, balance: str
 ) -> None:
   settings += " train_and_evaluate.checkpoint_every=4 train_and_evaluate.eval_every=7"
+  settings += f" train_and_evaluate.balance=@{balance}()"  # has learnt something to go on with
   killed, straight = tmp_path / "killed", tmp_path / "straight"
   process = start(killed, settings)
   wait_for_step(killed, 8, process)
@@ -222,6 +225,11 @@ def test_a_killed_run_goes_on_to_the_same_end_bit_for_bit(
     assert read(killed, series) == read(straight, series)
   for run in (killed, straight):
     assert len(list((run / "checkpoints").iterdir())) == 2
+  weights = [
+    json.loads((run / "result.json").read_text())["task_weights"] for run in (killed, straight)
+  ]
+  assert weights[0] == weights[1]
+  assert len(set(weights[0].values())) == len(weights[0])
   for file in sorted((straight / "checkpoints").glob("*/variables*")):
     assert file.read_bytes() == (killed / file.relative_to(straight)).read_bytes(), file.name
 
