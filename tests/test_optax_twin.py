@@ -27,7 +27,8 @@ def twin_of(part: Any) -> Any:
   """JAX has no sparse gradients, so nothing is lazy."""
   name, arguments = stacks.settings(part)
   arguments.pop("lazy", None)
-  return getattr(twin, name)(**arguments)
+  ramps = {k: twin_of(v) for k, v in arguments.items() if dataclasses.is_dataclass(v)}
+  return getattr(twin, name)(**{**arguments, **ramps})
 
 
 def made(case: stacks.Case, **more: Any) -> Any:
@@ -38,8 +39,8 @@ def made(case: stacks.Case, **more: Any) -> Any:
 
 def optax_steps(case: stacks.Case) -> list[list[Array]]:
   """As `stacks.tensorflow_steps`, with dense gradients."""
-  weights, gradients, rows = stacks.problem()
-  params = [jnp.asarray(w) for w in weights]
+  weights = stacks.problem(case.direction)
+  params = [jnp.asarray(weight.start) for weight in weights]
   transformation = made(case)
   state = transformation.init(params)
 
@@ -49,9 +50,14 @@ def optax_steps(case: stacks.Case) -> list[list[Array]]:
     return optax.apply_updates(params, updates), state
 
   after = []
-  for now, of_rows in zip(gradients, rows, strict=True):
-    table = jnp.zeros(weights[-1].shape).at[of_rows].add(now[-1])
-    params, state = step([*map(jnp.asarray, now[:-1]), table], params, state)
+  for k in range(stacks.STEPS):
+    gradients = [
+      jnp.zeros(weight.start.shape).at[weight.rows[k]].add(weight.gradients[k])
+      if weight.kind == "table"
+      else jnp.asarray(weight.gradients[k])
+      for weight in weights
+    ]
+    params, state = step(gradients, params, state)
     after.append([np.asarray(value) for value in params])
   return [*after, [np.asarray(factor) for factor in state.inner.factors]]
 
@@ -200,11 +206,19 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(wrong: str) ->
     np.testing.assert_array_equal(a, b)
 
 
-def test_parameters_of_half_precision_keep_their_type_and_a_second_step_is_not_traced_anew() -> (
-  None
-):
+@pytest.mark.parametrize(
+  ("direction", "clip"),
+  [
+    (twin.Adam(weight_decay=0.1), twin.ZClip()),
+    (twin.Spam(), twin.AdaGC(relative_threshold=twin.Ramp(2.0, 1.0, 5))),
+    (twin.RowWiseAdagrad(), twin.Clippy(absolute_threshold=twin.Ramp(1e-3, 1e-2, 5))),
+  ],
+)
+def test_parameters_of_half_precision_keep_their_type_and_a_second_step_is_not_traced_anew(
+  direction: Any, clip: Any
+) -> None:
   params = jax.tree.map(lambda w: jnp.asarray(w, jnp.bfloat16), PARAMS)
-  transformation = twin.clipped(twin.Adam(weight_decay=0.1), twin.ZClip(), 0.1)
+  transformation = twin.clipped(direction, clip, 0.1)
   traced = []
 
   @jax.jit
@@ -270,6 +284,15 @@ def test_what_cannot_be_is_refused_in_one_line(arguments: dict[str, Any], messag
   given = {"direction": twin.Adagrad(), "clip": twin.Clippy(), **arguments}
   with pytest.raises(ValueError, match=re.escape(message)):
     twin.clipped(**given)
+
+
+def test_muon_refuses_a_vector_and_a_ramp_of_no_steps_is_none() -> None:
+  with pytest.raises(ValueError, match=r"Muon is for matrices, and a leaf has the shape \(2,\)"):
+    twin.clipped(twin.Muon(), twin.NoClip()).init(PARAMS)
+  with pytest.raises(ValueError, match=r"Ramp\.steps is 0; make it a whole number, 1 or more"):
+    twin.Ramp(1.0, 2.0, 0)
+  with pytest.raises(ValueError, match=r"Adam\.beta_1 is Ramp\(first=0\.1, last=0\.2, steps=9\)"):
+    twin.Adam(beta_1=twin.Ramp(0.1, 0.2, 9))
 
 
 def test_without_the_parameters_it_says_so() -> None:

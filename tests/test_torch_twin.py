@@ -1,6 +1,7 @@
 """The PyTorch twin: step for step that of TensorFlow, and at home in PyTorch."""
 
 import copy
+import dataclasses
 import math
 import re
 from pathlib import Path
@@ -18,13 +19,19 @@ twin = pytest.importorskip("ranking.optimizers.torch")
 
 def twin_of(part: Any) -> Any:
   name, arguments = stacks.settings(part)
-  return getattr(twin, name)(**arguments)
+  ramps = {k: twin_of(v) for k, v in arguments.items() if dataclasses.is_dataclass(v)}
+  return getattr(twin, name)(**{**arguments, **ramps})
+
+
+def laid_out(weight: stacks.Weight, value: Array) -> Array:
+  """A kernel the other way round, as PyTorch has it, and back."""
+  return value.T if weight.kind == "kernel" else value
 
 
 def torch_steps(case: stacks.Case) -> list[list[Array]]:
-  """As `stacks.tensorflow_steps`; weights of kernels are laid out the other way round."""
-  weights, gradients, rows = stacks.problem()
-  parameters = [torch.nn.Parameter(torch.tensor(w.T if w.shape == (6, 4) else w)) for w in weights]
+  """As `stacks.tensorflow_steps`."""
+  weights = stacks.problem(case.direction)
+  parameters = [torch.nn.Parameter(torch.tensor(laid_out(w, w.start))) for w in weights]
   optimizer = twin.ClippedOptimizer(
     parameters,
     twin_of(case.direction),
@@ -34,14 +41,16 @@ def torch_steps(case: stacks.Case) -> list[list[Array]]:
     scope=case.scope,
   )
   after = []
-  for step, of_rows in zip(gradients, rows, strict=True):
-    kernel, bias, scalar, table = map(torch.tensor, step)
-    last = torch.sparse_coo_tensor(of_rows[None], table, weights[-1].shape, check_invariants=True)
-    for parameter, gradient in zip(parameters, [kernel.T, bias, scalar, last], strict=True):
+  for k in range(stacks.STEPS):
+    for parameter, weight in zip(parameters, weights, strict=True):
+      gradient = torch.tensor(laid_out(weight, weight.gradients[k]))
+      if weight.kind == "table":
+        rows, shape = torch.tensor(weight.rows[k][None]), weight.start.shape
+        gradient = torch.sparse_coo_tensor(rows, gradient, shape, check_invariants=True)
       parameter.grad = gradient
     optimizer.step()
     values = [parameter.detach().numpy().copy() for parameter in parameters]
-    after.append([values[0].T, *values[1:]])
+    after.append([laid_out(weight, value) for weight, value in zip(weights, values, strict=True)])
   return [*after, [np.asarray(optimizer.clipping_factors()[p]) for p in parameters]]
 
 
@@ -106,6 +115,7 @@ def same(one: list[Any], other: list[Any]) -> bool:
     ("Adam", "AdaGC"),
     ("Sgd", "ZClip"),
     ("Adam", "AdaptiveGradientClipping"),
+    ("RowWiseAdagrad", "GradientClipping"),
   ],
 )
 def test_a_saved_optimizer_goes_on_bit_for_bit(
@@ -113,9 +123,14 @@ def test_a_saved_optimizer_goes_on_bit_for_bit(
 ) -> None:
   def make() -> tuple[Any, Any]:
     network = model(sparse).to(torch.bfloat16 if half else torch.float32)
-    clips = {"ZClip": {"warmup_steps": 2}, "AdaGC": {"warmup_steps": 2}}.get(clip, {})
+    settings: dict[str, dict[str, Any]] = {
+      "ZClip": {"warmup_steps": 2},
+      "AdaGC": {"warmup_steps": 2},
+      "GradientClipping": {"threshold": twin.Ramp(1.0, 0.01, 8)},
+    }
+    made = getattr(twin, clip)(**settings.get(clip, {}))
     optimizer = twin.ClippedOptimizer(
-      twin.tables_apart(network), getattr(twin, direction)(), getattr(twin, clip)(**clips), lr=0.01
+      twin.tables_apart(network), getattr(twin, direction)(), made, lr=0.01
     )
     return network, optimizer
 
@@ -386,6 +401,29 @@ def test_the_release_of_the_authors_shrinks_by_the_accumulator_before_the_step()
     np.testing.assert_allclose(parameter.detach().numpy(), weight, rtol=1e-12)
 
 
+def test_a_ramp_follows_the_steps_of_the_optimizer_also_for_what_is_added_later() -> None:
+  early, added = (torch.nn.Parameter(torch.ones(4)) for _ in range(2))
+  clip = twin.GradientClipping(twin.Ramp(4.0, 1.0, steps=3))
+  optimizer = twin.ClippedOptimizer([early], twin.Sgd(), clip, lr=1e-3, scope="global")
+  factors = []
+  for step in range(5):
+    if step == 2:
+      optimizer.add_param_group({"params": [added]})
+    gradients_of_ones(optimizer, {early: 6.0, **({added: 8.0} if step >= 2 else {})})
+    factors.append(optimizer.clipping_factors()[early])
+  assert factors == pytest.approx([4 / 6, 3 / 6, 2 / 10, 1 / 10, 1 / 10])
+  assert optimizer.clipping_factors()[added] == pytest.approx(1 / 10)
+
+
+def test_muon_refuses_a_vector_before_anything_moves() -> None:
+  network = model()
+  optimizer = twin.ClippedOptimizer(network.parameters(), twin.Muon(), twin.NoClip())
+  before = weights_of(network)
+  with pytest.raises(ValueError, match=r"Muon is for matrices, and a parameter has the shape \(16"):
+    train(network, optimizer, range(1))
+  assert same(weights_of(network), before)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_parameters_of_half_precision_train_and_stay_what_they_are(dtype: str) -> None:
   network = model().to(getattr(torch, dtype))
@@ -461,6 +499,8 @@ def test_what_cannot_be_is_refused_in_one_line(arguments: dict[str, Any], messag
     (lambda: twin.Clippy(-0.1), "Clippy.relative_threshold is -0.1; make it a finite number"),
     (lambda: twin.Adam(beta_1=1.0), "Adam.beta_1 is 1.0; make it at least 0 and less than 1"),
     (lambda: twin.ZClip(warmup_steps=0), "ZClip.warmup_steps is 0; make it 1 or more"),
+    (lambda: twin.Ramp(1.0, 2.0, 0), "Ramp.steps is 0; make it a whole number, 1 or more"),
+    (lambda: twin.Adam(beta_1=twin.Ramp(0.1, 0.2, 9)), "Adam.beta_1 is Ramp(first=0.1, last"),
   ],
 )
 def test_a_threshold_that_cannot_be_is_refused_in_one_line(make: Any, message: str) -> None:

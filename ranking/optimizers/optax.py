@@ -13,24 +13,29 @@ stands last in an `optax.chain`. Gradients have to be summed over devices before
 `jax.jit` with sharded arrays.
 """
 
+import copy
 import dataclasses
 import functools
 import math
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+Own = TypeVar("Own", bound="Clip")
 Slots = dict[str, jax.Array]
 Measures = dict[str, jax.Array]  # scalars but for unit-wise AGC, float32 or float64
 Memory = dict[str, jax.Array]
 
 SHARES = ("decay", "momentum", "beta_1", "beta_2")  # of the past in an average
+STEPPED = ("threshold", "multiplier")  # in the names of numbers that may be a Ramp
 POWER_STEPS = 4
+QUINTIC = (3.4445, -4.7750, 2.0315)  # of Muon's authors, steep at 0
+NEWTON_SCHULZ_STEPS = 5
 
 
 def _check(settings: Any) -> None:
@@ -39,11 +44,23 @@ def _check(settings: Any) -> None:
     if not isinstance(field.default, (int, float)) or isinstance(field.default, bool):
       continue
     value, name = getattr(settings, field.name), f"{type(settings).__name__}.{field.name}"
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (is_number and 0 <= value < math.inf):
-      raise ValueError(f"{name} is {value!r}; make it a finite number that is not negative")
+    may_be_ramp = isinstance(settings, Clip) and any(word in field.name for word in STEPPED)
+    if isinstance(value, Ramp) and may_be_ramp:
+      continue
+    _check_number(name, value)
     if field.name in SHARES and value >= 1:
       raise ValueError(f"{name} is {value!r}; make it at least 0 and less than 1")
+
+
+def _check_number(name: str, value: Any) -> None:
+  is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+  if not (is_number and 0 <= value < math.inf):
+    raise ValueError(f"{name} is {value!r}; make it a finite number that is not negative")
+
+
+def _check_whole(name: str, value: Any) -> None:
+  if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+    raise ValueError(f"{name} is {value!r}; make it a whole number, 1 or more")
 
 
 # Directions r: what the slots make of a gradient, before any clipping or learning rate.
@@ -64,6 +81,13 @@ class Direction:
   def initial_slots(self) -> dict[str, float]:
     """Slot names and the value their entries start with."""
     return {}
+
+  def slot_like(self, leaf: jax.Array) -> jax.Array:
+    """An array of the shape that slots of a leaf have.
+
+    Raises ValueError for a leaf that this direction is not for.
+    """
+    return leaf
 
   def move(
     self, gradient: jax.Array, slots: Slots, weights: jax.Array, step: jax.Array
@@ -181,7 +205,152 @@ class Adam(Direction):
     return direction, {"first_moment": first, "second_moment": second}
 
 
+@dataclasses.dataclass(frozen=True)
+class Spam(Direction):
+  """SPAM (Huang et al. 2025, arXiv 2501.06842): Adam without spikes, and begun anew at times.
+
+  A gradient with g² > spike_threshold · v is brought to sign(g) · sqrt(spike_threshold · v), before
+  the moments see it. Every `reset_every` steps the moments are 0 again; the next
+  `warmup_after_reset` steps are shorter, a share from 1 % to all along half a cosine, and spikes
+  are looked for again `settling_steps` after. As in the authors' code, v is not corrected for its
+  bias where spikes are judged, and the corrections in r do not begin anew.
+  """
+
+  beta_1: float = 0.9
+  beta_2: float = 0.999
+  epsilon: float = 1e-6
+  spike_threshold: float = 5000.0
+  reset_every: int = 500
+  warmup_after_reset: int = 150
+  settling_steps: int = 20
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    _check_whole("Spam.reset_every", self.reset_every)
+
+  def initial_slots(self) -> dict[str, float]:
+    """The two moments."""
+    return {"first_moment": 0.0, "second_moment": 0.0}
+
+  def move(
+    self, gradient: jax.Array, slots: Slots, weights: jax.Array, step: jax.Array
+  ) -> tuple[jax.Array, Slots]:
+    """See `Direction`."""
+    since = jnp.mod(step, self.reset_every)
+    slots = {name: jnp.where(since == 0, 0.0, slot) for name, slot in slots.items()}
+    second = slots["second_moment"]
+    largest = self.spike_threshold * second
+    looks = (since >= self.settling_steps) & (second > 0)  # v = 0 is no history to judge by
+    near = jnp.sign(gradient) * jnp.sqrt(largest)
+    gradient = jnp.where(looks & (jnp.square(gradient) > largest), near, gradient)
+    adam = Adam(self.beta_1, self.beta_2, self.epsilon)
+    direction, slots = adam.move(gradient, slots, weights, step)
+    done = (since + 1) / (self.warmup_after_reset + 1)
+    share = 1 - 0.99 * (1 + jnp.cos(math.pi * done)) / 2
+    is_short = (step >= self.reset_every) & (since < self.warmup_after_reset)
+    return jnp.where(is_short, share, 1.0).astype(direction.dtype) * direction, slots
+
+
+@dataclasses.dataclass(frozen=True)
+class Muon(Direction):
+  """The average of gradients, a matrix, with singular values of about 1 (Jordan et al. 2024).
+
+  r = √max(1, n/m) · NewtonSchulz(g + momentum · (M − g)) for a kernel [..., n] as a matrix [m, n],
+  with M ← M + (1 − momentum) · (g − M). For hidden layers: give tables, vectors and output layers
+  another direction by `optax.multi_transform`, as its authors do. Raises ValueError for a vector.
+  """
+
+  momentum: float = 0.95
+
+  def initial_slots(self) -> dict[str, float]:
+    """The average M."""
+    return {"average": 0.0}
+
+  def slot_like(self, leaf: jax.Array) -> jax.Array:
+    """The leaf, if it is no vector."""
+    if leaf.ndim < 2:
+      raise ValueError(
+        f"Muon is for matrices, and a leaf has the shape {leaf.shape}; give it another direction, "
+        "such as Adam(), by optax.multi_transform"
+      )
+    return leaf
+
+  def move(
+    self, gradient: jax.Array, slots: Slots, weights: jax.Array, step: jax.Array
+  ) -> tuple[jax.Array, Slots]:
+    """See `Direction`."""
+    average = slots["average"] + (1 - self.momentum) * (gradient - slots["average"])
+    ahead = gradient + self.momentum * (average - gradient)
+    matrix = ahead.reshape(-1, weights.shape[-1])
+    inputs, outputs = matrix.shape
+    scale = math.sqrt(max(1.0, outputs / inputs))
+    return scale * _newton_schulz(matrix).reshape(weights.shape), {"average": average}
+
+
+@dataclasses.dataclass(frozen=True)
+class RowWiseAdagrad(Direction):
+  """r = g / sqrt(G + epsilon), where a row's G is the sum of the means of its squared gradients.
+
+  For large tables, whose slots would be as large as they. As EXACT_ROWWISE_ADAGRAD of FBGEMM and
+  TorchRec, which start G at 0 and divide by sqrt(G) + epsilon. r is 0 where G + epsilon is.
+  """
+
+  initial_accumulator_value: float = 0.1
+  epsilon: float = 1e-7
+
+  def initial_slots(self) -> dict[str, float]:
+    """G, a number for each row."""
+    return {"row_accumulator": self.initial_accumulator_value}
+
+  def slot_like(self, leaf: jax.Array) -> jax.Array:
+    """[rows]."""
+    return jnp.sum(leaf, axis=range(1, leaf.ndim))
+
+  def move(
+    self, gradient: jax.Array, slots: Slots, weights: jax.Array, step: jax.Array
+  ) -> tuple[jax.Array, Slots]:
+    """See `Direction`."""
+    squares = jnp.mean(jnp.square(gradient), axis=range(1, gradient.ndim))
+    total = jnp.minimum(slots["row_accumulator"] + squares, jnp.finfo(gradient.dtype).max)
+    divisor = total + self.epsilon
+    scale = jnp.where(divisor == 0.0, 0.0, jax.lax.rsqrt(jnp.where(divisor == 0.0, 1.0, divisor)))
+    scale = scale.reshape(*scale.shape, *[1] * (gradient.ndim - scale.ndim))
+    return gradient * scale, {"row_accumulator": total}
+
+
+def _newton_schulz(matrix: jax.Array) -> jax.Array:
+  """The matrix [m, n] with singular values of about 1; 0 of one that is 0."""
+  is_tall = matrix.shape[0] > matrix.shape[1]
+  x = _of_length_one(matrix.T if is_tall else matrix)
+  a, b, c = QUINTIC
+  for _ in range(NEWTON_SCHULZ_STEPS):
+    square = x @ x.T
+    x = a * x + (b * square + c * square @ square) @ x
+  return x.T if is_tall else x
+
+
 # Clips: how much of a step is let through.
+
+
+@dataclasses.dataclass(frozen=True)
+class Ramp:
+  """A threshold of a clip that goes in a line from `first` to `last` over so many steps taken.
+
+  Raises ValueError for a number that is negative, or no steps.
+  """
+
+  first: float
+  last: float
+  steps: int
+
+  def __post_init__(self) -> None:
+    for name in ("first", "last"):
+      _check_number(f"Ramp.{name}", getattr(self, name))
+    _check_whole("Ramp.steps", self.steps)
+
+  def __call__(self, step: jax.Array) -> jax.Array:
+    """The threshold in a step: in the first, which is 1, `first`; after `steps` of them `last`."""
+    return self.last + (self.first - self.last) * jnp.maximum(0.0, 1 - (step - 1) / self.steps)
 
 
 class Leaf(NamedTuple):
@@ -206,6 +375,14 @@ class Clip:
 
   def __post_init__(self) -> None:
     _check(self)
+
+  def at(self: Own, step: jax.Array) -> Own:
+    """Itself in one step, with scalars of the step's dtype for what is a Ramp."""
+    stepped = copy.copy(self)
+    for field in dataclasses.fields(self):
+      if isinstance(ramp := getattr(self, field.name), Ramp):
+        object.__setattr__(stepped, field.name, ramp(step))
+    return stepped
 
   @property
   def needs_preconditioner(self) -> bool:
@@ -362,7 +539,7 @@ class Clippy(LimitedMoves):
   @property
   def needs_preconditioner(self) -> bool:
     """Where the third part is there."""
-    return self.accumulator_threshold > 0
+    return self.accumulator_threshold != 0.0
 
   def limit(self, leaf: Leaf) -> jax.Array:
     """relative·|w| + absolute, and the third part."""
@@ -627,7 +804,7 @@ def clipped(
     return ClippedState(
       steps=jnp.zeros([], jnp.int32),
       slots={
-        name: jax.tree.map(functools.partial(_filled, value), params)
+        name: jax.tree.map(functools.partial(_filled, direction, value), params)
         for name, value in direction.initial_slots().items()
       },
       memory={
@@ -663,7 +840,7 @@ def clipped(
       for g, own, w in zip(gradients, slots, weights, strict=True)
     ]
     own_measures = [
-      clip.measure(
+      clip.at(number.astype(w.dtype)).measure(
         Leaf(
           w,
           g if clip.acts_on == "gradient" else r,
@@ -681,7 +858,7 @@ def clipped(
       at = place if scope == "layer" else 0
       sigma = jnp.ones([], rate.dtype)
       if yes:
-        sigma, latest = clip.factor_and_memory(
+        sigma, latest = clip.at(number.astype(rate.dtype)).factor_and_memory(
           own if scope == "layer" else everywhere,
           everywhere,
           {name: kept[at] for name, kept in state.memory.items()},
@@ -774,9 +951,9 @@ def no_tables(params: Any) -> Any:
   return jax.tree_util.tree_map_with_path(is_no_table, params)
 
 
-def _filled(value: float, leaf: jax.Array) -> jax.Array:
+def _filled(direction: Direction, value: float, leaf: jax.Array) -> jax.Array:
   """A slot of a leaf, sharded as that is."""
-  return jnp.full_like(leaf, value, dtype=_wide(leaf))
+  return jnp.full_like(direction.slot_like(jnp.asarray(leaf)), value, dtype=_wide(leaf))
 
 
 def _joined(clip: Clip, measures: list[Measures]) -> Measures:

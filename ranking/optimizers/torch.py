@@ -19,22 +19,26 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+Own = TypeVar("Own", bound="Clip")
 Slots = dict[str, Tensor]
 Measures = dict[str, Tensor]  # float64 on the host, a number for each part of a parameter
 Memory = dict[str, Tensor]  # likewise
 
 SHARES = ("decay", "momentum", "beta_1", "beta_2")  # of the past in an average
+STEPPED = ("threshold", "multiplier")  # in the names of numbers that may be a Ramp
 PIECE = 1 << 17  # elements; with what is made of it on the way, a piece stays in a CPU's cache
 SMALL = 1 << 16  # elements; up to so many, parameters are worked on in a row with others,
 TOGETHER = 1 << 19  # which is about so long
 KEPT = 8  # bundles; what the measuring of so few has made is kept for writing
 POWER_STEPS = 4
+QUINTIC = (3.4445, -4.7750, 2.0315)  # of Muon's authors, steep at 0
+NEWTON_SCHULZ_STEPS = 5
 SURELY_POSITIVE = 1e-37  # an epsilon from which on nothing is divided by 0, in float32
 SCALARS: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
 LARGEST_RATE = 1e19  # whose square is finite in float32
@@ -47,11 +51,23 @@ def _check(settings: Any) -> None:
     if not isinstance(field.default, (int, float)) or isinstance(field.default, bool):
       continue
     value, name = getattr(settings, field.name), f"{type(settings).__name__}.{field.name}"
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (is_number and 0 <= value < math.inf):
-      raise ValueError(f"{name} is {value!r}; make it a finite number that is not negative")
+    may_be_ramp = isinstance(settings, Clip) and any(word in field.name for word in STEPPED)
+    if isinstance(value, Ramp) and may_be_ramp:
+      continue
+    _check_number(name, value)
     if field.name in SHARES and value >= 1:
       raise ValueError(f"{name} is {value!r}; make it at least 0 and less than 1")
+
+
+def _check_number(name: str, value: Any) -> None:
+  is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+  if not (is_number and 0 <= value < math.inf):
+    raise ValueError(f"{name} is {value!r}; make it a finite number that is not negative")
+
+
+def _check_whole(name: str, value: Any) -> None:
+  if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+    raise ValueError(f"{name} is {value!r}; make it a whole number, 1 or more")
 
 
 # Directions r: what the slots make of a gradient, before any clipping or learning rate.
@@ -60,6 +76,8 @@ def _check(settings: Any) -> None:
 @dataclasses.dataclass(frozen=True)
 class Direction:
   """Base of all directions: a frozen dataclass of settings with a pure `move`."""
+
+  in_pieces: ClassVar[bool] = True  # or it has to see a parameter whole, in its shape
 
   def __post_init__(self) -> None:
     _check(self)
@@ -78,12 +96,20 @@ class Direction:
     """Slot names and the value their entries start with."""
     return {}
 
+  def slot_like(self, parameter: Tensor) -> Tensor:
+    """A tensor of the shape that slots of a parameter have.
+
+    Raises ValueError for a parameter that this direction is not for.
+    """
+    return parameter
+
   def move(
     self, gradient: Tensor, slots: Slots, weights: Tensor, step: int
   ) -> tuple[Tensor, Slots]:
     """(r, new slots), finite where the gradient is; writes to none of its arguments.
 
-    All are of one shape, float32 or float64. `step` is 1 for the first.
+    All are float32 or float64, and of one shape but for slots that `slot_like` says otherwise of.
+    `step` is 1 for the first.
     """
     raise NotImplementedError
 
@@ -216,12 +242,170 @@ class Adam(Direction):
     return direction, {"first_moment": first, "second_moment": second}
 
 
+@dataclasses.dataclass(frozen=True)
+class Spam(Direction):
+  """SPAM (Huang et al. 2025, arXiv 2501.06842): Adam without spikes, and begun anew at times.
+
+  A gradient with g² > spike_threshold · v is brought to sign(g) · sqrt(spike_threshold · v), before
+  the moments see it. Every `reset_every` steps the moments are 0 again; the next
+  `warmup_after_reset` steps are shorter, a share from 1 % to all along half a cosine, and spikes
+  are looked for again `settling_steps` after. As in the authors' code, v is not corrected for its
+  bias where spikes are judged, and the corrections in r do not begin anew.
+  """
+
+  beta_1: float = 0.9
+  beta_2: float = 0.999
+  epsilon: float = 1e-6
+  spike_threshold: float = 5000.0
+  reset_every: int = 500
+  warmup_after_reset: int = 150
+  settling_steps: int = 20
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    _check_whole("Spam.reset_every", self.reset_every)
+
+  @property
+  def is_row_wise(self) -> bool:
+    """A row without gradient goes on moving by its first moment."""
+    return False
+
+  def initial_slots(self) -> dict[str, float]:
+    """The two moments."""
+    return {"first_moment": 0.0, "second_moment": 0.0}
+
+  def move(
+    self, gradient: Tensor, slots: Slots, weights: Tensor, step: int
+  ) -> tuple[Tensor, Slots]:
+    """See `Direction`."""
+    since = step % self.reset_every
+    if since == 0:
+      slots = {name: torch.zeros_like(slot) for name, slot in slots.items()}
+    if since >= self.settling_steps:
+      second = slots["second_moment"]
+      largest = self.spike_threshold * second
+      is_spike = (second > 0) & (gradient.square() > largest)  # v = 0 is no history to judge by
+      gradient = torch.where(is_spike, gradient.sign() * largest.sqrt(), gradient)
+    adam = Adam(self.beta_1, self.beta_2, self.epsilon)
+    direction, slots = adam.move(gradient, slots, weights, step)
+    if step >= self.reset_every and since < self.warmup_after_reset:
+      done = (since + 1) / (self.warmup_after_reset + 1)
+      direction *= 1 - 0.99 * (1 + math.cos(math.pi * done)) / 2
+    return direction, slots
+
+
+@dataclasses.dataclass(frozen=True)
+class Muon(Direction):
+  """The average of gradients, a matrix, with singular values of about 1 (Jordan et al. 2024).
+
+  r = √max(1, n/m) · NewtonSchulz(g + momentum · (M − g)) for a weight [n, ...] as a matrix of n
+  outputs and m inputs, with M ← M + (1 − momentum) · (g − M). For hidden layers: give tables,
+  vectors and output layers a group with another direction, as its authors do. Raises ValueError for
+  a vector.
+  """
+
+  momentum: float = 0.95
+  in_pieces: ClassVar[bool] = False
+
+  @property
+  def is_row_wise(self) -> bool:
+    """All rows of a matrix move together."""
+    return False
+
+  def initial_slots(self) -> dict[str, float]:
+    """The average M."""
+    return {"average": 0.0}
+
+  def slot_like(self, parameter: Tensor) -> Tensor:
+    """The parameter, if it is no vector."""
+    if parameter.dim() < 2:
+      raise ValueError(
+        f"Muon is for matrices, and a parameter has the shape {tuple(parameter.shape)}; put it "
+        "into a group with another direction, such as Adam()"
+      )
+    return parameter
+
+  def move(
+    self, gradient: Tensor, slots: Slots, weights: Tensor, step: int
+  ) -> tuple[Tensor, Slots]:
+    """See `Direction`."""
+    average = torch.lerp(slots["average"], gradient, 1 - self.momentum)
+    ahead = torch.lerp(gradient, average, self.momentum).flatten(1)
+    outputs, inputs = ahead.shape
+    scale = math.sqrt(max(1.0, outputs / inputs))
+    return scale * _newton_schulz(ahead).reshape(weights.shape), {"average": average}
+
+
+@dataclasses.dataclass(frozen=True)
+class RowWiseAdagrad(Direction):
+  """r = g / sqrt(G + epsilon), where a row's G is the sum of the means of its squared gradients.
+
+  For large tables, whose slots would be as large as they. As EXACT_ROWWISE_ADAGRAD of FBGEMM and
+  TorchRec, which start G at 0 and divide by sqrt(G) + epsilon. r is 0 where G + epsilon is.
+  """
+
+  initial_accumulator_value: float = 0.1
+  epsilon: float = 1e-7
+  in_pieces: ClassVar[bool] = False
+
+  def initial_slots(self) -> dict[str, float]:
+    """G, a number for each row."""
+    return {"row_accumulator": self.initial_accumulator_value}
+
+  def slot_like(self, parameter: Tensor) -> Tensor:
+    """[rows]."""
+    return parameter.flatten(1)[:, 0] if parameter.dim() > 1 else parameter
+
+  def move(
+    self, gradient: Tensor, slots: Slots, weights: Tensor, step: int
+  ) -> tuple[Tensor, Slots]:
+    """See `Direction`."""
+    total, square = slots["row_accumulator"], gradient.square()
+    total = total + (square.flatten(1).mean(1) if square.dim() > 1 else square)
+    total.clamp_(max=torch.finfo(total.dtype).max)
+    root = _divisor((total + self.epsilon).sqrt_(), self.epsilon)
+    root = root.reshape(root.shape + (1,) * (gradient.dim() - root.dim()))
+    return gradient / root, {"row_accumulator": total}
+
+
+def _newton_schulz(matrix: Tensor) -> Tensor:
+  """The matrix [n, m] with singular values of about 1; 0 of one that is 0."""
+  is_tall = matrix.shape[0] > matrix.shape[1]
+  x = _of_length_one(matrix.T if is_tall else matrix)
+  a, b, c = QUINTIC
+  for _ in range(NEWTON_SCHULZ_STEPS):
+    square = x @ x.T
+    x = a * x + (b * square + c * square @ square) @ x
+  return x.T if is_tall else x
+
+
 def _divisor(root: Tensor, epsilon: float) -> Tensor:
   """Infinite where 0, which an epsilon of some size rules out, so that nothing is left."""
   return root if epsilon >= SURELY_POSITIVE else torch.where(root == 0.0, math.inf, root)
 
 
 # Clips: how much of a step is let through.
+
+
+@dataclasses.dataclass(frozen=True)
+class Ramp:
+  """A threshold of a clip that goes in a line from `first` to `last` over so many steps taken.
+
+  Raises ValueError for a number that is negative, or no steps.
+  """
+
+  first: float
+  last: float
+  steps: int
+
+  def __post_init__(self) -> None:
+    for name in ("first", "last"):
+      _check_number(f"Ramp.{name}", getattr(self, name))
+    _check_whole("Ramp.steps", self.steps)
+
+  def __call__(self, step: int) -> float:
+    """The threshold in a step: in the first, which is 1, `first`; after `steps` of them `last`."""
+    return self.last + (self.first - self.last) * max(0.0, 1 - (step - 1) / self.steps)
 
 
 @dataclasses.dataclass
@@ -298,6 +482,12 @@ class Clip:
 
   def __post_init__(self) -> None:
     _check(self)
+
+  def at(self: Own, step: int) -> Own:
+    """Itself in one step, with numbers for what is a Ramp."""
+    values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    ramps = {name: ramp(step) for name, ramp in values.items() if isinstance(ramp, Ramp)}
+    return dataclasses.replace(self, **ramps) if ramps else self
 
   @property
   def needs_preconditioner(self) -> bool:
@@ -472,7 +662,7 @@ class Clippy(LimitedMoves):
   @property
   def needs_preconditioner(self) -> bool:
     """Where the third part is there."""
-    return self.accumulator_threshold > 0
+    return self.accumulator_threshold != 0.0
 
   def limit(self, bundle: Bundle) -> Tensor:
     """relative·|w| + absolute, and the third part."""
@@ -792,7 +982,8 @@ class ClippedOptimizer(torch.optim.Optimizer):
     if closure is not None:
       with torch.enable_grad():
         loss = closure()
-    groups = [_Group(settings, self._parts(settings)) for settings in self.param_groups]
+    number = self.param_groups[0]["steps"] + 1
+    groups = [_Group(settings, self._parts(settings), number) for settings in self.param_groups]
     groups = [group for group in groups if group.parts]
     finite = loss is None or math.isfinite(float(loss))
     for group in groups:
@@ -814,7 +1005,8 @@ class ClippedOptimizer(torch.optim.Optimizer):
 
   def _parts(self, group: Mapping[str, Any]) -> list[_Part]:
     """What a step moves of a group; parameters without gradient are left alone."""
-    initial, is_row_wise = group["direction"].initial_slots(), group["direction"].is_row_wise
+    direction: Direction = group["direction"]
+    initial = direction.initial_slots()
     parts: list[_Part] = []
     for parameter in group["params"]:
       gradient, size = parameter.grad, parameter.numel()
@@ -825,11 +1017,12 @@ class ClippedOptimizer(torch.optim.Optimizer):
         _check_parameter(parameter)
       for name, value in initial.items():
         if name not in state:
+          like = direction.slot_like(parameter)
           state[name] = torch.full_like(
-            parameter, value, dtype=_wide(parameter.dtype), requires_grad=False
+            like, value, dtype=_wide(parameter.dtype), requires_grad=False
           )
       slots, of_rows = {name: state[name] for name in initial}, gradient.is_sparse
-      if of_rows and not is_row_wise:  # all rows of the table move
+      if of_rows and not direction.is_row_wise:  # all rows of the table move
         gradient = gradient.to_dense()
       part = _Part(len(parts), parameter, state, parameter, size, gradient, slots, of_rows)
       if gradient.is_sparse:
@@ -870,7 +1063,7 @@ class ClippedOptimizer(torch.optim.Optimizer):
         state = state_dict["state"].get(key, {})
         slots[parameter] = {name: v for name, v in state.items() if torch.is_tensor(v)}
         for name, value in slots[parameter].items():
-          if value.shape != parameter.shape:
+          if value.shape != group["direction"].slot_like(parameter).shape:
             raise ValueError(
               f"the state's {name} {tuple(value.shape)} is not one of a parameter "
               f"{tuple(parameter.shape)}; give the optimizer the parameters that it was saved "
@@ -883,12 +1076,12 @@ class ClippedOptimizer(torch.optim.Optimizer):
 
 
 class _Group:
-  """A step of one group of parameters."""
+  """A step of one group of parameters; `number` is that of the optimizer's."""
 
-  def __init__(self, settings: dict[str, Any], parts: list[_Part]):
+  def __init__(self, settings: dict[str, Any], parts: list[_Part], number: int):
     self.settings, self.parts = settings, parts
     self.direction: Direction = settings["direction"]
-    self.clip: Clip = settings["clip"]
+    self.clip: Clip = settings["clip"].at(number)
     self.rate, self.step = float(settings["lr"]), settings["steps"] + 1
     self.clips_gradients = self.clip.acts_on == "gradient"
     self.of_units = _of_units(self.clip)
@@ -903,9 +1096,10 @@ class _Group:
   def _closed(self) -> Iterator[list[_Part]]:
     """The pieces of every bundle: one that is large or of rows, or small ones of one kind."""
     waiting: dict[Any, list[_Part]] = {}
+    in_pieces = self.clip.in_pieces and self.direction.in_pieces
     for part in self.parts:
-      if part.size > SMALL or part.rows is not None:
-        for piece in part.split() if self.clip.in_pieces and part.size > PIECE else (part,):
+      if part.size > SMALL or part.rows is not None or not self.direction.in_pieces:
+        for piece in part.split() if in_pieces and part.size > PIECE else (part,):
           yield [piece]
       else:
         kind = (part.weights.dtype, part.weights.device)
@@ -969,7 +1163,7 @@ class _Group:
       acts_on = bundle.gradient
       if not self.clips_gradients:
         acts_on, slots = bundle.made = self._move(bundle, acts_on)
-        if self.clip.needs_preconditioner:
+        if self.settings["clip"].needs_preconditioner:
           bundle.preconditioner = self.direction.preconditioner(bundle.slots, slots)
       for name, values in self.clip.measure(acts_on, bundle).items():
         found.setdefault(name, []).append(values)
@@ -1137,7 +1331,8 @@ def _made(kind: str, base: type[Any], described: Any) -> Any:
   foreign = settings.keys() - {field.name for field in dataclasses.fields(kinds[name])}
   if foreign:
     raise ValueError(f"{name} has no {min(foreign)}; load the state with what saved it")
-  return kinds[name](**settings)
+  ramps = {name: Ramp(**value) for name, value in settings.items() if isinstance(value, dict)}
+  return kinds[name](**{**settings, **ramps})
 
 
 def _kinds(base: type[Any]) -> list[type[Any]]:
