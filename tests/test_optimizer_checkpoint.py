@@ -472,6 +472,23 @@ def test_load_own_variables_refuses_what_another_optimizer_saved() -> None:
     adam_zclip().load_own_variables(store)
 
 
+def test_behind_a_loss_scale_the_state_of_other_variables_is_refused_as_well() -> None:
+  def behind_a_loss_scale(make: Make, *names: str) -> Any:
+    scaled = tf_keras.mixed_precision.LossScaleOptimizer(make())
+    variables = [tf.Variable([1.0, 2.0], name=name) for name in names]
+    scaled.apply_gradients([(tf.ones([2]), variable) for variable in variables])
+    return scaled
+
+  store: dict[str, Array] = {}
+  behind_a_loss_scale(adagrad_adagc, "first", "second").save_own_variables(store)
+  behind_a_loss_scale(adagrad_adagc, "first", "second").load_own_variables(store)
+  with pytest.raises(StateError, match="first is variable 1 of the saved optimizer and variable 2"):
+    behind_a_loss_scale(adagrad_adagc, "second", "first").load_own_variables(store)
+  momentum = lambda: ClippedOptimizer(Sgd(0.5), AdaGC(), RATE)  # noqa: E731  # as many numbers
+  with pytest.raises(StateError, match=r"keeps accumulator, .* this one velocity, "):
+    behind_a_loss_scale(momentum, "first", "second").load_own_variables(store)
+
+
 def test_values_that_are_loaded_before_there_are_variables_wait_for_them() -> None:
   optimizer, variables = adagrad_adagc(), weights()
   take_steps(optimizer, variables, range(2))

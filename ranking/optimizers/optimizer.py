@@ -177,8 +177,8 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     self._assign_values(self._awaited)
     self._awaited.clear()
     layout = as_bytes(kept.layout)
-    # Of any length, as LossScaleOptimizer assigns what it finds in a file, with the names of then.
-    variable = tf.Variable(layout, name="layout", trainable=False, shape=[None])
+    variable = tf.Variable(layout, name="layout", trainable=False)
+    variable.assign = self._expect  # by LossScaleOptimizer, which loads by number and asks nothing
     self._description = self._no_dependency(variable)
     self._built = True
 
@@ -581,6 +581,10 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     else:
       self._assign_values({name: values[name] for name in values if name in self._named_values()})
       self._awaited |= values
+
+  def _expect(self, layout: Any) -> None:
+    """Raises StateError if what is being loaded is of other variables than the optimizer's."""
+    self._layout.expect(of_bytes(layout))
 
   def _assign_values(self, values: dict[str, Any]) -> None:
     if "0" in values:  # as tf_keras numbers them
