@@ -95,7 +95,7 @@ def describe(costs: Costs, rows: int, chip: Chip | None) -> list[str]:
     f"{costs['temporaries'] / GIB:.2f} temporaries"
   )
   used = f"{memory(costs) / GIB:.2f} GiB"
-  lines = [f"{flops / 1e9:,.0f} GFLOP{accessed} a step"]
+  lines = [f"{flops / 1e9:,.{0 if flops > 1e11 else 2}f} GFLOP{accessed} a step"]
   if chip is None:
     lines.append(f"{used}: {parts}")
   else:
