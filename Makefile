@@ -30,7 +30,7 @@ BIN := .venv/bin
 quoted = '$(subst ','\'',$(strip $(1)))'
 export TFDS_DATA_DIR ?= data/raw/tensorflow_datasets
 
-.PHONY: help setup train prepare data-report sweep table2 table3 compare figures findings report test test-stacks test-spark tpu-check lint doctor bench lock clean
+.PHONY: help setup train prepare data-report sweep table2 table3 compare figures findings report test test-stacks test-spark tpu-check gpu-check lint doctor bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -114,15 +114,23 @@ lint: setup ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Beside .venv, as jax and libtpu are not for one process with TensorFlow.
+# Each beside .venv, as its JAX is not for one process with TensorFlow.
 TOPOLOGY ?= v5e:2x2
 BATCH ?= 65536
 tpu-check: setup ## compiles the training step for a TPU that is not here: CONFIG, DATA, SCALE, TOPOLOGY, BATCH
 	test -d .venv-tpu || $(BIN)/python -m venv .venv-tpu
 	.venv-tpu/bin/pip install --quiet --disable-pip-version-check -e '.[tpu-check]'
 	$(BIN)/ranking tpu-check $(call flag,config,$(CONFIG)) $(call flag,model,$(MODEL)) \
-	  $(call flag,method,$(METHOD)) $(PREPARED) $(call flag,scale,$(SCALE)) $(call flag,set,$(SET)) \
-	  $(call flag,topology,$(TOPOLOGY)) $(call flag,batch-size,$(BATCH))
+	  $(call flag,method,$(METHOD)) $(PREPARED) $(call flag,scale,$(SCALE)) $(call flag,hardware,$(HARDWARE)) \
+	  $(call flag,set,$(SET)) $(call flag,topology,$(TOPOLOGY)) $(call flag,batch-size,$(BATCH))
+
+GPU ?= h100
+gpu-check: setup ## compiles the training step for a GPU, and times it where there is one: CONFIG, DATA, SCALE, GPU, BATCH
+	test -d .venv-gpu || $(BIN)/python -m venv .venv-gpu
+	.venv-gpu/bin/pip install --quiet --disable-pip-version-check -e '.[gpu-check]'
+	$(BIN)/ranking gpu-check $(call flag,config,$(CONFIG)) $(call flag,model,$(MODEL)) \
+	  $(call flag,method,$(METHOD)) $(PREPARED) $(call flag,scale,$(SCALE)) $(call flag,hardware,$(HARDWARE)) \
+	  $(call flag,set,$(SET)) $(call flag,gpu,$(GPU)) $(call flag,batch-size,$(BATCH))
 
 doctor: setup ## checks Python, Keras, devices, memory, disk and data
 	$(BIN)/ranking doctor
@@ -135,5 +143,5 @@ lock: ## requirements.lock from pyproject.toml; needs uv
 	uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.10 \
 	  --no-emit-index-url -o requirements.lock
 
-clean: ## removes .venv and .venv-stacks
-	rm -rf .venv .venv-stacks
+clean: ## removes .venv and the others beside it
+	rm -rf .venv .venv-stacks .venv-tpu .venv-gpu

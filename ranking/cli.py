@@ -32,6 +32,7 @@ _WHAT = {
   "report": "put finished runs and sweeps on one HTML page",
   "plot": "draw runs over each other",
   "tpu-check": "compile the training step for a TPU, on a machine without one",
+  "gpu-check": "compile the training step for a GPU, and time it where there is one",
   "doctor": "check Python, Keras, devices, memory, disk and data",
 }
 COMMANDS = {

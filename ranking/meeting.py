@@ -2,10 +2,12 @@
 
 TensorFlow itself waits with Python's lock held: no signal is heard then, and no limit of time is
 kept. So the first worker listens at its own address, the others knock there and say who they are,
-and when all have come it tells them to go on. Who goes away meanwhile may come again.
+and when all have come it tells them to go on. Who goes away meanwhile may come again. One of
+another cluster is told so, and one in whose place another has come: it would wait for ever.
 """
 
 import contextlib
+import re
 import selectors
 import socket
 import time
@@ -14,8 +16,9 @@ from collections.abc import Sequence
 
 from ranking.errors import InputError
 
-GO = b"go\n"
+GO, OTHER, TWICE = b"go\n", b"other\n", b"twice\n"
 KNOCK_EVERY_SECONDS = 0.5
+SAY_EVERY_SECONDS = 60.0  # whom a worker still waits for
 
 
 def meet(addresses: Sequence[str], number: int) -> None:
@@ -25,14 +28,18 @@ def meet(addresses: Sequence[str], number: int) -> None:
     addresses: host:port of each worker, the same for all.
     number: of this one.
 
-  Raises InputError if this worker's port is taken.
+  Raises InputError if this worker's port is taken, if another says that it is this worker, or if
+  the first was given another cluster.
   """
   with _listening(addresses[number], number) as listener:
     if number == 0:
       _wait_for(listener, addresses)
-  if number:
-    while not _is_told_to_go(addresses, number):
-      time.sleep(KNOCK_EVERY_SECONDS)
+  said = time.monotonic()
+  while number and (missed := _missed(addresses, number)):
+    if time.monotonic() - said > SAY_EVERY_SECONDS:
+      print(f"worker {number} still waits for worker 0 at {addresses[0]}: {missed}", flush=True)
+      said = time.monotonic()
+    time.sleep(KNOCK_EVERY_SECONDS)
 
 
 def _listening(address: str, number: int) -> socket.socket:
@@ -54,7 +61,11 @@ def _wait_for(listener: socket.socket, addresses: Sequence[str]) -> None:
   with contextlib.ExitStack() as opened, selectors.DefaultSelector() as events:
     events.register(listener, selectors.EVENT_READ)
     while len(here) < len(addresses) - 1:
-      for key, _ in events.select():
+      ready = events.select(SAY_EVERY_SECONDS)
+      if not ready:
+        missing = [str(n) for n in range(1, len(addresses)) if n not in here]
+        print(f"worker 0 still waits for worker {', '.join(missing)} of TF_CONFIG", flush=True)
+      for key, _ in ready:
         if key.fileobj is listener:
           guest = opened.enter_context(listener.accept()[0])
           guest.setblocking(False)
@@ -67,6 +78,8 @@ def _wait_for(listener: socket.socket, addresses: Sequence[str]) -> None:
           guest.close()
           here = {n: each for n, each in here.items() if each is not guest}
         else:  # the newest, should one come again whose machine went without a word
+          if number in here:
+            _tell(here[number], TWICE)
           here[number] = guest
     listener.close()  # before anybody goes on: TensorFlow listens there next
     for guest in here.values():
@@ -85,15 +98,37 @@ def _greeted(guest: socket.socket, addresses: Sequence[str]) -> int | None:
   except OSError:
     return None
   numbers = range(1, len(addresses))
-  return next((n for n in numbers if said == _greeting(addresses, n)), None)
+  number = next((n for n in numbers if said == _greeting(addresses, n)), None)
+  if number is None and re.fullmatch(rb"\d+ \d+\n", said):
+    _tell(guest, OTHER)
+  return number
 
 
-def _is_told_to_go(addresses: Sequence[str], number: int) -> bool:
-  """Knocks at the first worker, and waits; False if it is not there, or goes away."""
+def _tell(guest: socket.socket, what: bytes) -> None:
+  """Says a few bytes, to whom may have gone away."""
+  with contextlib.suppress(OSError):
+    guest.sendall(what)
+
+
+def _missed(addresses: Sequence[str], number: int) -> str:
+  """Knocks at the first worker, and waits; empty once it says go, else why it did not.
+
+  Raises InputError if it will never say so.
+  """
   host, _, port = addresses[0].rpartition(":")
   try:
     with socket.create_connection((host.strip("[]"), int(port))) as first:
       first.sendall(_greeting(addresses, number))
-      return first.recv(len(GO)) == GO
-  except OSError:
-    return False
+      said = first.recv(64)
+  except OSError as error:
+    return error.strerror or str(error)
+  if said == OTHER:
+    raise InputError(
+      f"worker 0 at {addresses[0]} was given another cluster than worker {number}; give all the "
+      "same addresses in the same order in TF_CONFIG"
+    )
+  if said == TWICE:
+    raise InputError(
+      f"another process says that it is worker {number} of TF_CONFIG; give each its own index"
+    )
+  return "" if said == GO else "it went away"

@@ -20,7 +20,7 @@ REACHED_SECONDS = 10.0
 
 def best_available() -> tf.distribute.Strategy:
   """What the environment names, several workers or a TPU; else all GPUs, or the one device."""
-  if _workers_named() > 1:
+  if _names_a_cluster():
     return workers()
   if os.environ.get("TPU_NAME"):
     return tpu(os.environ["TPU_NAME"])
@@ -99,17 +99,17 @@ def _check_gpus() -> None:
 EXAMPLE = '{"cluster": {"worker": ["a:12345", "b:12345"]}, "task": {"type": "worker", "index": 0}}'
 
 
-def _workers_named() -> int:
-  """How many workers TF_CONFIG names, 0 if it describes no cluster.
+def _names_a_cluster() -> bool:
+  """Whether TF_CONFIG means several processes, or something that is no cluster.
 
   Raises InputError if it is no JSON: whoever set it did not mean each worker to train alone.
   """
   described = _json_of(os.environ.get("TF_CONFIG", "") or "{}")
-  try:
-    cluster = described.get("cluster") or {}
-    return sum(len(cluster.get(job, ())) for job in ("chief", "worker"))
-  except (AttributeError, TypeError):
-    return 0
+  cluster = described.get("cluster") if isinstance(described, dict) else described
+  if not cluster:
+    return False
+  jobs = list(cluster.values()) if isinstance(cluster, dict) else []
+  return not (len(jobs) == 1 and isinstance(jobs[0], list) and len(jobs[0]) == 1)
 
 
 def _json_of(text: str) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from ranking import meeting
 from ranking.errors import InputError
 from ranking.meeting import _greeting, meet
 
@@ -74,13 +75,62 @@ def test_who_goes_away_is_waited_for_and_a_stranger_is_not_counted() -> None:
   with connected(addresses) as stranger:
     stranger.sendall(b"GET / HTTP/1.1\r\n")
     assert stranger.recv(1) == b""
-  for said in (_greeting([*addresses, "c:1"], 1), _greeting(addresses, 2), b""):
-    with connected(addresses) as stranger:
-      stranger.sendall(said)
+  with connected(addresses) as gone:
+    gone.sendall(b"")
+  with pytest.raises(InputError, match=r"worker 0 at \S+ was given another cluster than worker 2"):
+    meet([*addresses, *free_addresses(1)], 2)
   assert first.is_alive()
   started(addresses, 1).join(60)
   first.join(60)
   assert not first.is_alive()
+
+
+def test_of_two_that_say_they_are_one_worker_the_newest_is_believed() -> None:
+  addresses, refused = free_addresses(3), list[str]()
+
+  def older() -> None:
+    try:
+      meet(addresses, 1)
+    except InputError as error:
+      refused.append(str(error))
+
+  def is_refused_for_a_newer() -> bool:
+    with connected(addresses) as newer:
+      newer.sendall(_greeting(addresses, 1))
+      time.sleep(0.01)
+    return bool(refused)
+
+  first = started(addresses, 0)
+  threading.Thread(target=older, daemon=True).start()
+  until(is_refused_for_a_newer)
+  assert refused[0].startswith("another process says that it is worker 1 of TF_CONFIG; give each")
+  for number in (1, 2):
+    started(addresses, number)
+  first.join(60)
+  assert not first.is_alive()
+
+
+def test_a_worker_that_waits_long_says_for_whom(
+  capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+  monkeypatch.setattr(meeting, "SAY_EVERY_SECONDS", 0.02)
+  monkeypatch.setattr(meeting, "KNOCK_EVERY_SECONDS", 0.01)
+  addresses = free_addresses(3)
+  said = ""
+
+  def has_said(line: str) -> bool:
+    nonlocal said
+    said += capsys.readouterr().out
+    return line in said
+
+  threads = [started(addresses, 2)]
+  refused = f"worker 2 still waits for worker 0 at {addresses[0]}: Connection refused"
+  until(lambda: has_said(refused))
+  threads.append(started(addresses, 0))
+  until(lambda: has_said("worker 0 still waits for worker 1 of TF_CONFIG"))
+  threads.append(started(addresses, 1))
+  for thread in threads:
+    thread.join(60)
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:

@@ -68,7 +68,16 @@ def test_a_cluster_of_several_is_the_best_there_is_so_that_nobody_trains_alone(
   monkeypatch.setenv("TF_CONFIG", "{worker")
   with pytest.raises(InputError, match="TF_CONFIG is no JSON"):
     strategy.best_available()
-  for harmless in ("", "3", '{"cluster": {"worker": ["a:1"]}}', '{"environment": "cloud"}'):
+  misspelt = {"workers": TWO["worker"]}
+  for cluster in (misspelt, {"worker": ["a:1"], "ps": ["b:1"]}):
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster}))
+    with pytest.raises(InputError, match="has tasks other than chief and worker"):
+      strategy.best_available()
+  for no_cluster in ("3", '{"cluster": 3}'):
+    monkeypatch.setenv("TF_CONFIG", no_cluster)
+    with pytest.raises(InputError, match="describes no cluster"):
+      strategy.best_available()
+  for harmless in ("", "{}", '{"cluster": {"worker": ["a:1"]}}', '{"environment": "cloud"}'):
     monkeypatch.setenv("TF_CONFIG", harmless)
     assert strategy.best_available() is tf.distribute.get_strategy()
 

@@ -13,6 +13,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ranking import configuration
+from ranking.settings import SettingError
+from ranking.training.run import check_alike
+from ranking.training.workers import Workers
 from tests.one_worker import STOPPED_AT, train
 
 ROOT = Path(__file__).parent.parent
@@ -97,10 +101,23 @@ def test_what_the_chief_or_another_refuses_is_refused_by_all_in_a_line(story: St
     other, finished = story.lines(worker, "error: ")[:2]
     assert other == (
       "error: worker 1 has other settings than worker 0 (training.seed: 0, now 1); give all the "
-      "same command"
+      "same command and versions"
     )
     assert f"{story.folder / 'two'} is a finished run" in finished
   assert not (story.folder / "other").exists()
+
+
+def test_workers_of_another_version_of_this_code_are_refused() -> None:
+  class Two(Workers):
+    def texts(self, text: str) -> list[str]:
+      mine = json.loads(text)
+      other = {**mine, "version": {**mine["version"], "ranking": "3"}}
+      return [text, json.dumps(other)]
+
+  with pytest.raises(
+    SettingError, match=r"worker 1 has other settings .*version.ranking: \w{12}, n"
+  ):
+    check_alike(Two(tf.distribute.get_strategy()), configuration.read(config="small_clippy.gin"))
 
 
 def test_a_worker_that_is_gone_stops_the_other_with_a_line(story: Story) -> None:

@@ -1,10 +1,14 @@
 """The training step of a run as one XLA program, for a compiler of another device."""
 
 import tensorflow as tf
+from tensorflow.compiler.xla.service import hlo_pb2
 
 from ranking.data.schema import Schema
 from ranking.settings import SettingError, Settings
 from ranking.training.step import training_step
+
+# What asks the host. A custom call is a function of the CPU's, where a compiler has no other.
+HOST = ("custom-call", "infeed", "outfeed", "send", "recv")
 
 
 def step_program(settings: Settings, schema: Schema, batch_size: int) -> bytes:
@@ -37,4 +41,17 @@ def step_program(settings: Settings, schema: Schema, batch_size: int) -> bytes:
   except (ValueError, TypeError, tf.errors.OpError) as error:
     said = " ".join(str(error).split())[:300]
     raise SettingError(f"the step does not compile: {said}") from error
+  if asked := host_calls(program):
+    raise SettingError(f"the step does not compile: a device has no {', '.join(asked)}")
   return bytes(program)
+
+
+def host_calls(program: bytes) -> list[str]:
+  """What a program asks of the host, each once: the operation and, of a call, its function."""
+  found = {
+    f"{each.opcode} {each.custom_call_target}".strip()
+    for computation in hlo_pb2.HloModuleProto.FromString(program).computations
+    for each in computation.instructions
+    if each.opcode in HOST
+  }
+  return sorted(found)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -130,15 +131,22 @@ def check_alike(workers: Workers, settings: Settings) -> None:
   mine = {
     **settings.identity(),
     "progress": dataclasses.asdict(settings.progress),
-    "version": version("tensorflow"),
+    "version": {"tensorflow": version("tensorflow"), "ranking": _code()},
   }
   first, *others = (json.loads(text) for text in workers.texts(json.dumps(mine)))
   for number, other in enumerate(others, 1):
     if changed := differences(first, other):
       raise SettingError(
         f"worker {number} has other settings than worker 0 ({changed[0]}); give all "
-        "the same command"
+        "the same command and versions"
       )
+
+
+def _code() -> str:
+  """Tells whether two machines have the same code: a few letters that change with any of it."""
+  package = Path(__file__).parent.parent
+  files = {str(path.relative_to(package)): path.read_bytes() for path in package.rglob("*.py")}
+  return hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:12]
 
 
 def check_same_log(workers: Workers, store: DayStore) -> None:
