@@ -66,10 +66,11 @@ def _over_layer(published: Published) -> dict[str, tuple[Difference, float]]:
   return dict(zip(by_day, zip(found, adjusted, strict=True), strict=True))
 
 
-def _over_naive(published: Published) -> dict[str, tuple[float, float]]:
-  """AUC of methods that hold at 0.8 after a warm-up minus naive's best, and p by Welch's test.
+def _over_naive(published: Published) -> dict[tuple[str, float], dict[str, tuple[float, float]]]:
+  """AUC of methods that hold after a warm-up minus naive's best, and p by Welch's test.
 
-  Naive's spread over its five seeds is several times theirs over three. p is Holm's.
+  Naive's spread over its five seeds is several times theirs over three. p is Holm's, of the methods
+  of one experiment and rate.
   """
 
   def values(experiment: str, **columns: Any) -> list[float]:
@@ -92,13 +93,20 @@ def _over_naive(published: Published) -> dict[str, tuple[float, float]]:
     "clippy_tighter": {},
     "layer_clippy": {},
   }
-  others = {
-    method: values("survival_synthetic_late", method=method, **columns)
-    for method, columns in held.items()
-  }
-  adjusted = holm([stats.ttest_ind(own, naive, equal_var=False).pvalue for own in others.values()])
-  ahead = [float(np.mean(own) - np.mean(naive)) for own in others.values()]
-  return dict(zip(others, zip(ahead, adjusted, strict=True), strict=True))
+  found = {}
+  for experiment, rate in (
+    ("survival_synthetic_late", 0.8),
+    ("base_rate_synthetic_late", 0.6),
+    ("base_rate_synthetic_late", 1.2),
+  ):
+    others = {
+      method: values(experiment, method=method, learning_rate=rate, **columns)
+      for method, columns in held.items()
+    }
+    p = holm([stats.ttest_ind(own, naive, equal_var=False).pvalue for own in others.values()])
+    ahead = [float(np.mean(own) - np.mean(naive)) for own in others.values()]
+    found[experiment, rate] = dict(zip(others, zip(ahead, p, strict=True), strict=True))
+  return found
 
 
 def _adam_ahead(published: Published) -> tuple[list[float], Difference]:
