@@ -2,8 +2,9 @@
 
   ranking plot runs/naive runs/clippy --out=curves.png
 
-Three panels over the steps: the loss relative to the best constant predictor, the headline figure
-of day N, and the smallest clipping factor of any variable. A fourth if a run is finished: how often
+Three panels over the steps: the loss relative to the best constant predictor (twice as much, or
+more, lies on the upper edge), the headline figure of day N, and the smallest clipping factor of any
+variable. A fourth if a run is finished: how often
 the first binary task's label is 1 in each tenth of the rows of day N, over the mean prediction.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 import matplotlib
 import matplotlib.figure
 import pandas as pd
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from ranking.errors import InputError
 from ranking.sweeps import series
@@ -23,6 +25,7 @@ from ranking.tasks import KINDS, headline
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+LARGEST_LOSS = 2.0  # that is drawn: one step of a lost run can be 1e14, beside which all is flat
 COLOURS = tuple(line["color"] for line in style.LINES)
 
 
@@ -51,6 +54,11 @@ def run(given: argparse.Namespace) -> int:
       panels[3].set_title(f"{task}: calibration by tenths")
   panels[0].axhline(1.0, color="black", linewidth=0.8, linestyle=":")
   panels[0].set(title="loss / best constant's loss", xlabel="step", yscale="log")
+  panels[0].yaxis.set(
+    major_locator=FixedLocator([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.5, 2]),
+    minor_locator=NullLocator(),
+  )
+  panels[0].yaxis.set_major_formatter("{x:g}")
   panels[1].set(xlabel="step")
   panels[2].set(title="smallest clipping factor", xlabel="step", yscale="log")
   for calibration in panels[3:]:
@@ -66,9 +74,9 @@ def run(given: argparse.Namespace) -> int:
 def _draw(
   panels: Any, name: str, colour: str, steps: pd.DataFrame, evaluations: pd.DataFrame
 ) -> None:
-  smoothed = series.running_median(steps.relative_loss)
-  panels[0].plot(steps.step, steps.relative_loss, color=colour, alpha=0.25, linewidth=0.8)
-  panels[0].plot(steps.step, smoothed, color=colour, label=name)
+  loss = steps.relative_loss.clip(upper=LARGEST_LOSS)
+  panels[0].plot(steps.step, loss, color=colour, alpha=0.25, linewidth=0.8)
+  panels[0].plot(steps.step, series.running_median(loss), color=colour, label=name)
   task = headline(dict(zip(evaluations.task, evaluations.kind, strict=True)))
   known = evaluations[evaluations.task == task].dropna(subset="value")
   panels[1].plot(known.step, known.value, color=colour, marker="o", markersize=3)
