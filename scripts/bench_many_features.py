@@ -12,8 +12,12 @@ import sys
 import time
 
 import numpy as np
-import tensorflow as tf
-import tf_keras
+
+from ranking import quiet
+
+with quiet.native_stderr():
+  import tensorflow as tf
+  import tf_keras
 
 from ranking.data.schema import Feature, Schema
 from ranking.models.bodies.dense import DenseLayers

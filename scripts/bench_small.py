@@ -7,8 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-import tf_keras
+
+from ranking import quiet
+
+with quiet.native_stderr():
+  import tensorflow as tf
+  import tf_keras
 
 from ranking import optimizers
 

@@ -81,3 +81,12 @@ def test_a_part_imports_only_what_stands_before_it(part: str) -> None:
 def test_the_package_itself_imports_none_of_its_parts() -> None:
   names = [name for _, name in imported(ROOT / "ranking" / "__init__.py")]
   assert [name for name in names if name.partition(".")[0] == "ranking"] == []
+
+
+@pytest.mark.parametrize(
+  "path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem
+)
+def test_a_script_imports_the_package_before_tensorflow(path: Path) -> None:
+  packages = [name.partition(".")[0] for _, name in sorted(imported(path))]
+  if "tensorflow" in packages:  # else Keras 3 would be taken, which the package refuses
+    assert "ranking" in packages[: packages.index("tensorflow")]

@@ -105,7 +105,9 @@ def test_what_a_warm_up_and_a_tighter_threshold_are_worth(log: str, place: int) 
 
 
 def test_the_table_of_a_warm_up_has_the_auc_and_the_losses_of_its_runs() -> None:
-  lines = [line for line in README.splitlines() if re.match(r"\| (Click AUC after|[01]\.\d )", line)]
+  lines = [
+    line for line in README.splitlines() if re.match(r"\| (Click AUC after|[01]\.\d )", line)
+  ]
   columns, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
   settings = {
     "Naive": ("warmups", "naive", "default"),
@@ -254,7 +256,7 @@ def test_what_saves_the_largest_model_is_lost_in_no_run() -> None:
 
 def test_the_readme_counts_the_findings_as_their_page_does() -> None:
   page = (ROOT / "experiments" / "findings.md").read_text()
-  verdicts = re.findall(r"^\| \[F\d+b?\].* \| ([\w ]+) \|$", page, re.MULTILINE)
+  verdicts = re.findall(r"^\| \[F\d+b?\].* \| ([\w ]+) \| [\w ]+ \|$", page, re.MULTILINE)
   counts = [verdicts.count(verdict) for verdict in ("reproduced", "not reproduced", "undecided")]
   assert len(verdicts) == 16  # F9 is two questions
   assert "**Of the paper's 15 findings, asked as 16 questions**" in WORDS

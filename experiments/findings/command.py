@@ -24,7 +24,9 @@ Judged = tuple[Rule, dict[str, Judgement]]  # what a rule says of each log, by i
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `python -m experiments findings`."""
-  parser.add_argument("--logs", nargs="+", default=["kuairand"], help="their names")
+  parser.add_argument(
+    "--logs", nargs="+", default=["kuairand", "synthetic_late"], help="their names"
+  )
 
 
 def run(given: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """The rules of the paper's findings: what each says of clear runs, opposite ones, and too few."""
 
 import dataclasses
+import itertools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -525,9 +526,9 @@ def test_a_damaged_archive_is_named_and_left_as_it_is(
 def test_the_archive_of_the_repository_says_what_its_page_says():
   folder = Path(__file__).parents[1]
   archive, page_text = Archive(folder / "findings.json"), (folder / "findings.md").read_text()
-  for rule in RULES:
-    judgement, _ = archive.judge(rule, Log("kuairand", Path("no runs here"), lambda _: []))
-    assert f"- **kuairand: {judgement.verdict}.** {judgement.evidence}. `" in page_text, rule.name
+  for name, rule in itertools.product(("kuairand", "synthetic_late"), RULES):
+    judgement, _ = archive.judge(rule, Log(name, Path("no runs here"), lambda _: []))
+    assert f"- **{name}: {judgement.verdict}.** {judgement.evidence}. `" in page_text, rule.name
 
 
 def test_the_command_knows_the_trials_of_tables_and_of_sweeps():
