@@ -130,3 +130,17 @@ def test_the_table_of_adam_in_the_page_about_optimizers_is_that_of_its_runs():
     learned = f"{100 * naive['mean']:.2f} ± {100 * naive['deviation']:.2f}"
     assert plain.startswith(f"{naive['diverged']} of 5" if naive["diverged"] else learned)
     assert clipped.startswith(f"{100 * clippy['mean']:.2f} ± {100 * clippy['deviation']:.2f}")
+
+
+def test_the_witness_of_late_divergence_is_quoted_as_it_ended():
+  runs = pd.read_csv(RESULTS / "late_independent" / "runs.csv")
+  runs = runs[(runs.rate == 0.6) & (runs.warmup_steps == 1200)]
+  naive, clippy = (runs[runs.method == name] for name in ("naive", "clippy"))
+  lost = naive[naive.verdict == "lost late"]
+  assert len(naive) == len(clippy) == 3
+  assert (clippy.verdict == "not lost").all()
+  words = " ".join((EXPERIMENTS / "comparison.md").read_text().split())
+  assert "two of three seeds, at steps {:.0f} and {:.0f},".format(*lost.lost_at) in words
+  left = naive[naive.verdict == "not lost"].click_auc
+  said = "{:.2f}, {:.2f} and {:.2f}; of the naive run that is left, {:.2f}"
+  assert said.format(*(100 * clippy.click_auc), *(100 * left)) in words
