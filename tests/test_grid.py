@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
@@ -351,3 +352,18 @@ def test_where_a_low_figure_is_better_the_lowest_has_the_lightest_colour(tmp_pat
   assert mesh.get_clim() == pytest.approx((1.0, 1.2))
   assert sum(mesh.to_rgba(1.0)[:3]) > sum(mesh.to_rgba(1.2)[:3])
   assert figure.axes[-1].get_xlabel() == "mean RMSE of the survivors"
+
+
+@pytest.mark.parametrize(
+  ("losses", "limits"),
+  [
+    ([[1.0, 0.5, 1e14], [0.9, 0.7]], (0.45, 1.5)),  # a lost run hides no other
+    ([[0.8, 0.6], [0.7]], (0.58, 1.0)),  # the constant's loss is always there
+    ([[5.0, 9.0, math.inf]], (0.0, 9.0)),  # all are worse
+    ([[math.nan]], (0.0, 1.5)),
+  ],
+)
+def test_an_axis_of_losses_has_room_for_what_learns(
+  losses: list[list[float]], limits: tuple[float, float]
+) -> None:
+  assert style.loss_limits([pd.Series(each) for each in losses]) == pytest.approx(limits)

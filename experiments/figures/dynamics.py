@@ -14,7 +14,6 @@ from ranking.models.layer_name import layer_name
 from ranking.sweeps import series
 from ranking.sweeps.figures import style
 
-LOSS_SHOWN = 1.5  # times the best constant's; what is worse leaves through the top
 MEASUREMENTS = {  # by the method whose factor each decides
   "gc": ("‖g‖₂", lambda seen: seen.gradient_norm),
   "agc": ("‖g‖₂ / ‖w‖₂", lambda seen: seen.gradient_norm / seen.weight_norm),
@@ -52,7 +51,7 @@ def loss_and_auc(
     known = run.auc.dropna(subset="value")
     auc.plot(known.step, known.value, **line, marker="o", markersize=2, label=name)
   loss.set(ylabel="training loss\n(best constant = 1)")
-  loss.set_ylim(*_without_the_worst([run.steps.relative_loss for run in runs.values()]))
+  loss.set_ylim(*style.loss_limits([run.steps.relative_loss for run in runs.values()]))
   loss.axhline(1.0, color="grey", linewidth=0.6, linestyle=":")
   auc.axhline(0.5, color="grey", linewidth=0.6, linestyle=":")
   tasks = dict.fromkeys(run.auc.task.iloc[0] for run in runs.values())
@@ -142,13 +141,6 @@ def representative_layers(variables: Iterable[str], tasks: pd.DataFrame) -> dict
 def _kernels(names: Sequence[str], start: str) -> list[str]:
   """Of layers so called, also within an expert or a branch, such as "expert_1/hidden_1/kernel"."""
   return [name for name in names if f"/{start}" in f"/{name}" and name.endswith("/kernel")]
-
-
-def _without_the_worst(losses: Sequence[pd.Series]) -> tuple[float, float]:
-  """Limits of an axis that has room for what is below LOSS_SHOWN."""
-  every = pd.concat(losses)
-  low, high = every.min(), min(every.max(), LOSS_SHOWN)
-  return low - 0.05 * (high - low), high
 
 
 def _whole_decades(axes: Axes, factors: pd.Series) -> None:

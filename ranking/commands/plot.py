@@ -2,10 +2,10 @@
 
   ranking plot runs/naive runs/clippy --out=curves.png
 
-Three panels over the steps: the loss relative to the best constant predictor (twice as much, or
-more, lies on the upper edge), the headline figure of day N, and the smallest clipping factor of any
-variable. A fourth if a run is finished: how often
-the first binary task's label is 1 in each tenth of the rows of day N, over the mean prediction.
+Three panels over the steps: the loss relative to the best constant predictor, up to 1.5, the
+headline figure of day N, and the smallest clipping factor of any variable. A fourth if a run is
+finished: how often the first binary task's label is 1 in each tenth of the rows of day N, over the
+mean prediction.
 """
 
 import argparse
@@ -15,7 +15,6 @@ from typing import Any
 import matplotlib
 import matplotlib.figure
 import pandas as pd
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from ranking.errors import InputError
 from ranking.sweeps import series
@@ -25,7 +24,6 @@ from ranking.tasks import KINDS, headline
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-LARGEST_LOSS = 2.0  # that is drawn: one step of a lost run can be 1e14, beside which all is flat
 COLOURS = tuple(line["color"] for line in style.LINES)
 
 
@@ -45,20 +43,18 @@ def run(given: argparse.Namespace) -> int:
   tenths_of = {directory: series.deciles(directory) for directory in given.runs}
   count = 4 if any(tenths_of.values()) else 3
   figure, panels = plt.subplots(1, count, figsize=(4 * count, 3.4), layout="constrained")
+  losses = []
   for directory, colour in zip(given.runs, COLOURS * len(given.runs), strict=False):
     steps, evaluations = series.steps(directory), series.evaluations(directory)
+    losses.append(steps.relative_loss)
     _draw(panels, directory.name, colour, steps, evaluations)
     if tenths := tenths_of[directory]:
       task, (_, predicted, observed) = tenths[0], zip(*tenths[1], strict=True)
       panels[3].plot(predicted, observed, color=colour, marker="o", markersize=3)
       panels[3].set_title(f"{task}: calibration by tenths")
   panels[0].axhline(1.0, color="black", linewidth=0.8, linestyle=":")
-  panels[0].set(title="loss / best constant's loss", xlabel="step", yscale="log")
-  panels[0].yaxis.set(
-    major_locator=FixedLocator([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.5, 2]),
-    minor_locator=NullLocator(),
-  )
-  panels[0].yaxis.set_major_formatter("{x:g}")
+  panels[0].set(title="loss / best constant's loss", xlabel="step")
+  panels[0].set_ylim(*style.loss_limits(losses))
   panels[1].set(xlabel="step")
   panels[2].set(title="smallest clipping factor", xlabel="step", yscale="log")
   for calibration in panels[3:]:
@@ -74,9 +70,9 @@ def run(given: argparse.Namespace) -> int:
 def _draw(
   panels: Any, name: str, colour: str, steps: pd.DataFrame, evaluations: pd.DataFrame
 ) -> None:
-  loss = steps.relative_loss.clip(upper=LARGEST_LOSS)
-  panels[0].plot(steps.step, loss, color=colour, alpha=0.25, linewidth=0.8)
-  panels[0].plot(steps.step, series.running_median(loss), color=colour, label=name)
+  smoothed = series.running_median(steps.relative_loss)
+  panels[0].plot(steps.step, steps.relative_loss, color=colour, alpha=0.25, linewidth=0.8)
+  panels[0].plot(steps.step, smoothed, color=colour, label=name)
   task = headline(dict(zip(evaluations.task, evaluations.kind, strict=True)))
   known = evaluations[evaluations.task == task].dropna(subset="value")
   panels[1].plot(known.step, known.value, color=colour, marker="o", markersize=3)

@@ -1,14 +1,17 @@
 """What all figures share: a column's width, colours and dashes that anyone can tell apart."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 WIDTH = 3.3  # inches, a column of the paper
+LOSS_SHOWN = 1.5  # times the best constant's; what is worse leaves through the top
 # Okabe & Ito (2008) without its yellow, which is too light for a line; a dash of its own for each.
 VERMILLION, BLUE, GREEN, PURPLE = "#D55E00", "#0072B2", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
@@ -80,6 +83,21 @@ def stacked(rows: int, row_height: float, columns: int = 1, **options: Any) -> t
 def legend_above(figure: Figure, lines: Mapping[str, Artist]) -> None:
   """Names lines above all axes, three beside each other."""
   figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=min(3, len(lines)))
+
+
+def loss_limits(losses: Sequence[pd.Series]) -> tuple[float, float]:
+  """Limits of an axis of relative losses: one step of a lost run can be 1e14, and hide all else.
+
+  Args:
+    losses: of each run, relative to the best constant's.
+  """
+  every = pd.concat(losses)
+  every = every[np.isfinite(every)]
+  low, high = float(every.min()), max(1.0, float(every.max()))
+  if not low < LOSS_SHOWN:  # no loss, or none that would be seen
+    return 0.0, max(LOSS_SHOWN, high)
+  high = min(high, LOSS_SHOWN)
+  return low - 0.05 * (high - low), high
 
 
 @styled
