@@ -1,6 +1,7 @@
 """Trains on several devices and workers, and kills workers: are the weights those of one device?
 
   python -m scripts.check_workers alike --methods clippy lamb
+  python -m scripts.check_workers alike --split --places "2 devices" "4 devices"
   python -m scripts.check_workers killed --times=10
 
 `alike` trains every method for 50 steps on one device, on 2 and 4 virtual ones, and by 2 and 3
@@ -9,7 +10,7 @@ from those of one device; exits with 1 if weights do by more than 1e-5 of their 
 predictions by more than 1e-6. An AUC moves in steps: two rows that change places, or tie, are worth
 1/(positives × negatives) or half of it, 5e-6 for the tasks of this log. So it must lie between the
 AUCs that result where all positive rows score more, or less, by the largest difference between the
-predictions of the two.
+predictions of the two. With `--split` the tables of embeddings are split over the devices.
 
 `killed` kills a worker soon after a random step, and the one process of two devices likewise; gives
 the command again, and compares with a run that nobody killed: weights, slots, series and figures
@@ -50,6 +51,7 @@ SETTINGS = (
   "train_and_evaluate.steps_per_call=5 train_and_evaluate.on_divergence='continue' "
   f"{FEW_FEATURES}"
 )
+SPLIT = "Inputs.split=@Split() Split.parts=4 Split.from_rows=20"  # users, authors, videos
 CALLS_OF_ONE = "train_and_evaluate.steps_per_call=1"  # so that a kill may come after any step
 # Of methods whose steps are as large however small a gradient is. At the rate of the others they
 # make steps of rounding: of eight runs on one device whose weights began 6e-8 apart, Muon ended
@@ -107,7 +109,7 @@ def command(run: Path, stores: Path, place: str) -> list[str]:
   return [*words, f"--hardware={name}", f"--run={run}", f"--set={log}"]
 
 
-def train_all(methods: Sequence[str], place: str, folder: Path) -> None:
+def train_all(methods: Sequence[str], place: str, folder: Path, split: bool) -> None:
   """Trains with each method in this process, which is one of a place's."""
   from ranking.training import loop  # slow, and only needed here
 
@@ -117,15 +119,16 @@ def train_all(methods: Sequence[str], place: str, folder: Path) -> None:
     return made[0]
 
   for method in methods:
-    settings = settings_of(method, place, folder)
+    settings = settings_of(method, place, folder, split)
     if not made:
       made.append(settings.distribution())
     loop.train_and_evaluate(dataclasses.replace(settings, distribution=distribution))
 
 
-def settings_of(method: str, place: str, folder: Path) -> Settings:
+def settings_of(method: str, place: str, folder: Path, split: bool) -> Settings:
   """What `alike` trains with a method on a place."""
   name, more = hardware(place)
+  more += f" {SPLIT}" if split else ""
   more += f" train_and_evaluate.store_directory='{folder / 'stores'}'"
   if method in OWN_RATES:
     more += f" train_and_evaluate.learning_rate={OWN_RATES[method]}"
@@ -221,16 +224,17 @@ def misplaced(one: End, other: End, log: DayStore) -> list[str]:
   ]
 
 
-def alike(methods: Sequence[str], places: Sequence[str], folder: Path) -> int:
+def alike(methods: Sequence[str], places: Sequence[str], folder: Path, split: bool) -> int:
   """Prints the table; returns how many cells of it are too large."""
   from ranking.training.console import Console
   from ranking.training.run import open_log
 
-  log = open_log(settings_of(methods[0], "1 device", folder), Console(silent=True))
+  log = open_log(settings_of(methods[0], "1 device", folder, split), Console(silent=True))
   wrong, of_one = 0, dict[str, End]()
   for place in ["1 device", *places]:
     inside = folder / place.replace(" ", "_")
     words = ["-m", "scripts.check_workers", "train", "--folder", str(folder), "--places", place]
+    words += ["--split"] if split else []
     codes = [each.wait() for each in start([*words, "--methods", *methods], place, inside)]
     if any(codes):
       print(f"{place}: exit codes {codes}, see {inside}/out.0")
@@ -300,18 +304,19 @@ def main() -> int:
   parser.add_argument("what", choices=("alike", "killed", "train"), help="train: of alike")
   parser.add_argument("--methods", nargs="+", default=configuration.names()["METHOD"])
   parser.add_argument("--places", nargs="+", choices=list(PLACES), default=None)
+  parser.add_argument("--split", action="store_true", help="tables over devices, for alike")
   parser.add_argument("--times", type=int, default=10)
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--folder", type=Path, help="what is there is removed (a new one)")
   given = parser.parse_args()
   folder = given.folder or Path(tempfile.mkdtemp())
   if given.what == "train":
-    train_all(given.methods, given.places[0], folder)
+    train_all(given.methods, given.places[0], folder, given.split)
     return 0
   shutil.rmtree(folder, ignore_errors=True)
   if given.what == "alike":
     places = given.places or [place for place in PLACES if place != "1 device"]
-    return int(alike(given.methods, places, folder) > 0)
+    return int(alike(given.methods, places, folder, given.split) > 0)
   places, chance = given.places or ["2 workers", "2 devices"], random.Random(given.seed)
   return int(sum(killed(place, given.times, folder, chance) for place in places) > 0)
 

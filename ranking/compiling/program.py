@@ -22,6 +22,10 @@ def step_program(settings: Settings, schema: Schema, batch_size: int) -> bytes:
   Raises:
     SettingError: an operation of it cannot be compiled.
   """
+  if settings.training.model.inputs.split is not None:
+    raise SettingError(
+      "tables that are split over GPUs are not compiled, and a TPU has none; set Inputs.split=None"
+    )
   network = settings.training.model.build(schema)
   optimizer = settings.training.optimizer.build(settings.training.rate())
   optimizer.build(network.trainable_variables)

@@ -12,6 +12,7 @@ from ranking.data.schema import Feature, Schema
 from ranking.models.attention import Attention, AttentionLayers
 from ranking.models.part import Part
 from ranking.models.settings import LATER, ModelError, check_whole, least_width, scaled
+from ranking.models.split import Split
 from ranking.models.tables import tables
 
 
@@ -26,12 +27,14 @@ class Inputs:
     joined_from: from so many embeddings on, all of one width are one variable.
     attention: in place of the mean of a user's recent items, such as @Attention(); needs
       Lookback.history and Lookback.history_details.
+    split: which tables are split over devices, such as @Split(); None for none.
   """
 
   input_width: int = 1650
   without_features: Sequence[str] = ()
   joined_from: int = dataclasses.field(default=64, metadata=LATER)
   attention: Attention | None = dataclasses.field(default=None, metadata=LATER)
+  split: Split | None = dataclasses.field(default=None, metadata=LATER)
 
   def __post_init__(self) -> None:
     check_whole("Inputs.input_width", self.input_width)
@@ -41,6 +44,8 @@ class Inputs:
       raise ModelError(f"Inputs.without_features is {names!r}; make it a list of names of features")
     if not isinstance(self.attention, Attention | None):
       raise ModelError(f"Inputs.attention is {self.attention!r}; make it @Attention() or None")
+    if not isinstance(self.split, Split | None):
+      raise ModelError(f"Inputs.split is {self.split!r}; make it @Split() or None")
 
   def width(self, width_scale: float) -> int:
     """d at a scale. Raises ModelError if that is no column."""
@@ -122,7 +127,9 @@ class InputLayers(Part):
       seen = seen.without_features([each.name for each in self._details.values()])
     self._embedded = (*seen.of_kind("categorical"), *seen.of_kind("bag"))
     widths = embedding_widths(seen, inputs.width(width_scale) - len(dense), owners)
-    self._tables = tables(self._embedded, self._columns, widths, owners, inputs.joined_from)
+    self._tables = tables(
+      self._embedded, self._columns, widths, owners, inputs.joined_from, inputs.split
+    )
     self.embedding_count = len(self._embedded)
     self.width = sum(widths.values()) + len(dense)
     self._attention: AttentionLayers | None = None
@@ -158,7 +165,7 @@ class InputLayers(Part):
 
   def is_embedding(self, variable: tf.Variable) -> bool:
     """Whether a variable holds embeddings."""
-    variables = [table.embeddings for table in self._tables.values()]
+    variables = [part for table in self._tables.values() for part in table.embeddings]
     variables += self._attention.embeddings if self._attention else []
     return any(variable is each for each in variables)
 

@@ -1,7 +1,8 @@
 """Tables of embeddings: a variable for each feature, or one for many features of one width.
 
 Every variable costs operations in a step, to trace, to compile and to carry out. Hundreds of small
-tables become a few, and what is looked up in them stays the same.
+tables become a few, and what is looked up in them stays the same. So it does in large ones that are
+split over devices.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,11 @@ from ranking.array import Array
 from ranking.data.schema import Feature
 from ranking.models.layer_name import layer_name
 from ranking.models.part import Part
+from ranking.models.split import Split, SplitEmbedding
 
 
 class Table(Part):
-  """Looks ids up in one variable, float32 [rows, width], in which each feature has rows of its own.
+  """Looks ids up in one table, float32 [rows, width], in which each feature has rows of its own.
 
   Args:
     name: of the variable's layer.
@@ -25,6 +27,7 @@ class Table(Part):
     columns: of each feature, by name, its first column among the ids.
     width: of an embedding.
     owners: by name, whose rows a feature is looked up in, if not in its own.
+    split: into parts, if the table is large enough for it.
   """
 
   def __init__(
@@ -34,6 +37,7 @@ class Table(Part):
     columns: Mapping[str, int],
     width: int,
     owners: Mapping[str, str],
+    split: Split | None = None,
   ):
     super().__init__()
     first: dict[str, int] = {}  # row of each owner
@@ -50,12 +54,16 @@ class Table(Part):
     self._columns: Array = np.concatenate(spans)
     self._rows: Array = np.repeat(starts, lengths)
     # float32 whatever the policy of mixed precision: rows are looked up and averaged in it.
-    self._layer = tf_keras.layers.Embedding(size, width, name=name, dtype="float32")
+    if split and size >= split.from_rows:
+      self._layer = SplitEmbedding(size, width, split.parts, name)
+    else:
+      self._layer = tf_keras.layers.Embedding(size, width, name=name, dtype="float32")
 
   @property
-  def embeddings(self) -> tf.Variable:
-    """The variable."""
-    return self._layer.embeddings
+  def embeddings(self) -> list[tf.Variable]:
+    """The variable, or those of the parts."""
+    found = self._layer.embeddings
+    return list(found) if isinstance(self._layer, SplitEmbedding) else [found]
 
   def call(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
     """Of each feature its embeddings: [b, width], or [b, length, width] of a bag.
@@ -80,13 +88,14 @@ def tables(
   widths: Mapping[str, int],
   owners: Mapping[str, str],
   joined_from: int,
+  split: Split | None = None,
 ) -> dict[str, Table]:
   """The tables of some features, by what they are for: a feature, or a width.
 
   Args:
     features: categorical ones before bags.
-    columns, widths, owners: by name; see `Table`.
-    joined_from: if there are so many features, those of one width have one variable.
+    columns, widths, owners, split: see `Table`.
+    joined_from: if there are so many features, those of one width have one table.
   """
   are_joined = len(features) >= joined_from
   groups: dict[str, list[Feature]] = {}
@@ -101,6 +110,7 @@ def tables(
       columns,
       widths[group[0].name],
       owners,
+      split,
     )
     for key, group in groups.items()
   }

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from ranking import one_device
 from ranking.optimizers import micro_batches, per_task, stacked
 from ranking.optimizers.arguments import check_arguments, check_counts
 from ranking.optimizers.clipping import Clip
@@ -148,7 +149,8 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     super().build(var_list)
 
     def slot(kind: str, variable: tf.Variable, value: float) -> tf.Variable:
-      initial = tf.constant(value, variable.dtype, variable.shape)
+      with one_device.beside(variable):
+        initial = tf.constant(value, variable.dtype, variable.shape)
       return self.add_variable_from_reference(variable, kind, initial_value=initial)
 
     def scalar(kind: str, variable: tf.Variable, value: float) -> tf.Variable:
@@ -181,6 +183,29 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     variable.assign = self._expect  # by LossScaleOptimizer, which loads by number and asks nothing
     self._description = self._no_dependency(variable)
     self._built = True
+
+  def add_variable_from_reference(
+    self,
+    model_variable: tf.Variable,
+    variable_name: str,
+    shape: Any = None,
+    initial_value: Any = None,
+  ) -> tf.Variable:
+    """As tf_keras does, and for a variable that lies on one device, there too."""
+    device = one_device.device_of(model_variable)
+    if device is None:
+      return super().add_variable_from_reference(
+        model_variable, variable_name, shape, initial_value
+      )
+    with one_device.made_on(device):
+      added = tf.Variable(
+        tf.zeros(shape or model_variable.shape) if initial_value is None else initial_value,
+        name=f"{variable_name}/{model_variable._shared_name}",
+        dtype=model_variable.dtype,
+        trainable=False,
+      )
+    self._variables.append(added)
+    return added
 
   @property
   def kept(self) -> Kept:
@@ -270,6 +295,20 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     """Does what tf_keras does, and looks at the loss for being finite."""
     pairs = self.compute_gradients(loss, var_list, tape)
     return self.apply_gradients(pairs, loss=None if callable(loss) else loss)
+
+  def aggregate_gradients(
+    self, grads_and_vars: Iterable[tuple[Gradient | None, tf.Variable]]
+  ) -> list[tuple[Gradient, tf.Variable]]:
+    """Sums over replicas, as tf_keras does, and leaves out variables without a gradient.
+
+    That of a variable that lies on one device already is of all replicas; see models/split.py.
+    """
+    pairs = list(grads_and_vars)
+    alone = {k for k, (_, variable) in enumerate(pairs) if one_device.device_of(variable)}
+    shared = iter(super().aggregate_gradients([p for k, p in enumerate(pairs) if k not in alone]))
+    return [
+      pair if k in alone else next(shared) for k, pair in enumerate(pairs) if pair[0] is not None
+    ]
 
   @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes seconds
   def apply_gradients(
@@ -473,26 +512,26 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
     summed: micro_batches.Summed | None,
   ) -> None:
     """Carries out a decision on every replica."""
-    step, update = self._step(), distribution.extended.update
+    step, update = self._step(), functools.partial(one_device.update, distribution)
     write = functools.partial(stacked.write, self.kept)
     for variable, parts in writes:
-      update(variable, write, args=tuple(parts), group=False)
+      update(variable, write, parts)
     for (gradient, variable), decision in zip(pairs, decisions, strict=True):
       # By the variable itself: its copy on a replica has another name.
       here = distribution.experimental_local_results(gradient)[0]
       write = functools.partial(move, step, self.treatment(variable, here))
-      update(variable, write, args=(gradient, decision, taken), group=False)
+      update(variable, write, (gradient, decision, taken))
     if self.use_ema:
       for variable in (*(v for v, _ in writes), *(v for _, v in pairs)):
-        update(variable, self._average, args=(taken,), group=False)
+        update(variable, self._average, (taken,))
     counted: tuple[Any, ...] = (taken,)
     if summed is not None:
       write = functools.partial(micro_batches.write, self.kept)
       for total, variable in summed.sums:
-        update(variable, write, args=(total, summed.due), group=False)
+        update(variable, write, (total, summed.due))
       counted = (taken, summed.losses, summed.due)
     if self._distribution_strategy is distribution:
-      update(self._iterations, self._write_counts, args=counted, group=False)
+      update(self._iterations, self._write_counts, counted)
     else:  # made outside of its scope, the counts are ordinary variables
       local = [distribution.experimental_local_results(value)[0] for value in counted]
       self._write_counts(self._iterations, *local)

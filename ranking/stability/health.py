@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from ranking import one_device
+
 NAMES = ("loss", "constant_loss", "gradient_norm", "clipping_factor", "output_spread", "skipped")
 
 
@@ -57,4 +59,9 @@ def measure(
 
 def all_finite(variables: Sequence[tf.Variable]) -> tf.Tensor:
   """Scalar bool: no weight is infinite or NaN."""
-  return tf.reduce_all([tf.reduce_all(tf.math.is_finite(variable)) for variable in variables])
+  return tf.reduce_all([_is_finite(variable) for variable in variables])
+
+
+def _is_finite(variable: tf.Variable) -> tf.Tensor:
+  with one_device.beside(variable):
+    return tf.reduce_all(tf.math.is_finite(variable))

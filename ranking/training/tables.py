@@ -1,11 +1,14 @@
 """What is printed of a run before step 1 and after the last: its variables, and its figures."""
 
+import collections
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from ranking import one_device
+from ranking.models.network import Network
 from ranking.stability.monitor import DivergenceMonitor
 from ranking.tasks import KINDS
 from ranking.training.run import Run
@@ -53,14 +56,23 @@ def show_variables(run: Run) -> None:
   ]
   tables = [v for v in network.trainable_variables if network.is_embedding(v)]
   of_tables = ", ".join(dict.fromkeys(map(treated_by, tables)))
-  joined = f" of {network.embedding_count} features" * (len(tables) < network.embedding_count)
-  rows.append((f"{len(tables)} embedding tables{joined}", "", counts["embedding"], of_tables))
+  rows.append((_said_of_tables(network, tables), "", counts["embedding"], of_tables))
   rows.append(("all but embeddings", "", counts["non_embedding"], ""))
   title = (
     f"Input width {network.input_width}. {rule.direction} of the {rule.accumulate} gradient, "
     f"times the clipping factor of {rule.clip}, one for {ONE_FOR[rule.scope]}"
   )
   run.console.table(title, ("variable", "shape", "parameters", "rule"), rows)
+
+
+def _said_of_tables(network: Network, variables: Sequence[tf.Variable]) -> str:
+  """How many tables these variables are, and of how many features; which are split over devices."""
+  parts = collections.Counter(network.short_name(v).rpartition("/")[0] for v in variables)
+  joined = f" of {network.embedding_count} features" * (len(parts) < network.embedding_count)
+  split = sum(count > 1 for count in parts.values())
+  places = {one_device.device_of(v) for v in variables if one_device.device_of(v)}
+  of_split = f", {split} split over {len(places) or 1} devices" * bool(split)
+  return f"{len(parts)} embedding tables{joined}{of_split}"
 
 
 def show_figures(run: Run, state: State, figures: Mapping[str, Any]) -> None:
