@@ -1,5 +1,6 @@
 """Small variables of one shape, which a step stacks: the same steps as one by one, at less cost."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import tf_keras
 
 from ranking import strategy
 from ranking.array import Array
-from ranking.optimizers import Adagrad, Adam, ClippedOptimizer, Clippy, NoClip, Sgd, stacked
+from ranking.optimizers import AdaGC, Adagrad, Adam, ClippedOptimizer, Clippy, NoClip, Sgd, stacked
 from ranking.optimizers.clipping import Clip
 from ranking.optimizers.directions import Direction, Slots
 from ranking.optimizers.operator_norm import OperatorNorm
@@ -30,6 +31,7 @@ CLIPS: dict[str, Clip] = {
   "three parts": Clippy(0.1, 0.05, 0.01),
   "operator norm": OperatorNorm(0.01),
 }
+WITH_MEMORY = AdaGC(1.04, 2.0, 0.75, warmup_steps=2)
 RANDOM = np.random.default_rng(0)
 STARTS = RANDOM.normal(size=(COUNT, 4, 3))
 SCALES = 10.0 ** RANDOM.uniform(-2, 1, size=(STEPS, COUNT, 1, 1))
@@ -56,6 +58,20 @@ def is_stacked(optimizer: ClippedOptimizer) -> bool:
   return any(key[0] == "stacked" for key in optimizer._functions)
 
 
+def assert_stacked_as_single(
+  monkeypatch: pytest.MonkeyPatch, gradients: Array, *arguments: Any, **more: Any
+) -> None:
+  """Stacked variables take the steps of single ones, in float64."""
+  joined, single = (ClippedOptimizer(*arguments, **more) for _ in range(2))
+  together = take(joined, variables(), gradients)
+  assert is_stacked(joined)
+  monkeypatch.setattr(stacked, "STACKED_FROM", COUNT + 1)
+  one_by_one = take(single, variables(), gradients)
+  assert not is_stacked(single)
+  for one, two in zip(together, one_by_one, strict=True):
+    np.testing.assert_allclose(one, two, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("accumulate", ["clipped", "original"])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("clip", CLIPS)
@@ -65,14 +81,38 @@ def test_stacked_variables_take_the_steps_of_single_ones(
   if CLIPS[clip].needs_preconditioner and not DIRECTIONS[direction].has_preconditioner:
     return
   arguments = (DIRECTIONS[direction], CLIPS[clip], RATE, accumulate)
-  joined, single = (ClippedOptimizer(*arguments) for _ in range(2))
-  together = take(joined, variables())
-  assert is_stacked(joined) == (not CLIPS[clip].initial_memory())
-  monkeypatch.setattr(stacked, "STACKED_FROM", COUNT + 1)
-  one_by_one = take(single, variables())
-  assert not is_stacked(single)
-  for one, two in zip(together, one_by_one, strict=True):
-    np.testing.assert_allclose(one, two, rtol=1e-12, atol=1e-14)
+  assert_stacked_as_single(monkeypatch, GRADIENTS, *arguments)
+
+
+@pytest.mark.parametrize("clip", [name for name in CLIPS if name not in ("agc", "naive")])
+def test_so_they_do_with_one_factor_for_all(clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+  arguments = (Adagrad(), CLIPS[clip], RATE)
+  assert_stacked_as_single(monkeypatch, GRADIENTS, *arguments, scope="global")
+
+
+def test_a_clip_with_a_memory_sees_those_beside_a_stack_too(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  beside = [tf.Variable(np.ones(5), name=f"b_{k}", dtype=tf.float64) for k in range(2)]
+
+  def ends(scope: Any) -> list[Array]:
+    optimizer, weights = ClippedOptimizer(Adagrad(), WITH_MEMORY, RATE, scope=scope), variables()
+    for variable in beside:
+      variable.assign(np.ones(5))
+    for step in GRADIENTS:
+      pairs = list(zip(map(tf.constant, step), weights, strict=True))
+      others = [(tf.constant(9.0 * step[k, :1, 0] * np.ones(5)), beside[k]) for k in range(2)]
+      optimizer.apply_gradients([others[0], *pairs, others[1]])
+    kept = [value for v in (*weights, *beside) for value in optimizer.state_of(v).values()]
+    return [value.numpy() for value in (*weights, *beside, *kept)]
+
+  for scope in ("layer", "global"):
+    together = ends(scope)
+    monkeypatch.setattr(stacked, "STACKED_FROM", COUNT + 1)
+    one_by_one = ends(scope)
+    monkeypatch.undo()
+    for one, two in zip(together, one_by_one, strict=True):
+      np.testing.assert_allclose(one, two, rtol=1e-12, atol=1e-14)
 
 
 def test_a_bad_gradient_in_one_of_them_or_beside_them_changes_nothing() -> None:
@@ -157,26 +197,26 @@ def operations(optimizer: Any, count: int) -> int:
   return len(step.get_concrete_function().graph.get_operations())
 
 
-@pytest.mark.parametrize("clip", [NoClip(), Clippy()], ids=str)
-def test_a_variable_more_adds_about_as_many_operations_as_in_tf_keras(clip: Clip) -> None:
+# AdaGC keeps two numbers of each variable.
+@pytest.mark.parametrize(("clip", "most"), [(NoClip(), 1.3), (Clippy(), 1.3), (AdaGC(), 1.5)])
+def test_a_variable_more_adds_about_as_many_operations_as_in_tf_keras(
+  clip: Clip, most: float
+) -> None:
   ours, theirs = (
     operations(make(), 40) - operations(make(), 20)
     for make in (lambda: ClippedOptimizer(Adagrad(), clip), tf_keras.optimizers.Adagrad)
   )
-  assert ours <= 1.3 * theirs
+  assert ours <= most * theirs
 
 
-def on_replicas() -> list[list[list[Array]]]:
+def on_replicas(clip: Clip) -> list[list[list[Array]]]:
   """Weights and what is kept, of one replica and of each of two that have half of each gradient."""
   two = strategy.virtual_cpus(2)
   tf.get_logger().setLevel("ERROR")
   states = []
   for replicas in (tf.distribute.get_strategy(), two):
     with replicas.scope():
-      optimizer, weights = (
-        ClippedOptimizer(Adagrad(), Clippy(0.1, 0.05), RATE),
-        variables("float32"),
-      )
+      optimizer, weights = ClippedOptimizer(Adagrad(), clip, RATE), variables("float32")
       optimizer.build(weights)
     share = 1 / replicas.num_replicas_in_sync
 
@@ -195,8 +235,9 @@ def on_replicas() -> list[list[list[Array]]]:
   return states
 
 
-def test_two_replicas_take_the_step_of_one() -> None:
-  ((one,), (first, second)) = in_fresh_process(on_replicas)
+@pytest.mark.parametrize("clip", [Clippy(0.1, 0.05), WITH_MEMORY], ids=str)
+def test_two_replicas_take_the_step_of_one(clip: Clip) -> None:
+  ((one,), (first, second)) = in_fresh_process(functools.partial(on_replicas, clip))
   for whole, half, other in zip(one, first, second, strict=True):
     np.testing.assert_array_equal(half, other)
     np.testing.assert_allclose(half, whole, rtol=1e-6)

@@ -132,6 +132,26 @@ def test_the_table_of_adam_in_the_page_about_optimizers_is_that_of_its_runs():
     assert clipped.startswith(f"{100 * clippy['mean']:.2f} ± {100 * clippy['deviation']:.2f}")
 
 
+def test_what_is_said_of_the_operator_norm_over_widths_is_what_its_runs_say():
+  names = [f"operator_norm_{which}_kuairand" for which in ("widths", "wide", "whole")]
+  runs = pd.concat([pd.read_parquet(RESULTS / name / "table.parquet") for name in names])
+  assert (runs.status == "ok").all()
+  runs = runs[(runs.task == "is_click") & (runs.measure == "auc")]
+  keys = ["ablation", "learning_rate", "seed"]
+  auc = 100 * runs.pivot_table(index=keys, columns="method", values="value")
+  ahead = auc.layer_clippy - auc.operator_norm
+  wide = ahead[[float(width) >= 0.25 for width, *_ in ahead.index]]
+  page = (EXPERIMENTS.parent / "docs" / "optimizers.md").read_text()
+  words = " ".join(page.split())
+  assert f"is {auc.operator_norm.min():.2f} to {auc.operator_norm.max():.2f}." in words
+  assert f"has {auc.layer_clippy.min():.2f} to {auc.layer_clippy.max():.2f} there" in words
+  said = f"in {(ahead > 0).sum()} of {len(ahead)} pairs, in {(wide > 0).sum()} of the {len(wide)}"
+  assert said in words
+  listed = (RESULTS / "README.md").read_text()
+  assert f"by up to {wide.max():.2f} points, with one seed" in listed
+  assert f"by {ahead.xs('1.0', level='ablation').item():.2f} points, with one seed" in listed
+
+
 def test_the_witness_of_late_divergence_is_quoted_as_it_ended():
   runs = pd.read_csv(RESULTS / "late_independent" / "runs.csv")
   runs = runs[(runs.rate == 0.6) & (runs.warmup_steps == 1200)]

@@ -39,8 +39,8 @@ def is_finite(
   rates = {id(decision.rate): decision.rate for decision in decisions}
   sums += [tf.square(rate) for rate in rates.values()]
   for stack in stacks:
-    sums += [stack.change, stack.factors]
-    if not stack.direction.keeps_finite:
+    sums += [stack.change, stack.factors, *stack.memory.values()]
+    if not stack.treated.direction.keeps_finite:
       sums += stack.slots.values()
   scalars: dict[tf.DType, list[tf.Tensor]] = {}
   for (gradient, variable), decision in zip(pairs, decisions, strict=True):

@@ -298,17 +298,15 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
 
   def aggregate_gradients(
     self, grads_and_vars: Iterable[tuple[Gradient | None, tf.Variable]]
-  ) -> list[tuple[Gradient, tf.Variable]]:
-    """Sums over replicas, as tf_keras does, and leaves out variables without a gradient.
+  ) -> list[tuple[Gradient | None, tf.Variable]]:
+    """Sums over replicas, as tf_keras does.
 
-    That of a variable that lies on one device already is of all replicas; see models/split.py.
+    The gradient of a variable that lies on one device already is of all; see models/split.py.
     """
     pairs = list(grads_and_vars)
     alone = {k for k, (_, variable) in enumerate(pairs) if one_device.device_of(variable)}
-    shared = iter(super().aggregate_gradients([p for k, p in enumerate(pairs) if k not in alone]))
-    return [
-      pair if k in alone else next(shared) for k, pair in enumerate(pairs) if pair[0] is not None
-    ]
+    summed = iter(super().aggregate_gradients([p for k, p in enumerate(pairs) if k not in alone]))
+    return [pair if k in alone else next(summed) for k, pair in enumerate(pairs)]
 
   @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes seconds
   def apply_gradients(
@@ -398,10 +396,7 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
       pairs, loss = self._means(summed.sums), summed.losses
     step = self._step()
     with tf.name_scope(name):
-      stacks = stacked.stacks_of(step, pairs)
-      together = {place for stack in stacks for place in stack.places}
-      alone = [pair for place, pair in enumerate(pairs) if place not in together]
-      decisions = decide(step, alone) if alone else []
+      alone, decisions, stacks = stacked.decide_all(step, pairs)
       of_tasks = per_task.writes_of(step, shared, combine) if shared else []
       finite = is_finite(step, alone, decisions, stacks, loss)
       if of_tasks:
@@ -513,8 +508,8 @@ class ClippedOptimizer(tf_keras.optimizers.Optimizer):
   ) -> None:
     """Carries out a decision on every replica."""
     step, update = self._step(), functools.partial(one_device.update, distribution)
-    write = functools.partial(stacked.write, self.kept)
     for variable, parts in writes:
+      write = functools.partial(stacked.write, self.kept, self.treatment(variable))
       update(variable, write, parts)
     for (gradient, variable), decision in zip(pairs, decisions, strict=True):
       # By the variable itself: its copy on a replica has another name.

@@ -199,7 +199,7 @@ def _write(step: Step, shared: Shared, update: Update, weights: tf.Tensor) -> Wr
     factor = clip.factor(measures)
     smallest = tf.minimum(smallest, tf.reduce_min(factor))
   _, new_slots = treated.direction(update.seen, slots, variable, number)
-  return Write(rate * factor * direction, new_slots, smallest, tf.constant(True))
+  return Write(rate * factor * direction, new_slots, smallest, tf.constant(True), {})
 
 
 def unless(write: Write, kept: Kept, variable: tf.Variable, finite: tf.Tensor) -> Write:
@@ -209,7 +209,7 @@ def unless(write: Write, kept: Kept, variable: tf.Variable, finite: tf.Tensor) -
   slots = {name: tf.where(finite, value, old[name]) for name, value in write.slots.items()}
   change = tf.where(finite, write.change, tf.zeros_like(write.change))
   factor = tf.where(finite, write.factor, kept.factors[place])
-  return Write(change, slots, factor, finite)
+  return Write(change, slots, factor, finite, {})
 
 
 def _slots(step: Step, variable: tf.Variable) -> Slots:

@@ -51,69 +51,94 @@ def at_least_float32(dtype: tf.DType) -> tf.DType:
   return tf.float32 if dtype.size < tf.float32.size else dtype
 
 
-def decide(step: Step, pairs: Pairs, shadow: Clip | None = None) -> list[Decision]:
-  """What a step will do to the variable of each of the pairs; writes nothing.
+class Judged(NamedTuple):
+  """What a clip judges: a variable, or a stack of some, of which measures and memory are [n]."""
+
+  treated: Treatment
+  measures: Measures
+  memory: Memory  # before the step; of all variables of the clip together where scope is "global"
+  rate: tf.Tensor
+  step: tf.Tensor
+  is_stack: bool = False
+
+  def of_each(self) -> list[Measures]:
+    """The measures of each variable."""
+    if not self.is_stack:
+      return [self.measures]
+    columns = [tf.unstack(values) for values in self.measures.values()]
+    return [dict(zip(self.measures, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def decide(
+  step: Step, pairs: Pairs, shadow: Clip | None = None, stacks: Sequence[Judged] = ()
+) -> list[Decision]:
+  """What a step will do to the variable of each of the pairs, and to stacks; writes nothing.
 
   Args:
     step: to come.
     pairs: gradients summed over replicas, each row of a table once.
     shadow: another clip, without memory, in place of those of all variables that are clipped.
+    stacks: variables that are taken together, beside the pairs.
   """
   treated = [step.treatment(variable, gradient) for gradient, variable in pairs]
   if shadow is not None:
     treated = [t._replace(clip=shadow) if t.is_clipped else t for t in treated]
   now = rates_and_numbers(step, pairs, treated)
-  measures = [
-    _measure(step, t, *pair, *at) for t, pair, at in zip(treated, pairs, now, strict=True)
+  judged = [
+    Judged(t, _measure(step, t, *pair, *at), _memory(step, pair[1], t), *at)
+    for t, pair, at in zip(treated, pairs, now, strict=True)
   ]
+  judged += stacks
   of_clip: dict[Clip, list[Measures]] = {}
-  for t, own in zip(treated, measures, strict=True):
-    if t.is_clipped and (step.scope == "global" or t.clip.initial_memory()):
-      of_clip.setdefault(t.clip, []).append(own)
-  joined = {clip: _join(clip, each) for clip, each in of_clip.items()}
+  for each in judged:
+    clip = each.treated.clip
+    if each.treated.is_clipped and (step.scope == "global" or clip.initial_memory()):
+      of_clip.setdefault(clip, []).extend(each.of_each())
+  joined = {clip: _join(clip, measures) for clip, measures in of_clip.items()}
   if step.scope == "global":
-    return _decide_together(step, treated, measures, joined, now)
-  decisions = []
-  for t, own, (_, variable), (rate, number) in zip(treated, measures, pairs, now, strict=True):
-    if not t.clip.initial_memory():
-      factor = t.clip.at(number, rate.dtype).factor(own)
-      decisions.append(Decision(factor, {}, rate, number))
-      continue
-    kept = step.kept.memory_of(variable, t)
-    own, everywhere, memory = (
-      _cast(values, number.dtype) for values in (own, joined.get(t.clip, {}), kept)
-    )
-    clip = t.clip.at(number, number.dtype)
-    factor, memory = clip.factor_and_memory(own, everywhere, memory, number)
-    decisions.append(Decision(tf.cast(factor, rate.dtype), memory, rate, number))
-  return decisions
+    return _decide_together(judged, joined)
+  return [_decide_alone(each, joined.get(each.treated.clip, {})) for each in judged]
 
 
-def _decide_together(
-  step: Step,
-  treated: Sequence[Treatment],
-  measures: Sequence[Measures],
-  joined: dict[Clip, Measures],
-  now: Sequence[tuple[tf.Tensor, tf.Tensor]],
-) -> list[Decision]:
+def _memory(step: Step, variable: tf.Variable, treated: Treatment) -> Memory:
+  return dict(step.kept.memory_of(variable, treated)) if treated.clip.initial_memory() else {}
+
+
+def _decide_alone(judged: Judged, everywhere: Measures) -> Decision:
+  """σ and the memory of each variable by itself."""
+  treated, own, memory, rate, number, _ = judged
+  if not treated.clip.initial_memory():
+    factor = treated.clip.at(number, rate.dtype).factor(own)
+    return Decision(factor, {}, rate, number)
+  own, everywhere, memory = (_cast(values, number.dtype) for values in (own, everywhere, memory))
+  clip = treated.clip.at(number, number.dtype)
+
+  def of_one(one: tuple[Measures, Memory]) -> tuple[tf.Tensor, Memory]:
+    return clip.factor_and_memory(one[0], everywhere, one[1], number)
+
+  of = (own, memory)
+  factor, memory = tf.vectorized_map(of_one, of) if judged.is_stack else of_one(of)
+  return Decision(tf.cast(factor, rate.dtype), memory, rate, number)
+
+
+def _decide_together(judged: Sequence[Judged], joined: dict[Clip, Measures]) -> list[Decision]:
   """One σ, and one memory, for all variables of a clip."""
   made: dict[Clip, tuple[tf.Tensor, Memory]] = {}
   decisions = []
-  for t, own, (rate, number) in zip(treated, measures, now, strict=True):
-    if not t.is_clipped:
-      decisions.append(Decision(t.clip.factor(own), {}, rate, number))
+  for treated, own, kept, rate, number, _ in judged:
+    if not treated.is_clipped:
+      decisions.append(Decision(treated.clip.factor(own), {}, rate, number))
       continue
-    memory: Memory = {}
-    if t.clip not in made:
-      everywhere = joined[t.clip]
+    clip, memory = treated.clip, Memory()
+    if clip not in made:
+      everywhere = joined[clip]
       dtype = next(iter(everywhere.values())).dtype
-      memory = _cast(step.kept.shared.get(t.clip, {}), dtype)
       number_of_all = tf.cast(number, dtype)
-      made[t.clip] = t.clip.at(number_of_all, dtype).factor_and_memory(
-        everywhere, everywhere, memory, number_of_all
+      made[clip] = clip.at(number_of_all, dtype).factor_and_memory(
+        everywhere, everywhere, _cast(kept, dtype), number_of_all
       )
-      memory = made[t.clip][1]
-    decisions.append(Decision(tf.cast(made[t.clip][0], rate.dtype), memory, rate, number))
+      memory = made[clip][1]
+    decisions.append(Decision(tf.cast(made[clip][0], rate.dtype), memory, rate, number))
   return decisions
 
 
