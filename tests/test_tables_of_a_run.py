@@ -1,8 +1,16 @@
 """What is printed of a run: one-line evaluations, and the table of figures."""
 
 from typing import Any
+from unittest.mock import Mock
 
-from ranking.training.tables import COLUMNS, evaluation_line, evaluation_rows
+import pytest
+
+from ranking.models.inputs import Inputs
+from ranking.models.model import Model
+from ranking.models.split import Split
+from ranking.optimizers import Adagrad, ClippedOptimizer, Clippy
+from ranking.training.tables import COLUMNS, evaluation_line, evaluation_rows, show_variables
+from tests import toy_model
 
 METRICS: dict[str, dict[str, Any]] = {
   "click": {
@@ -36,3 +44,34 @@ def test_the_table_has_a_cell_for_every_column() -> None:
   assert len(click) == len(seconds) == len(COLUMNS)
   assert click == ["click", "AUC", "0.7346", "0.7200 … 0.7500", 12345, "1,000", "1.250", 0]
   assert seconds == ["seconds", "RMSE", "n/a", "", 7, "", "n/a", 7]
+
+
+@pytest.mark.parametrize(
+  ("split", "row", "warned"),
+  [
+    (None, "5 embedding tables", False),
+    (Split(2, 8), "5 embedding tables, 2 split over 1 device", False),
+    (Split(2, 12), "5 embedding tables", True),
+  ],
+)
+def test_tables_that_are_split_are_counted_once_and_none_that_is_large_enough_is_said(
+  split: Split | None, row: str, warned: bool
+) -> None:
+  inputs = Inputs(24, split=split)
+  network = Model(toy_model.dense(4), inputs).build(toy_model.schema())
+  optimizer = ClippedOptimizer(Adagrad(), Clippy())
+  optimizer.build(network.trainable_variables)
+  run = Mock(network=network, optimizer=optimizer)
+  run.settings.training.model.inputs = inputs
+  show_variables(run)
+  (_, _, rows), _ = run.console.table.call_args
+  assert rows[-2][0] == row
+  said = [call.args[0] for call in run.console.say.call_args_list]
+  assert (
+    said
+    == [
+      "warning: Inputs.split is set, and no table is split: the largest has 11 rows, and "
+      "Split.from_rows is 12"
+    ]
+    * warned
+  )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ranking.optimizers.clipping import Measures, Memory
+from ranking.optimizers.clipping import Measures, Memory, NoClip
 from ranking.optimizers.directions import Slots
 from ranking.optimizers.fused import is_large
 from ranking.optimizers.kept import Kept
@@ -189,8 +189,11 @@ def writes_of(
   variables = [pairs[place][1] for place in stack.places]
   indices = [step.kept.index(variable) for variable in variables]
   change = tf.where(finite, stack.change, tf.zeros_like(stack.change))
-  old = tf.stack([step.kept.factors[index] for index in indices])
-  factors = tf.unstack(tf.where(finite, stack.factors, old))
+  if isinstance(stack.treated.clip, NoClip):  # then 1 is right whatever the step
+    factors = [tf.constant(1.0, stack.factors.dtype)] * len(indices)
+  else:
+    old = tf.stack([step.kept.factors[index] for index in indices])
+    factors = tf.unstack(tf.where(finite, stack.factors, old))
   slots: list[Slots] = [{} for _ in indices]
   for name, values in stack.slots.items():
     latest = tf.unstack(tf.where(finite, values, stack.old_slots[name]))

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import tensorflow as tf
 
 from ranking.optimizers import rows
-from ranking.optimizers.clipping import Clip, Measures, Memory
+from ranking.optimizers.clipping import Clip, Measures, Memory, NoClip
 from ranking.optimizers.directions import Slots
 from ranking.optimizers.fused import Functions, compiled, is_large
 from ranking.optimizers.kept import Kept
@@ -260,15 +260,18 @@ def move(
     tf.cond(finite, lambda: fast(gradient, *scalars), lambda: None)
   else:  # where a condition costs more than the selection
     move(gradient, *scalars, finite)
-  smallest = decision.factor
-  if smallest.shape.rank != 0:  # one σ for each unit; of no rows there is none
-    smallest = tf.reduce_min(smallest)
-    smallest = tf.where(tf.math.is_inf(smallest), tf.ones_like(smallest), smallest)
-  memory = step.kept.memory_of(variable, treated)
-  kept = [(step.kept.factors[place], smallest)]
-  kept += [(memory[name], value) for name, value in decision.memory.items()]
-  for scalar, value in kept:
-    scalar.assign(tf.where(finite, tf.cast(value, scalar.dtype), scalar))
+  if isinstance(treated.clip, NoClip):
+    step.kept.factors[place].assign(1.0)
+  else:
+    smallest = decision.factor
+    if smallest.shape.rank != 0:  # one σ for each unit; of no rows there is none
+      smallest = tf.reduce_min(smallest)
+      smallest = tf.where(tf.math.is_inf(smallest), tf.ones_like(smallest), smallest)
+    memory = step.kept.memory_of(variable, treated)
+    kept = [(step.kept.factors[place], smallest)]
+    kept += [(memory[name], value) for name, value in decision.memory.items()]
+    for scalar, value in kept:
+      scalar.assign(tf.where(finite, tf.cast(value, scalar.dtype), scalar))
   constrain(variable, finite)
 
 

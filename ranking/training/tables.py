@@ -63,6 +63,18 @@ def show_variables(run: Run) -> None:
     f"times the clipping factor of {rule.clip}, one for {ONE_FOR[rule.scope]}"
   )
   run.console.table(title, ("variable", "shape", "parameters", "rule"), rows)
+  _warn_of_no_split(run, tables)
+
+
+def _warn_of_no_split(run: Run, tables: Sequence[tf.Variable]) -> None:
+  """Says so where tables were to be split and none is large enough for it."""
+  split = run.settings.training.model.inputs.split
+  if split is not None and all(variable.name.endswith("embeddings:0") for variable in tables):
+    run.console.say(
+      "warning: Inputs.split is set, and no table is split: the largest has "
+      f"{max(variable.shape[0] for variable in tables):,} rows, and Split.from_rows is "
+      f"{split.from_rows:,}"
+    )
 
 
 def _said_of_tables(network: Network, variables: Sequence[tf.Variable]) -> str:
@@ -70,8 +82,8 @@ def _said_of_tables(network: Network, variables: Sequence[tf.Variable]) -> str:
   parts = collections.Counter(network.short_name(v).rpartition("/")[0] for v in variables)
   joined = f" of {network.embedding_count} features" * (len(parts) < network.embedding_count)
   split = sum(count > 1 for count in parts.values())
-  places = {one_device.device_of(v) for v in variables if one_device.device_of(v)}
-  of_split = f", {split} split over {len(places) or 1} devices" * bool(split)
+  places = len({one_device.device_of(variable) for variable in variables} - {None}) or 1
+  of_split = f", {split} split over {places} device{'s' * (places > 1)}" * bool(split)
   return f"{len(parts)} embedding tables{joined}{of_split}"
 
 
