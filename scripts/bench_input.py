@@ -49,7 +49,7 @@ from ranking.models.bodies.shared_bottom import SharedBottom
 from ranking.models.model import Model
 from ranking.training.console import Console
 from ranking.training.step import compile_steps
-from scripts.bench_optimizers import Seconds, interleaved, ratios
+from scripts.rounds import Seconds, interleaved, ratios
 
 WINDOW, TFRECORD, PARQUET, SLICES = "window", "TFRecord", "Parquet", "tensor slices"
 ON_THE_FEED, ON_ONE_BATCH = "on the window feed", "on one repeated batch"

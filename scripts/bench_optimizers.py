@@ -19,7 +19,6 @@ import dataclasses
 import gc
 import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -44,6 +43,7 @@ from ranking.optimizers.operator_norm import OperatorNorm
 from ranking.tasks import LabelStatistics, Task
 from ranking.training.console import Console
 from scripts import bench_small
+from scripts.rounds import Seconds, interleaved, ratios
 
 _QUICK = flags.DEFINE_bool("quick", False, "5 rounds, 2 repeats, no direct timing of whole steps.")
 _ROUNDS = flags.DEFINE_integer("rounds", 21, "Rounds of updates.", lower_bound=1)
@@ -61,8 +61,6 @@ TIMES_AS_FAST_AS_TFRS = 2.5
 MOST_OF_SMALL = 1.3  # of tf_keras, for the first batch and a step
 LONGEST_WHOLE_STEP = 1.01  # of the step without a clip
 DIRECT = ("naive", "clippy", "lamb")  # whole steps of these are timed as they are
-
-Seconds = dict[str, list[float]]  # of each contestant, by round
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,26 +150,6 @@ def shapes(width_scale: float = 1.0) -> list[tuple[int, ...]]:
   for _ in range(HEADS):
     made += [(hidden[-1], 1), (1,)]
   return made
-
-
-def interleaved(contestants: Mapping[str, Callable[[], object]], rounds: int) -> Seconds:
-  """Seconds of every contestant in every round; each round starts with another one."""
-  names = list(contestants)
-  seconds: Seconds = {name: [] for name in names}
-  for run in contestants.values():
-    run()  # traces and compiles
-  for k in range(rounds):
-    first = k % len(names)
-    for name in names[first:] + names[:first]:
-      started = time.perf_counter()
-      contestants[name]()
-      seconds[name].append(time.perf_counter() - started)
-  return seconds
-
-
-def ratios(seconds: Seconds, of: str, to: str) -> list[float]:
-  """A ratio for each round: load that comes and goes weighs on both."""
-  return [ours / theirs for ours, theirs in zip(seconds[of], seconds[to], strict=True)]
 
 
 def time_updates(width_scale: float, rounds: int) -> Seconds:
@@ -340,7 +318,7 @@ def main(argv: list[str]) -> int:
     f"4. {2 * bench_small.KERNELS} small variables, ms. ÷: to tf_keras. Goal for the first batch "
     f"and a step ≤ {MOST_OF_SMALL}, but for clips with a memory.",
     ("rule", "first batch", "÷", "step", "÷", "eager step", "÷"),
-    bench_small.small_variables(rounds),
+    bench_small.small_variables(10 * rounds),
   )
   console.table(
     "5. 256 rows of a table of so many, ms. A lazy step does not depend on the table.",

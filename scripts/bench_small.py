@@ -1,7 +1,6 @@
 """Times steps whose cost is not in numbers: many small variables, and few rows of a large table."""
 
 import functools
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ with quiet.native_stderr():
   import tf_keras
 
 from ranking import optimizers
+from scripts.rounds import Seconds, in_ms, interleaved
 
 KERNELS = 101  # of [16, 16], each with a bias
 KERAS = "tf_keras Adagrad"
@@ -34,26 +34,19 @@ ADAMS: dict[str, Callable[[], Any]] = {
 
 
 def small_variables(rounds: int) -> list[list[str]]:
-  """Rule; first batch, step in a graph and eager step in ms; each as a ratio to tf_keras."""
-  first: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
-  graph: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
-  eager: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
+  """Rule; first batch, step in a graph and eager step in ms, each with its ratio to tf_keras."""
+  first: Seconds = {name: [] for name in CONTESTANTS}
   for _ in range(3):
     for name, make in CONTESTANTS.items():
-      took, step = _first_batch(make())
+      took, _ = _first_batch(make())
       first[name].append(took)
-      graph[name] += _times(step, rounds)
-      optimizer, pairs = make(), _small_pairs()
-      optimizer.apply_gradients(pairs)
-      eager[name] += _times(functools.partial(optimizer.apply_gradients, pairs), 3)
-  rows = []
-  for name in CONTESTANTS:
-    row = [name]
-    for seconds in (first, graph, eager):
-      own, theirs = (statistics.median(seconds[each]) for each in (name, KERAS))
-      row += [f"{1e3 * own:.1f}", f"{own / theirs:.2f}"]
-    rows.append(row)
-  return rows
+  graph = {name: _first_batch(make())[1] for name, make in CONTESTANTS.items()}
+  eager = {name: _eager_step(make()) for name, make in CONTESTANTS.items()}
+  measured = [first, interleaved(graph, rounds), interleaved(eager, max(3, rounds // 20))]
+  return [
+    [name, *(cell for seconds in measured for cell in in_ms(seconds, name, KERAS))]
+    for name in CONTESTANTS
+  ]
 
 
 def rows_of_a_table(rounds: int) -> list[list[str]]:
@@ -62,9 +55,8 @@ def rows_of_a_table(rounds: int) -> list[list[str]]:
   for name, make in ADAMS.items():
     row = [name]
     for size in TABLES:
-      step = _step_of_rows(make(), size)
-      step()
-      row.append(f"{1e3 * statistics.median(_times(step, rounds)):.2f}")
+      seconds = interleaved({name: _step_of_rows(make(), size)}, rounds)
+      row.append(in_ms(seconds, name, name, digits=2)[0])
     rows.append(row)
   return rows
 
@@ -89,14 +81,10 @@ def _first_batch(optimizer: Any) -> tuple[float, Callable[[], Any]]:
   """Seconds of a step with its tracing and its slots, and the traced step."""
   pairs = _small_pairs()
   step = tf.function(lambda: tf.identity(optimizer.apply_gradients(pairs)))
-  (seconds,) = _times(step, 1)
-  return seconds, step
+  started = time.perf_counter()
+  step()
+  return time.perf_counter() - started, step
 
 
-def _times(step: Callable[[], Any], rounds: int) -> list[float]:
-  seconds = []
-  for _ in range(rounds):
-    started = time.perf_counter()
-    step()
-    seconds.append(time.perf_counter() - started)
-  return seconds
+def _eager_step(optimizer: Any) -> Callable[[], Any]:
+  return functools.partial(optimizer.apply_gradients, _small_pairs())

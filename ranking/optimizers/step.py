@@ -97,28 +97,43 @@ def decide(
   joined = {clip: _join(clip, measures) for clip, measures in of_clip.items()}
   if step.scope == "global":
     return _decide_together(judged, joined)
-  return [_decide_alone(each, joined.get(each.treated.clip, {})) for each in judged]
+  return [_decide_alone(step, each, joined.get(each.treated.clip, {})) for each in judged]
 
 
 def _memory(step: Step, variable: tf.Variable, treated: Treatment) -> Memory:
   return dict(step.kept.memory_of(variable, treated)) if treated.clip.initial_memory() else {}
 
 
-def _decide_alone(judged: Judged, everywhere: Measures) -> Decision:
+def _decide_alone(step: Step, judged: Judged, everywhere: Measures) -> Decision:
   """σ and the memory of each variable by itself."""
   treated, own, memory, rate, number, _ = judged
   if not treated.clip.initial_memory():
     factor = treated.clip.at(number, rate.dtype).factor(own)
     return Decision(factor, {}, rate, number)
   own, everywhere, memory = (_cast(values, number.dtype) for values in (own, everywhere, memory))
-  clip = treated.clip.at(number, number.dtype)
+  if judged.is_stack:
+    count = next(iter(own.values())).shape[0]
+    key = ("stacked decision", treated, count, number.dtype)
+    if key not in step.functions:
+      step.functions[key] = tf.function(functools.partial(_of_each, treated.clip), autograph=False)
+    factor, memory = step.functions[key](own, everywhere, memory, number)
+  else:
+    clip = treated.clip.at(number, number.dtype)
+    factor, memory = clip.factor_and_memory(own, everywhere, memory, number)
+  return Decision(tf.cast(factor, rate.dtype), memory, rate, number)
+
+
+def _of_each(
+  clip: Clip, own: Measures, everywhere: Measures, memory: Memory, number: tf.Tensor
+) -> tuple[tf.Tensor, Memory]:
+  """`factor_and_memory` of each variable of a stack."""
+  clip = clip.at(number, number.dtype)
 
   def of_one(one: tuple[Measures, Memory]) -> tuple[tf.Tensor, Memory]:
     return clip.factor_and_memory(one[0], everywhere, one[1], number)
 
-  of = (own, memory)
-  factor, memory = tf.vectorized_map(of_one, of) if judged.is_stack else of_one(of)
-  return Decision(tf.cast(factor, rate.dtype), memory, rate, number)
+  made: tuple[tf.Tensor, Memory] = tf.vectorized_map(of_one, (own, memory))
+  return made
 
 
 def _decide_together(judged: Sequence[Judged], joined: dict[Clip, Measures]) -> list[Decision]:
