@@ -147,8 +147,8 @@ def everything() -> dict[str, Any]:
   network, optimizer = build(several, split, **CLIPPY)
   variables = [*network.trainable_variables, *optimizer.numbers]
   workers = tf.distribute.MultiWorkerMirroredStrategy
-  with workers().scope(), pytest.raises(ModelError) as refused:
-    SplitEmbedding(12, 2, 2, "t").build(tf.TensorShape([None]))
+  with pytest.raises(ModelError) as refused:
+    build(workers(), split, **CLIPPY)
   with tempfile.TemporaryDirectory() as folder:
     ends = gone_on(several, folder)
   return {
@@ -212,7 +212,7 @@ def test_lookups_and_gradients_are_those_of_keras(
   table = random.normal(size=(rows, width)).astype(np.float32)
   ids = tf.constant(random.integers(0, rows, (3, 2)), tf.int32)
   towards = tf.constant(random.normal(size=(3, 2, width)), tf.float32)
-  split = SplitEmbedding(rows, width, parts, "split")
+  split = SplitEmbedding(rows, width, Split(parts, parts), "split")
   split.build(tf.TensorShape([None]))
   for number, part in enumerate(split.embeddings):
     part.assign(table[number::parts])
@@ -263,6 +263,6 @@ def test_anything_but_a_split_is_refused() -> None:
 
 
 def test_a_part_has_no_more_than_its_share_of_rows() -> None:
-  shapes = SplitEmbedding(11, 2, 4, "t").shapes
+  shapes = SplitEmbedding(11, 2, Split(4, 4), "t").shapes
   assert [rows for rows, _ in shapes] == [3, 3, 3, 2]
   assert sum(math.prod(shape) for shape in shapes) == 22

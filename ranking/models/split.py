@@ -41,6 +41,16 @@ class Split:
         f"no row; make from_rows {self.parts} or more"
       )
 
+  def devices(self) -> list[str | None]:
+    """Those that parts are dealt out to; None for where variables are made anyway.
+
+    Raises ModelError where devices do not reach each other's variables.
+    """
+    try:
+      return [*one_device.devices()] or [None]
+    except ValueError as error:
+      raise ModelError(f"{error}; choose HARDWARE=gpus or set Inputs.split=None") from error
+
 
 class SplitEmbedding(tf_keras.layers.Layer):
   """Looks ids up in a table that is split, as `tf_keras.layers.Embedding` does in one that is not.
@@ -50,23 +60,22 @@ class SplitEmbedding(tf_keras.layers.Layer):
   Args:
     rows: of the table.
     width: of an embedding.
-    parts: no more than there are rows.
+    split: of which it has the parts.
     name: of the layer.
+
+  Raises ModelError as `Split.devices`.
   """
 
-  def __init__(self, rows: int, width: int, parts: int, name: str):
+  def __init__(self, rows: int, width: int, split: Split, name: str):
     super().__init__(name=name, dtype="float32")
-    self.shapes = [(len(range(part, rows, parts)), width) for part in range(parts)]
+    self.shapes = [(len(range(part, rows, split.parts)), width) for part in range(split.parts)]
     self.embeddings: list[tf.Variable] = []
+    self._devices = split.devices()
 
   def build(self, input_shape: tf.TensorShape) -> None:
-    """Makes the parts. Raises ModelError where devices do not reach each other's variables."""
-    try:
-      devices: list[str | None] = [*one_device.devices()] or [None]
-    except ValueError as error:
-      raise ModelError(f"{error}; choose HARDWARE=gpus or set Inputs.split=None") from error
+    """Makes the parts."""
     for part, shape in enumerate(self.shapes):
-      with one_device.made_on(devices[part % len(devices)]):
+      with one_device.made_on(self._devices[part % len(self._devices)]):
         self.embeddings.append(self.add_weight(f"embeddings_{part}", shape, initializer="uniform"))
     super().build(input_shape)
 

@@ -55,7 +55,7 @@ class Table(Part):
     self._rows: Array = np.repeat(starts, lengths)
     # float32 whatever the policy of mixed precision: rows are looked up and averaged in it.
     if split and size >= split.from_rows:
-      self._layer = SplitEmbedding(size, width, split.parts, name)
+      self._layer = SplitEmbedding(size, width, split, name)
     else:
       self._layer = tf_keras.layers.Embedding(size, width, name=name, dtype="float32")
 
