@@ -18,6 +18,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from ranking.data.schema import DataError
 from ranking.errors import Stopped
@@ -26,6 +27,7 @@ from ranking.stability import health
 from ranking.stability.monitor import DivergenceMonitor
 from ranking.training import loop
 from ranking.training.record import record
+from ranking.training.run import reason
 from ranking.training.state import State, _begin_again, settled
 from ranking.training.step import Taken
 from ranking.training.workers import Workers
@@ -318,3 +320,14 @@ def test_a_batch_that_does_not_split_over_the_replicas_is_refused(tmp_path: Path
     )
   assert failed.value.returncode == 2
   assert b"batch_size 33 does not split evenly over 2 replicas" in failed.value.stderr
+
+
+def test_what_keras_says_around_a_reason_is_left_out() -> None:
+  class Full(tf_keras.layers.Layer):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+      raise ValueError("no room for it")
+
+  with pytest.raises(ValueError, match="no room") as refused:
+    Full()(tf.zeros([1]))
+  assert reason(refused.value) == "no room for it"
+  assert reason(ValueError("plain\nand more")) == "plain"

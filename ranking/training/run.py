@@ -220,9 +220,15 @@ def build(settings: Settings, store: DayStore, console: Console, workers: Worker
       optimizer = training.optimizer.build(training.rate())
       optimizer.build(network.trainable_variables)
   except (ValueError, tf.errors.ResourceExhaustedError) as error:
-    said = str(error).strip().splitlines()[0]
     raise SettingError(
-      f"cannot build {names.model_name} with {names.method_name}: {said}"
+      f"cannot build {names.model_name} with {names.method_name}: {reason(error)}"
     ) from error
   evaluator = Evaluator(network, schema, store.eval_day, training.batch_size, workers.replicas)
   return Run(settings, console, store, batches, last_step, workers, network, optimizer, evaluator)
+
+
+def reason(error: Exception) -> str:
+  """The line of an error that says why; Keras puts one before it that says in which layer."""
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+  wrapped = lines[0].startswith("Exception encountered when calling layer") and len(lines) > 1
+  return lines[1 if wrapped else 0]
