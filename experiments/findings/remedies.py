@@ -28,7 +28,7 @@ F11 = Rule(
   "Table 3 had been seen: until then what left the count as it was made it not reproduced; a few "
   "runs that look alike are no longer taken for proof.",
   command="make table3 DATA={log}",
-  caveat="Ten runs a change: only large differences can be told from chance.",
+  caveat="Ten runs a change, or five: only large differences can be told from chance.",
 )
 
 
