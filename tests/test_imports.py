@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
   ("array", "checks", "errors", "files", "nearest", "quiet"),
   ("meeting", "run_directory"),
-  ("strategy",),
+  ("one_device", "strategy"),
   ("measures",),
   ("tasks",),
   ("data",),

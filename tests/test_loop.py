@@ -286,7 +286,7 @@ def test_two_replicas_of_half_the_batch_train_as_one_of_the_whole(tmp_path: Path
     "train_and_evaluate.observe_every=5 train_and_evaluate.shadows={}",
     "train_and_evaluate.schedule=@InverseSquareRoot InverseSquareRoot.warmup_steps=4",
     "train_and_evaluate.balance=@GradNorm()",
-    "Inputs.split=@Split() Split.parts=3 Split.from_rows=20",
+    "Inputs.split=@Split() Split.parts=2 Split.from_rows=20",
   )
   one = run(tmp_path / "one", *same)
   two = run(tmp_path / "two", *same, "train_and_evaluate.distribution=@virtual_cpus")

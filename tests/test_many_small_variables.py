@@ -241,3 +241,14 @@ def test_two_replicas_take_the_step_of_one(clip: Clip) -> None:
   for whole, half, other in zip(one, first, second, strict=True):
     np.testing.assert_array_equal(half, other)
     np.testing.assert_allclose(half, whole, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_memory_is_kept_in_float32_where_variables_have_half_of_it(scope: Any) -> None:
+  optimizer = ClippedOptimizer(Adagrad(), WITH_MEMORY, RATE, scope=scope)
+  weights = variables("bfloat16")
+  take(optimizer, weights, np.abs(GRADIENTS))
+  assert is_stacked(optimizer)
+  state = optimizer.state_of(weights[0])
+  assert state["average_norm"].dtype == state["norms_seen"].dtype == tf.float32
+  assert float(state["norms_seen"]) == STEPS
