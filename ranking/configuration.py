@@ -32,7 +32,7 @@ import ranking.data.sources
 import ranking.models
 import ranking.optimizers
 from ranking import settings, strategy
-from ranking.errors import InputError
+from ranking.errors import InputError, first_line
 from ranking.nearest import nearest
 from ranking.optimizers.optimizer_settings import OptimizerSettings
 from ranking.settings import Settings
@@ -442,8 +442,3 @@ def _make(maker: Callable[[], Any]) -> Any:
     if unset:
       said = f"nothing sets {unset[1]}.{unset[2]}; bind it, as the files of configs/ do"
     raise ConfigError(said) from error
-
-
-def first_line(error: BaseException) -> str:
-  """What an error says, without the places that gin adds."""
-  return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()

@@ -20,3 +20,11 @@ class Stopped(Exception):
 
   A command prints it and exits with code 143; nothing of its work is lost.
   """
+
+
+def first_line(error: BaseException) -> str:
+  """What an error says, in a line: without what gin adds after it, and Keras before it."""
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+  if len(lines) > 1 and lines[0].startswith("Exception encountered when calling layer"):
+    return lines[1]
+  return (lines or [type(error).__name__])[0]

@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ranking.errors import InputError
+from ranking.errors import InputError, first_line
 from ranking.meeting import meet
 
 REACHED_SECONDS = 10.0
@@ -75,7 +75,7 @@ def tpu(address: str = "local") -> tf.distribute.Strategy:
     tf.tpu.experimental.initialize_tpu_system(resolver)
     return tf.distribute.TPUStrategy(resolver)
   except (ValueError, RuntimeError, ImportError, OSError, tf.errors.OpError) as error:
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
+    said = first_line(error).partition(". ")[0]
     raise InputError(
       f"no TPU found at {address!r} ({said}); run on its virtual machine, with tensorflow-tpu"
     ) from error

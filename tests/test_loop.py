@@ -21,13 +21,12 @@ import tensorflow as tf
 import tf_keras
 
 from ranking.data.schema import DataError
-from ranking.errors import Stopped
+from ranking.errors import Stopped, first_line
 from ranking.settings import ProgressSettings
 from ranking.stability import health
 from ranking.stability.monitor import DivergenceMonitor
 from ranking.training import loop
 from ranking.training.record import record
-from ranking.training.run import reason
 from ranking.training.state import State, _begin_again, settled
 from ranking.training.step import Taken
 from ranking.training.workers import Workers
@@ -329,5 +328,6 @@ def test_what_keras_says_around_a_reason_is_left_out() -> None:
 
   with pytest.raises(ValueError, match="no room") as refused:
     Full()(tf.zeros([1]))
-  assert reason(refused.value) == "no room for it"
-  assert reason(ValueError("plain\nand more")) == "plain"
+  assert first_line(refused.value) == "no room for it"
+  assert first_line(ValueError("plain\nand more")) == "plain"
+  assert first_line(ValueError()) == "ValueError"

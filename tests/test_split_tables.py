@@ -266,3 +266,11 @@ def test_a_part_has_no_more_than_its_share_of_rows() -> None:
   shapes = SplitEmbedding(11, 2, Split(4, 4), "t").shapes
   assert [rows for rows, _ in shapes] == [3, 3, 3, 2]
   assert sum(math.prod(shape) for shape in shapes) == 22
+
+
+def test_parts_begin_with_different_numbers_as_small_as_those_of_keras() -> None:
+  split = SplitEmbedding(400, 2, Split(4, 4), "t")
+  split.build(tf.TensorShape([None]))
+  begins = np.concatenate([part.numpy().ravel() for part in split.embeddings])
+  assert len(np.unique(begins)) > 0.99 * len(begins)
+  assert 0.04 < np.abs(begins).max() <= 0.05  # that of tf_keras.layers.Embedding

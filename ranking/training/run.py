@@ -17,7 +17,7 @@ from ranking.data.prepare import prepare
 from ranking.data.remark import unanswered
 from ranking.data.sources.table import Table
 from ranking.data.store import DayStore
-from ranking.errors import InputError
+from ranking.errors import InputError, first_line
 from ranking.evaluation.evaluate import Evaluator
 from ranking.models.network import Network
 from ranking.optimizers.averages import averaged_weights
@@ -111,7 +111,7 @@ def begin(settings: Settings) -> Workers:
   except GONE as error:
     raise lost(error) from error
   except (ValueError, RuntimeError, tf.errors.OpError) as error:
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    said = first_line(error)
     raise SettingError(f"train_and_evaluate.distribution cannot be made: {said}") from error
   if not isinstance(made, tf.distribute.Strategy):
     raise SettingError(
@@ -221,14 +221,7 @@ def build(settings: Settings, store: DayStore, console: Console, workers: Worker
       optimizer.build(network.trainable_variables)
   except (ValueError, tf.errors.ResourceExhaustedError) as error:
     raise SettingError(
-      f"cannot build {names.model_name} with {names.method_name}: {reason(error)}"
+      f"cannot build {names.model_name} with {names.method_name}: {first_line(error)}"
     ) from error
   evaluator = Evaluator(network, schema, store.eval_day, training.batch_size, workers.replicas)
   return Run(settings, console, store, batches, last_step, workers, network, optimizer, evaluator)
-
-
-def reason(error: Exception) -> str:
-  """The line of an error that says why; Keras puts one before it that says in which layer."""
-  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-  wrapped = lines[0].startswith("Exception encountered when calling layer") and len(lines) > 1
-  return lines[1 if wrapped else 0]
