@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from ranking.sweeps import results
-from ranking.sweeps.figures import curves, grid, style
+from ranking.sweeps.figures import curves, grid, limits, style
 from ranking.sweeps.places import Place, places
 from ranking.sweeps.sweep import Method, Sweep
 from tests.test_summary import LOST, OK, End, outcome
@@ -288,6 +288,30 @@ def test_what_is_lost_at_one_rate_has_its_crosses_above_each_other(tmp_path: Pat
   assert first[1] < second[1]
 
 
+def test_limits_end_at_the_highest_rate_that_all_seeds_survive_before_a_loss(tmp_path: Path):
+  sweep = Sweep(
+    *("s", ["small", "large_dcn"], ["naive", "gc", "clippy"]), learning_rates=RATES, seeds=[0, 1]
+  )
+  ends = {
+    "": good(0.7, 0.7),
+    "large_dcn-naive": [LOST, *good(0.7)],
+    "large_dcn-gc-rate=0.2": [*good(0.7), LOST],  # what is survived at 0.4 does not count
+    "small-naive-rate=0.4": [LOST, LOST],
+    "small-gc-rate=0.4": good(0.7),  # a seed is missing
+  }
+  (panel,) = limits.survival_limits(places_of(tmp_path, sweep, ends)).axes
+  assert [label.get_text() for label in panel.get_yticklabels()] == ["Small", "Large+DCN"]
+  rows: dict[str, list[Any]] = {"Small": [], "Large+DCN": []}
+  for line in panel.lines:
+    rate, y = data(line)[-1]
+    rows[list(rows)[round(y)]].append((line.get_label(), rate, line.get_marker()))
+  assert rows == {
+    "Small": [("naive", 0.2, "o"), ("Clippy", 0.4, ">")],
+    "Large+DCN": [("naive", 0.1, "x"), ("GC", 0.1, "o"), ("Clippy", 0.4, ">")],
+  }
+  assert len({data(line)[0][1] for line in panel.lines}) == len(panel.lines)  # none hides another
+
+
 def ten_methods(folder: Path) -> list[Place]:
   methods = [Method(name, "clippy") for name in style.NAMES]
   sweep = Sweep("s", ["large"], methods, learning_rates=[0.0125 * 2**k for k in range(10)])
@@ -297,6 +321,7 @@ def ten_methods(folder: Path) -> list[Place]:
 FIGURES: dict[str, Callable[[Path], Figure]] = {
   "survival_map": lambda folder: grid.survival_map(places_of(folder)),
   "survival_curves": lambda folder: curves.survival_curves(places_of(folder)),
+  "survival_limits": lambda folder: limits.survival_limits(places_of(folder)),
   "ten_on_a_map": lambda folder: grid.survival_map(ten_methods(folder)),
   "ten_curves": lambda folder: curves.survival_curves(ten_methods(folder)),
 }

@@ -72,12 +72,16 @@ def sweep_of(name: str) -> Sweep:
   return files.read(str(ROOT / "experiments" / f"{name}.gin"), Sweep)
 
 
+SEVERAL_LINES = ["survival_map", "survival_curves", "survival_limits"]  # of models or ablations
+
+
 @pytest.mark.parametrize(
   ("name", "expected"),
   [
     ("survival_kuairand", ["survival_map", "survival_curves"]),
-    ("scope_kuairand", ["survival_map", "survival_curves"]),
-    ("accumulators_kuairand", ["survival_map", "survival_curves"]),
+    ("scope_kuairand", SEVERAL_LINES),
+    ("accumulators_kuairand", SEVERAL_LINES),
+    ("models_kuairand", SEVERAL_LINES),
     ("thresholds_kuairand", ("Clippy.relative_threshold", "Clippy.absolute_threshold")),
     ("widths_kuairand", ("ablation", "Clippy.absolute_threshold")),
     ("shift_synthetic", []),  # two ablations at one rate: its table says it

@@ -11,6 +11,7 @@ table.csv, .parquet          every figure of every run
 summary.md, .html, .csv      of a sweep: what became of every point of the grid
 survival_map.png, .svg       with several learning rates: method × rate,
 survival_curves.png, .svg    and the same as lines over the rate
+survival_limits.png, .svg    with several models or ablations too: what each survives
 map.png, .svg                else, with two other axes: threshold × threshold, ablation × threshold
 table2.md, .html, .csv       of a search: every method at its best setting on every model
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ranking.sweeps.figures import curves, grid
+from ranking.sweeps.figures import curves, grid, limits
 from ranking.sweeps.places import places
 from ranking.sweeps.sweep import Sweep
 
@@ -23,6 +23,8 @@ def pictures(sweep: Sweep, table: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
   if len({(place.learning_rate, place.at("learning_rate_multiplier")) for place in found}) > 1:
     yield "survival_map", grid.survival_map(found)
     yield "survival_curves", curves.survival_curves(found)
+    if len(list(grid.panels(grid.frame(found), [grid.METHOD, grid.RATE]))) > 1:
+      yield "survival_limits", limits.survival_limits(found)
   elif axes := map_axes(sweep):
     yield "map", grid.grid_map(found, *axes)
 
