@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ranking.array import Array
+from ranking.cli import main
 from ranking.data import report
 from ranking.data.prepare import prepare
 from ranking.data.remark import unanswered
@@ -475,7 +476,9 @@ def test_the_command_writes_the_page_with_its_pictures_and_prints_the_warnings(
 
 
 @pytest.mark.parametrize("how", ["nothing there", "damaged"])
-def test_the_command_refuses_in_one_line(tiny_store: DayStore, how: str) -> None:
+def test_the_command_refuses_in_one_line(
+  tiny_store: DayStore, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
   arguments: dict[str, tuple[list[str], str]] = {
     "nothing there": (
       ["--store=nowhere"],
@@ -486,8 +489,7 @@ def test_the_command_refuses_in_one_line(tiny_store: DayStore, how: str) -> None
   path = tiny_store.directory / DAY_NAMES[0] / "ids.npy"
   path.write_bytes(path.read_bytes()[:-1])
   given_, message = arguments[how]
-  done = command(*given_)
-  assert done.returncode == 2
-  assert done.stderr.startswith("error: ")
-  assert message in done.stderr
-  assert len(done.stderr.strip().splitlines()) == 1
+  assert main(["data-report", *given_]) == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith("error: ")
+  assert message in line
