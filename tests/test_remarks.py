@@ -79,6 +79,27 @@ def test_rows_years_before_or_after_the_others_are_warned_of() -> None:
   assert found.text.startswith("10 of 31 rows are of day 25000 or after, 13.7 years after all")
 
 
+def test_days_that_may_have_been_read_as_months_are_warned_of() -> None:
+  march = [
+    f"2026-{day:02}-03" for day in range(1, 11)
+  ]  # the first ten days of March as the US has them
+  days = calendar(*range(20_000, 20_010))
+  (found,) = module._days(dataclasses.replace(days, names=tuple(march)))
+  assert found.text == (
+    "its 10 days span 274, and would span 10 if day and month are the other way round: if they "
+    "are, mend Table.time_format"
+  )
+  for whole in (
+    [f"2026-03-{day:02}" for day in range(1, 11)],
+    [f"2026-{month:02}-{day:02}" for month in (1, 2, 3) for day in range(1, 13)],
+    [*march, "2026-11-13"],  # which no calendar has the other way round
+    ["2026-01-03", "2026-02-03"],
+    [f"slice {k}" for k in range(5)],
+  ):
+    days = calendar(*range(20_000, 20_000 + len(whole)))
+    assert [*module._days(dataclasses.replace(days, names=tuple(whole)))] == []
+
+
 def test_a_day_n_of_few_rows_is_warned_of() -> None:
   days = dataclasses.replace(calendar(1, 2, 3), rows=(90, 90, 30))
   assert [*module._days(days)] == []

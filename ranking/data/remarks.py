@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 import numpy as np
+import pandas as pd
 
 from ranking.array import Array
 from ranking.data import leaks, report
@@ -23,6 +24,8 @@ from ranking.data.store import Day
 from ranking.tasks import Task
 
 FAR_DAYS: Final = 365  # without a row, on both sides of which the rows can hardly be of one log
+SWAPPED_DAYS: Final = 3  # from which on, and
+SWAPPED: Final = 4  # how many times as far apart, days may have been read as months
 SMALL_DAY_N: Final = 1 / 3  # of the median training day: weekends have more
 FEW: Final = 10  # positives or negatives on day N, whose AUC then says little
 MOST: Final = 0.5  # of day N's rows with a value that no training day has
@@ -140,6 +143,15 @@ def _days(calendar: Calendar) -> Iterator[Remark]:
       yield Remark(
         f"{few:,} of {sum(rows):,} rows are of {which} all others; they are kept: if a clock or a "
         f"unit of time was wrong, leave them out (Table.{what})"
+      )
+  dates = pd.to_datetime(pd.Series(calendar.names), format="%Y-%m-%d", errors="coerce")
+  if len(dates) >= SWAPPED_DAYS and (dates.dt.day <= 12).all():
+    other = pd.to_datetime({"year": dates.dt.year, "month": dates.dt.day, "day": dates.dt.month})
+    span, other_span = (int((each.max() - each.min()).days) + 1 for each in (dates, other))
+    if span > SWAPPED * other_span:
+      yield Remark(
+        f"its {len(dates)} days span {span}, and would span {other_span} if day and month are the "
+        "other way round: if they are, mend Table.time_format"
       )
 
 
