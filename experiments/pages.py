@@ -14,11 +14,11 @@ import pandas as pd
 from scipy import stats
 
 from experiments import templating
+from experiments.findings.log import MODELS
 from experiments.published import RESULTS, Published
 from ranking.files import write_atomically
 from ranking.measures.differences import Difference, paired_difference
 from ranking.measures.significance import holm
-from ranking.sweeps.figures import style
 
 EXPERIMENTS = Path("experiments")
 DOCUMENTS = {  # of an experiment, in the order of the list → what a link to one says
@@ -51,7 +51,7 @@ def comparison() -> str:
     ahead=_adam_ahead(published),
     over_layer=_over_layer(published),
     over_naive=_over_naive(published),
-    models=list(style.MODELS),
+    models=MODELS,
     verdicts=Counter(judgement["verdict"] for judgement in judged.values()),
   )
 

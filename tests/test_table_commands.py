@@ -81,6 +81,17 @@ def test_the_searches_of_the_repository_have_the_grids_of_the_paper(
   assert len(search.repeats_of(trials[-1])) == seeds
 
 
+def test_table_2_of_the_late_regime_chooses_on_a_day_before_day_n():
+  search = files.read(str(ROOT / "experiments" / "table2_synthetic_late.gin"), Search)
+  trials = search.trials()
+  for trial in trials:
+    execution.log_of(trial, None)
+  assert {trial.coordinates["days_left_out"] for trial in trials} == {1}
+  assert len(trials) == 34
+  assert {trial.coordinates["days_left_out"] for trial in search.repeats_of(trials[-1])} == {0}
+  assert set(search.columns) >= {"Naive", "Clippy", "Clippy, as released", "Operator norm"}
+
+
 def test_table_2_searches_then_repeats_the_best_and_a_second_time_does_nothing(
   capfd: pytest.CaptureFixture[str],
 ):

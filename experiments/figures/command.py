@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from experiments.figures import comparison, dynamics, moments, quadratic, stability
 from experiments.figures.moments import Moments
+from experiments.findings.log import MODELS
 from ranking.commands import sweep
 from ranking.stability.divergence import DivergenceRule
 from ranking.sweeps import files, results, series
@@ -148,10 +149,10 @@ def figures_of_methods(runs: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
     "figure_5b",
     comparison.auc_over_time(
       {
-        f"{name}, learning rate {highest:g}x": by_method(
+        f"{style.MODELS[model]}, learning rate {highest:g}x": by_method(
           fastest[(fastest.model == model) & fastest.method.isin(["gc", "clippy"])]
         )
-        for model, name in style.MODELS.items()
+        for model in MODELS
       }
     ),
   )

@@ -44,7 +44,15 @@ NAMES = {
   "z_clip": "ZClip",
   "clippy_tighter": "Clippy, tighter",
 }
-MODELS = {"small": "Small", "large": "Large", "large_dcn": "Large+DCN"}
+MODELS = {
+  "small": "Small",
+  "large": "Large",
+  "large_dcn": "Large+DCN",
+  "small_2048": "Small, 2048",
+  "mmoe": "MMoE",
+  "ple": "PLE",
+  "din": "DIN",
+}
 
 styled = matplotlib.rc_context(
   {
