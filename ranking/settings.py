@@ -91,6 +91,8 @@ def check_targets(target_scale: Any, loss_weights: Any) -> None:
   CHECK.made("loss_weights", loss_weights, Mapping, "a dict of tasks to numbers")
   for task, weight in loss_weights.items():
     CHECK.number(f"loss_weights of {task}", weight, 0)
+    if not weight:  # its figures would be of what nothing was learnt of
+      CHECK.refuse(f"loss_weights of {task}", weight, f"leave it out: without_tasks=['{task}']")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ranking.array import Array
 from ranking.data import remarks as module
 from ranking.data.calendar import Calendar
+from ranking.data.features import Moments
 from ranking.data.prepare import prepare
 from ranking.data.remark import Remark, unanswered
 from ranking.data.sources.table import Table
@@ -98,6 +100,65 @@ def test_days_that_may_have_been_read_as_months_are_warned_of() -> None:
   ):
     days = calendar(*range(20_000, 20_000 + len(whole)))
     assert [*module._days(dataclasses.replace(days, names=tuple(whole)))] == []
+
+
+def amounts(*days: Array, kind: str = "regression") -> list[str]:
+  """What is said of a task's labels, by day."""
+  moments = [Moments.of(day[:, None]) for day in days]
+  names = [f"day {k}" for k in range(len(days))]
+  return [remark.text for remark in module._amounts([Task("price", kind)], moments, names)]
+
+
+SMALL = np.random.default_rng(0).random(200)  # 0 to 1
+
+
+def test_amounts_of_one_size_are_not_warned_of() -> None:
+  assert amounts(SMALL, SMALL, 5 * SMALL) == []
+  assert amounts(np.zeros(200), np.zeros(200), np.zeros(200)) == []
+  assert amounts(np.full(200, np.nan), SMALL, SMALL) == []
+  assert amounts(np.exp(2 * np.random.default_rng(0).standard_normal(200)), SMALL, SMALL) == []
+
+
+def test_a_row_that_makes_all_of_the_spread_of_a_target_is_warned_of() -> None:
+  (said,) = amounts(SMALL, np.append(SMALL, -1e9), SMALL)
+  assert said == (
+    "task price: the training row with -1e+09 makes 99.8% of the spread of all, beside which the "
+    "others are alike; mend or drop it, or learn logarithms (target_scale)"
+  )
+  assert amounts(SMALL, SMALL, np.append(SMALL, 20.0)) == []  # which training does not see
+  (of_counts,) = amounts(SMALL, np.append(SMALL, 1e9), SMALL, kind="count")
+  assert of_counts.endswith("mend or drop it")
+  rare = np.array([*[0.0] * 97, 1.0])
+  assert amounts(rare, SMALL) == []  # an event in few rows
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_day_in_another_unit_is_warned_of(place: int) -> None:
+  days = [SMALL, SMALL, SMALL, SMALL, SMALL]
+  days[place] = 100 * SMALL
+  (said,) = amounts(*days)
+  assert said.startswith(f"task price: labels of day {place} are 100 times those of the median")
+  days[place] = SMALL / 100
+  (said,) = amounts(*days)
+  assert said.startswith(f"task price: labels of day {place} are 0.01 times those of the median")
+
+
+def test_a_target_whose_digits_32_bits_do_not_hold_is_warned_of() -> None:
+  near = np.round(1.7e9 + 500 * SMALL)
+  (said,) = amounts(near, near, near)
+  assert said == (
+    "task price: labels are kept in 32 bits, which near 1.7e+09 are 2e+02 apart, and they deviate "
+    "by 1.5e+02; take away a constant"
+  )
+
+
+def test_a_number_beside_which_all_others_are_the_same_is_warned_of() -> None:
+  columns = np.stack([SMALL, np.append(SMALL[1:], 1e6)], axis=1)
+  (found,) = module._lone_numbers(Moments.of(columns), ["size", "age"])
+  assert found.features == ["age"]
+  assert found.text.startswith("feature age: the training row with 1e+06 makes 99.5% of the spread")
+  heavy = Moments.of(columns, np.append(np.ones(199), 1e-9))
+  assert [*module._lone_numbers(heavy, ["size", "age"])] == []  # the weight of the row is not known
 
 
 def test_a_day_n_of_few_rows_is_warned_of() -> None:

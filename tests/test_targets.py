@@ -124,6 +124,7 @@ def test_what_does_not_fit_the_log_is_refused(given: Any, message: str) -> None:
     ({"price": None}, {}, "make it one of standard, log, none"),
     (None, [1.0], "make it a dict of tasks to numbers"),
     (None, {"click": -1.0}, "loss_weights of click is -1.0"),
+    (None, {"click": 0}, "click is 0; leave it out: without_tasks=['click']"),
   ],
 )
 def test_a_scale_or_weight_that_there_is_not_is_refused(

@@ -5,6 +5,7 @@ that no more than that is ever in memory.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -28,12 +29,15 @@ class Moments:
     mean: float64 [k], each row counted as often as its weight says.
     squares: float64 [k], the sum of squared deviations, likewise.
     mass: float64 [k], the sum of the weights: `rows` where all count the same.
+    lowest, highest: float64 [k]; inf and -inf without rows.
   """
 
   rows: Array
   mean: Array
   squares: Array
   mass: Array
+  lowest: Array
+  highest: Array
 
   @classmethod
   def of(cls, columns: Array, weights: Array | None = None) -> "Moments":
@@ -50,7 +54,9 @@ class Moments:
     rows = known.sum(axis=0).astype(np.float64)
     mass = rows if weights is None else total(np.ones_like(values))
     mean = _share(total(values), mass)
-    return cls(rows, mean, total((values - mean) ** 2), mass)
+    lowest = np.min(values, axis=0, initial=math.inf, where=known)
+    highest = np.max(values, axis=0, initial=-math.inf, where=known)
+    return cls(rows, mean, total((values - mean) ** 2), mass, lowest, highest)
 
   def __add__(self, other: "Moments") -> "Moments":
     """Joins the moments of two sets of rows (Chan, Golub and LeVeque, 1983)."""
@@ -62,12 +68,20 @@ class Moments:
       self.mean + step * share,
       self.squares + other.squares + step**2 * self.mass * share,
       mass,
+      np.minimum(self.lowest, other.lowest),
+      np.maximum(self.highest, other.highest),
     )
 
   @property
   def variance(self) -> Array:
     """float64 [k], of the rows themselves (not an estimate for more rows); 0 without rows."""
     return _share(self.squares, self.mass)
+
+  @property
+  def farthest(self) -> Array:
+    """float64 [k], the value that lies farthest from the mean; NaN without rows."""
+    below, above = self.mean - self.lowest, self.highest - self.mean
+    return np.where(self.rows > 0, np.where(below > above, self.lowest, self.highest), np.nan)
 
 
 def _share(part: Array, whole: Array) -> Array:

@@ -6,6 +6,7 @@ the data report has all drift there is. What is read of large days is a sample o
 """
 
 import functools
+import math
 import statistics
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
@@ -37,6 +38,12 @@ NAMED: Final = 4  # features in a line; the others are counted
 FAR: Final = 10  # times as far from the nearest number as that is from the last one
 OFTEN: Final = 0.01  # of rows
 RARE_ID: Final = 1
+AMOUNTS: Final = ("regression", "count")  # kinds of labels with a size
+MANY: Final = 100  # rows, from which on one of them should not decide
+ALONE: Final = 0.8  # of the spread of a column, that one row makes
+UNIT: Final = 30  # times as large, labels are hardly in the same unit
+EPSILON: Final = float(np.finfo(np.float32).eps)
+LOST: Final = 10  # steps between neighbouring numbers of 32 bits that labels deviate by, at least
 
 
 def remarks(
@@ -59,8 +66,10 @@ def remarks(
   return [
     *_leaks(leaks.find(schema, days, {*past, *log.entities})),
     *_tasks(log.tasks, labelled, np.array(packed.positives), same),
+    *_amounts(log.tasks, packed.labels, calendar.names),
     *_days(calendar),
     *_of_no_use(schema, days, packed.dense, [*log.dense]),
+    *_lone_numbers(packed.dense, [*log.dense]),
     *_stand_ins(schema, days[:-1], past),
     *_strange(schema, days, packed.unseen, past),
   ]
@@ -113,6 +122,62 @@ def _tasks(
     else:
       continue
     yield Remark(about, tasks=[task.name])
+
+
+def _amounts(
+  tasks: Sequence[Task], labels: Sequence[Moments], names: Sequence[str]
+) -> Iterator[Remark]:
+  """Amounts that one row decides, that change their unit, or whose digits are lost."""
+  sizes = np.array([np.sqrt(day.mean**2 + day.variance) for day in labels])  # [days, T]
+  training = functools.reduce(Moments.__add__, labels[:-1])
+  alone = _of_one_row(training)
+  for place, task in enumerate(tasks):
+    if task.kind not in AMOUNTS:
+      continue
+    about = f"task {task.name}"
+    mean, deviation = training.mean[place], math.sqrt(training.variance[place])
+    if alone[place] > ALONE:
+      cure = ", or learn logarithms (target_scale)" if task.kind == "regression" else ""
+      yield Remark(
+        f"{about}: the training row with {training.farthest[place]:.6g} makes {alone[place]:.1%} "
+        f"of the spread of all, beside which the others are alike; mend or drop it{cure}",
+        tasks=[task.name],
+      )
+      continue
+    if 0 < deviation < LOST * EPSILON * abs(mean):
+      yield Remark(
+        f"{about}: labels are kept in 32 bits, which near {mean:.6g} are {EPSILON * abs(mean):.2g} "
+        f"apart, and they deviate by {deviation:.2g}; take away a constant",
+        tasks=[task.name],
+      )
+    usual = float(np.median(sizes[:-1, place]))
+    for day, size in enumerate(sizes[:, place]):
+      times = size / usual if usual else 1.0
+      if labels[day].rows[place] >= MANY and size and not 1 / UNIT < times < UNIT:
+        yield Remark(
+          f"{about}: labels of {names[day]} are {times:.3g} times those of the median training "
+          "day: if their unit is another one, mend the log",
+          tasks=[task.name],
+        )
+        break
+
+
+def _lone_numbers(dense: Moments, names: Sequence[str]) -> Iterator[Remark]:
+  """Numbers beside one of which all others are the same, once deviations are counted."""
+  for name, alone, value in zip(names, _of_one_row(dense), dense.farthest, strict=False):
+    if alone > ALONE:
+      yield Remark(
+        f"feature {name}: the training row with {value:.6g} makes {alone:.1%} of the spread of "
+        "all, beside which the others are alike; mend it, or take logarithms (Table.log_dense)",
+        [name],
+      )
+
+
+def _of_one_row(moments: Moments) -> Array:
+  """float64 [k], the share of squared deviations that one row has; 0 of few rows, or weighted."""
+  counts = (moments.rows >= MANY) & (moments.mass == moments.rows) & (moments.squares > 0)
+  squares = np.where(counts, moments.squares, 1.0)
+  return np.where(counts, (moments.farthest - moments.mean) ** 2 / squares, 0.0)
 
 
 _NOT_LEARNT = "nothing can be learnt of it and its figures are n/a; leave it out (without_tasks)"
