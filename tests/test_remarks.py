@@ -15,6 +15,7 @@ from ranking.data.calendar import Calendar
 from ranking.data.features import Moments
 from ranking.data.prepare import prepare
 from ranking.data.remark import Remark, unanswered
+from ranking.data.schema import DataError
 from ranking.data.sources.table import Table
 from ranking.tasks import Task
 
@@ -197,6 +198,7 @@ def warned(
   columns: Mapping[str, Sequence[Any]],
   categorical: Sequence[str] = (),
   dense: Sequence[str] = (),
+  bags: Sequence[str] = (),
 ) -> list[str]:
   """The warnings in the card of a log with these columns."""
   raw, _ = log(folder, **columns)
@@ -208,6 +210,7 @@ def warned(
     categorical=["u", "i", *categorical],
     entities=["u", "i"],
     dense=["age", *dense],
+    bags=bags,
     binary=["click"],
   )
   return unanswered(prepare(source, folder / "store").card)
@@ -217,6 +220,20 @@ def test_an_honest_log_of_days_alike_gives_no_warning(tmp_path: Path) -> None:
   # Its counts of the past grow from day to day, its weekday is another one each day.
   weekday = np.repeat(np.arange(DAYS), ROWS).tolist()
   assert warned(tmp_path, {"weekday": weekday}, ["weekday"]) == []
+
+
+def test_a_list_that_is_far_longer_than_others_is_warned_of_and_a_huge_one_refused(tmp_path: Path):
+  def lists(longest: int) -> dict[str, Sequence[str]]:
+    random = np.random.default_rng(0)
+    lengths = random.integers(1, 5, ROWS * DAYS)
+    lengths[500] = longest
+    return {"tags": [",".join(map(str, random.integers(0, 9, length))) for length in lengths]}
+
+  assert warned(tmp_path, lists(64), bags=["tags"]) == []
+  (said,) = warned(tmp_path, lists(4096), bags=["tags"])
+  assert said.startswith("bag tags: its longest list has 4,096 values, and lists have ")
+  with pytest.raises(DataError, match="bag tags has a list of 4,097 values, and every row takes"):
+    warned(tmp_path, lists(4097), bags=["tags"])
 
 
 def test_a_leak_comes_first_and_columns_of_no_use_are_named_together(tmp_path: Path) -> None:

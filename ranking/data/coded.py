@@ -101,7 +101,9 @@ def code(
   vocabularies: dict[str, Vocabulary] = {}
   of_column: dict[tuple[str, str], Vocabulary] = {}  # one for features that are the same
   for column, name, value in coded_features(log):
-    make = codes.of_lists if column.startswith("bag") else codes.of_values
+    make = (
+      functools.partial(codes.of_lists, name=name) if column.startswith("bag") else codes.of_values
+    )
     by = ""
     if hashing is not None and name in hashing.columns:
       make = functools.partial(codes.of_hashes, column=name, buckets=hashing.buckets)

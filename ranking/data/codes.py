@@ -15,8 +15,10 @@ import ibis.expr.types as ir
 from ranking.data.engine import Engine
 from ranking.data.features import FIRST_ID, MIN_COUNT
 from ranking.data.hashing import hashed
+from ranking.data.schema import DataError
 
 RARE: Final = FIRST_ID - 1
+LONGEST_LIST: Final = 4096  # values of a bag: 16 kB of every row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +83,18 @@ def sharing(engine: Engine, vocabularies: Sequence[Vocabulary]) -> tuple[int, in
   return number, number - engine.number(alone)
 
 
-def of_lists(engine: Engine, met: ir.Table) -> Vocabulary:
-  """Numbers the values of lists: `met` as for single values, but that each value is a list."""
+def of_lists(engine: Engine, met: ir.Table, name: str) -> Vocabulary:
+  """Numbers the values of lists: `met` as for single values, but that each value is a list.
+
+  Raises DataError for a list of the bag `name` that is longer than LONGEST_LIST.
+  """
   lists = met.filter(met.value.notnull())
+  longest = engine.number(lists.value.length().max().fill_null(0).cast("int64"))
+  if longest > LONGEST_LIST:
+    raise DataError(
+      f"bag {name} has a list of {longest:,} values, and every row takes room for the longest; cut "
+      f"lists in the log at {LONGEST_LIST:,} values or fewer"
+    )
   lists = engine.keep(
     lists.group_by("value").agg(weight=lists.weight.sum(), first=lists["first"].min())
   )
@@ -98,7 +109,6 @@ def of_lists(engine: Engine, met: ir.Table) -> Vocabulary:
   last = coded.place.max().over(ibis.window(group_by="list"))
   grown = coded.mutate(ids=coded.id.collect().over(up_to_place), last=last)
   table = engine.keep(grown.filter(grown.place == grown["last"]).select(value="list", id="ids"))
-  longest = engine.number(lists.value.length().max().fill_null(0).cast("int64"))
   return Vocabulary(table, ids.size, max(longest, 1))
 
 

@@ -42,6 +42,8 @@ AMOUNTS: Final = ("regression", "count")  # kinds of labels with a size
 MANY: Final = 100  # rows, from which on one of them should not decide
 ALONE: Final = 0.8  # of the spread of a column, that one row makes
 UNIT: Final = 30  # times as large, labels are hardly in the same unit
+LONG_LIST: Final = 64  # values, from which on, and
+LONGER: Final = 20  # how many times as long as the average, the longest list is warned of
 EPSILON: Final = float(np.finfo(np.float32).eps)
 LOST: Final = 10  # steps between neighbouring numbers of 32 bits that labels deviate by, at least
 
@@ -70,6 +72,7 @@ def remarks(
     *_days(calendar),
     *_of_no_use(schema, days, packed.dense, [*log.dense]),
     *_lone_numbers(packed.dense, [*log.dense]),
+    *_long_lists(schema, days, past),
     *_stand_ins(schema, days[:-1], past),
     *_strange(schema, days, packed.unseen, past),
   ]
@@ -170,6 +173,21 @@ def _lone_numbers(dense: Moments, names: Sequence[str]) -> Iterator[Remark]:
         f"feature {name}: the training row with {value:.6g} makes {alone:.1%} of the spread of "
         "all, beside which the others are alike; mend it, or take logarithms (Table.log_dense)",
         [name],
+      )
+
+
+def _long_lists(schema: Schema, days: Sequence[Day], past: Collection[str]) -> Iterator[Remark]:
+  """Bags in which a few rows have lists that are far longer than all others'."""
+  some = np.concatenate([leaks.sample(day, RECENT_ROWS).bags for day in days[-RECENT_DAYS:]])
+  start = 0
+  for feature in schema.of_kind("bag"):
+    usual = (some[:, start : start + feature.length] != 0).sum(axis=1).mean()
+    start += feature.length
+    if feature.name not in past and feature.length > max(LONG_LIST, LONGER * usual):
+      yield Remark(
+        f"bag {feature.name}: its longest list has {feature.length:,} values, and lists have "
+        f"{usual:.2g} on average; every row takes room for the longest: cut lists in the log",
+        [feature.name],
       )
 
 
