@@ -1,4 +1,4 @@
-"""Writes the pages about what is published: experiments/comparison.md and results/README.md.
+"""Writes the pages about what is published: comparison.md, models.md and results/README.md.
 
 Their templates hold the words, and take figures from experiments/results/. The commands publish and
 findings write them anew at their end.
@@ -33,7 +33,12 @@ DOCUMENTS = {  # of an experiment, in the order of the list → what a link to o
 
 def write() -> None:
   """Writes the pages and prints where they are. Raises InputError if a figure is not there."""
-  for path, text in (("comparison.md", comparison()), ("results/README.md", list_of_results())):
+  pages = {
+    "comparison.md": comparison(),
+    "models.md": of_models(),
+    "results/README.md": list_of_results(),
+  }
+  for path, text in pages.items():
     write_atomically(EXPERIMENTS / path, text)
     print(EXPERIMENTS / path)
 
@@ -123,6 +128,14 @@ def _adam_ahead(published: Published) -> tuple[list[float], Difference]:
   seeds = sorted(set(runs[0]) & set(runs[1]) - {0})  # the setting was chosen by seed 0
   adam, others = (np.array([of[seed]["value"] for seed in seeds]) for of in runs)
   return sorted(adam - others), paired_difference(adam, others)
+
+
+def of_models() -> str:
+  """The page that says which models are fragile, and whether experts help, as Markdown."""
+  published = Published()
+  return templating.render(
+    "models.md", rows=published.rows, row=published.row, trials=published.trials
+  )
 
 
 def list_of_results() -> str:

@@ -25,6 +25,7 @@ PAGES = [
   ROOT / "CONTRIBUTING.md",
   *sorted((ROOT / "docs").glob("*.md")),
   ROOT / "experiments" / "comparison.md",
+  ROOT / "experiments" / "models.md",
   ROOT / "experiments" / "transformer.md",
 ]
 OF_TRAINING = ("ranking/commands/train.py", "ranking/commands/run_arguments.py")

@@ -30,6 +30,10 @@ def test_the_comparison_is_as_its_template_makes_it_of_what_is_published():
   assert (EXPERIMENTS / "comparison.md").read_text() == pages.comparison()
 
 
+def test_the_page_of_models_is_as_its_template_makes_it_of_what_is_published():
+  assert (EXPERIMENTS / "models.md").read_text() == pages.of_models()
+
+
 def test_the_list_of_results_is_as_its_template_makes_it_and_has_every_experiment():
   page = pages.list_of_results()
   assert (RESULTS / "README.md").read_text() == page
