@@ -134,7 +134,11 @@ def of_models() -> str:
   """The page that says which models are fragile, and whether experts help, as Markdown."""
   published = Published()
   return templating.render(
-    "models.md", rows=published.rows, row=published.row, trials=published.trials
+    "models.md",
+    rows=published.rows,
+    row=published.row,
+    by=published.by,
+    trials=published.trials,
   )
 
 
