@@ -114,6 +114,9 @@ def test_workers_of_another_version_of_this_code_are_refused() -> None:
       other = {**mine, "version": {**mine["version"], "ranking": "3"}}
       return [text, json.dumps(other)]
 
+    def heard(self) -> None:
+      """Waits for nobody, as there is nobody."""
+
   with pytest.raises(
     SettingError, match=r"worker 1 has other settings .*version.ranking: \w{12}, n"
   ):

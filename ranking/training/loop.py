@@ -73,6 +73,7 @@ def _to_the_end(run: Run, describe: Callable[[], str], began: float) -> dict[str
     write_result(directory, result)
   with contextlib.suppress(*(GONE if workers.is_chief else ())):  # all is written then
     workers.texts("")  # nobody says that it is finished before it is
+  workers.heard()
   console.say(
     f"{result['status']} in {result['seconds']:.0f} s, {result['examples_per_second']:,.0f} "
     f"examples/s, {result['peak_memory_mb']:,} MB: {directory / RESULT}"

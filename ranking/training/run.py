@@ -136,6 +136,7 @@ def check_alike(workers: Workers, settings: Settings) -> None:
   first, *others = (json.loads(text) for text in workers.texts(json.dumps(mine)))
   for number, other in enumerate(others, 1):
     if changed := differences(first, other):
+      workers.heard()
       raise SettingError(
         f"worker {number} has other settings than worker 0 ({changed[0]}); give all "
         "the same command and versions"
@@ -154,6 +155,7 @@ def check_same_log(workers: Workers, store: DayStore) -> None:
   first, *others = workers.texts(store.directory.name)
   for number, other in enumerate(others, 1):
     if other != first:
+      workers.heard()
       raise SettingError(
         f"worker {number} reads another log than worker 0 (day store {other}, not {first}); "
         "give all the same files"

@@ -74,6 +74,11 @@ class Workers:
     """What the first worker says that says anything."""
     return next((each for each in self.texts(text or "") if each), None)
 
+  def heard(self) -> None:
+    """Waits until all have heard what was said last: who ends before that is taken for gone."""
+    with contextlib.suppress(*GONE):  # who has heard it may end
+      self.texts("")
+
   def together(self, do: Callable[[], Made]) -> Made:
     """What `do` returns here, once all workers have done it.
 
@@ -87,6 +92,8 @@ class Workers:
     except InputError as error:
       refused = error
     said = self.texts(str(refused or ""))
+    if any(said):
+      self.heard()
     if refused:
       raise refused
     for number, each in enumerate(said):
