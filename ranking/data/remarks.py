@@ -178,11 +178,13 @@ def _lone_numbers(dense: Moments, names: Sequence[str]) -> Iterator[Remark]:
 
 def _long_lists(schema: Schema, days: Sequence[Day], past: Collection[str]) -> Iterator[Remark]:
   """Bags in which a few rows have lists that are far longer than all others'."""
-  some = np.concatenate([leaks.sample(day, RECENT_ROWS).bags for day in days[-RECENT_DAYS:]])
+  recent = [leaks.sample(day, RECENT_ROWS).bags for day in days[-RECENT_DAYS:]]
   start = 0
   for feature in schema.of_kind("bag"):
-    usual = (some[:, start : start + feature.length] != 0).sum(axis=1).mean()
-    start += feature.length
+    columns = slice(start, start + feature.length)
+    start = columns.stop
+    values = sum(np.count_nonzero(bags[:, columns]) for bags in recent)
+    usual = values / sum(map(len, recent))
     if feature.name not in past and feature.length > max(LONG_LIST, LONGER * usual):
       yield Remark(
         f"bag {feature.name}: its longest list has {feature.length:,} values, and lists have "
