@@ -312,6 +312,18 @@ def test_limits_end_at_the_highest_rate_that_all_seeds_survive_before_a_loss(tmp
   assert len({data(line)[0][1] for line in panel.lines}) == len(panel.lines)  # none hides another
 
 
+def test_limits_leave_out_what_has_no_rate_yet(tmp_path: Path):
+  ablations = {"none": [], "narrow": ["DenseLayers.hidden_units=[64]"]}
+  sweep = Sweep(
+    *("s", ["small"], ["naive"]),
+    learning_rate_multipliers=[1.0, 2.0],
+    seeds=[0],
+    ablations=ablations,
+  )
+  (panel,) = limits.survival_limits(places_of(tmp_path, sweep, {"": good(0.7), "narrow": []})).axes
+  assert [data(line)[-1][0] for line in panel.lines] == [0.2]
+
+
 def ten_methods(folder: Path) -> list[Place]:
   methods = [Method(name, "clippy") for name in style.NAMES]
   sweep = Sweep("s", ["large"], methods, learning_rates=[0.0125 * 2**k for k in range(10)])

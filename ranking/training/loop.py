@@ -118,6 +118,7 @@ def train(run: Run, state: State, log: RunLog) -> None:
       with watched(settings.stuck_after_seconds, "asking the other workers"):
         why = run.workers.first(_reason_to_stop(run, state, asked_to_stop()))
       if why:
+        run.workers.heard()
         save(run, state, log)
         raise Stopped(_farewell(run, state, why))
       if _is_due(end, settings.checkpoint_every) and end < run.last_step:

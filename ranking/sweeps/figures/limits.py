@@ -27,7 +27,8 @@ def survival_limits(places: Sequence[Place]) -> Figure:
     places: all places of a sweep with several rates, of which some run is finished.
   """
   grid = frame(places)
-  rates = sorted(grid[RATE].dropna().unique())
+  grid = grid[grid[RATE].notna()]  # a rate that is left to the log is not known before a run ends
+  rates = sorted(grid[RATE].unique())
   methods = list(grid[METHOD].unique())
   rows = list(panels(grid, [METHOD, RATE]))
   row_height = LANE * len(methods) + BETWEEN
