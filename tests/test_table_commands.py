@@ -81,8 +81,9 @@ def test_the_searches_of_the_repository_have_the_grids_of_the_paper(
   assert len(search.repeats_of(trials[-1])) == seeds
 
 
-def test_table_2_of_the_late_regime_chooses_on_a_day_before_day_n():
-  search = files.read(str(ROOT / "experiments" / "table2_synthetic_late.gin"), Search)
+@pytest.mark.parametrize("log", ["kuairand", "synthetic"])
+def test_table_2_of_the_late_regime_chooses_on_a_day_before_day_n(log: str):
+  search = files.read(str(ROOT / "experiments" / f"table2_{log}_late.gin"), Search)
   trials = search.trials()
   for trial in trials:
     execution.log_of(trial, None)

@@ -25,7 +25,10 @@ Judged = tuple[Rule, dict[str, Judgement]]  # what a rule says of each log, by i
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the options of `python -m experiments findings`."""
   parser.add_argument(
-    "--logs", nargs="+", default=["kuairand", "synthetic_late"], help="their names"
+    "--logs",
+    nargs="+",
+    default=["kuairand", "kuairand_late", "synthetic_late"],
+    help="their names",
   )
 
 
