@@ -7,6 +7,7 @@ undecided.
 """
 
 import argparse
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -19,6 +20,7 @@ from experiments.pages import EXPERIMENTS
 from ranking.files import write_atomically
 from ranking.sweeps import files
 
+ROOT = Path(__file__).parents[2]
 Judged = tuple[Rule, dict[str, Judgement]]  # what a rule says of each log, by its name
 
 
@@ -59,7 +61,20 @@ def run(given: argparse.Namespace) -> int:
 
 def page(logs: list[str], judged: list[Judged]) -> str:
   """The page as Markdown: a table of all verdicts, then a section for each finding."""
-  return templating.render("findings.md", logs=logs, judged=judged, verdicts=get_args(Verdict))
+  return templating.render(
+    "findings.md",
+    logs=logs,
+    judged=judged,
+    verdicts=get_args(Verdict),
+    command_of=command_of,
+  )
+
+
+def command_of(rule: Rule, log: str) -> str | None:
+  """What makes the runs that a rule judges; None if the log has no such experiment."""
+  command = rule.command.format(log=log)
+  described = re.findall(r"SWEEP=(\S+\.gin)", command)
+  return command if all((ROOT / file).is_file() for file in described) else None
 
 
 def trials(experiment: str) -> list[str]:

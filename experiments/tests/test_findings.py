@@ -19,6 +19,7 @@ from experiments.figures import dynamics, moments
 from experiments.findings import command
 from experiments.findings.archive import Archive
 from experiments.findings.log import MODELS, Log, NotRun, difference, lost
+from experiments.findings.remedies import F15
 from experiments.findings.rule import Judgement, Rule
 from experiments.findings.rules import RULES
 from ranking.errors import InputError
@@ -528,7 +529,12 @@ def test_the_archive_of_the_repository_says_what_its_page_says():
   archive, page_text = Archive(folder / "findings.json"), (folder / "findings.md").read_text()
   for name, rule in itertools.product(("kuairand", "kuairand_late", "synthetic_late"), RULES):
     judgement, _ = archive.judge(rule, Log(name, Path("no runs here"), lambda _: []))
-    assert f"- **{name}: {judgement.verdict}.** {judgement.evidence}. `" in page_text, rule.name
+    assert f"- **{name}: {judgement.verdict}.** {judgement.evidence}. " in page_text, rule.name
+
+
+def test_the_page_names_the_command_of_a_finding_where_its_log_has_such_an_experiment():
+  assert command.command_of(F15, "kuairand") == "make sweep SWEEP=experiments/adam_kuairand.gin"
+  assert command.command_of(F15, "synthetic_late") is None
 
 
 def test_the_command_knows_the_trials_of_tables_and_of_sweeps():
