@@ -128,7 +128,9 @@ def _over_naive(
     return [run["value"] for run in published.rows(experiment, "runs", task=task, **columns)]
 
   best = max(
-    ([value for runs, columns in setting for value in values(runs, **columns)] for setting in naive),
+    (
+      [value for runs, columns in setting for value in values(runs, **columns)] for setting in naive
+    ),
     key=np.mean,
   )
   found = {}

@@ -81,7 +81,12 @@ def _micro_divergence_is_harmless(log: Log) -> Found:
   # Runs of one seed begin with the same weights and see the same batches: not news of each other.
   gaps = (micro.value - micro.calm).groupby(micro.seed).mean().to_numpy(float)
   others = calm.groupby(of_model).value.median().rename("calm")
-  lost_runs = runs[runs.status == "diverged"].join(others, on=of_model, how="inner")
+  elsewhere = [  # another task is lost; the one whose AUC this is lives
+    str(run.reason).startswith("task ") and not str(run.reason).startswith(f"task {run.task}:")
+    for run in runs.itertuples()
+  ]
+  lost_runs = runs[(runs.status == "diverged") & ~np.array(elsewhere, bool)]
+  lost_runs = lost_runs.join(others, on=of_model, how="inner")
   ends = lost_runs.value.to_numpy(float)
   recovered = int((ends > lost_runs.calm - RECOVERED).sum())
   known = ends[np.isfinite(ends)]
@@ -108,7 +113,9 @@ F14 = Rule(
   find=_micro_divergence_is_harmless,
   written="21 November 2026 (f030c61), before its runs. Changed after results were seen, on 27 "
   "November: from an AUC of 55 as recovered to a point below calm runs, once lost runs had been "
-  "seen to end between 46 and 62 (06f31cf), and to three seeds or more (635545e).",
+  "seen to end between 46 and 62 (06f31cf), and to three seeds or more (635545e); on 30 November a "
+  "run that lost another task alone was no longer taken for fully diverged, after two such runs "
+  "had been counted as recovered.",
   command=FIGURES_COMMAND,
   caveat="One pass over the log: a run that diverges late has little time left to recover.",
 )

@@ -59,7 +59,7 @@ def runs_of(**axes: Sequence[Any] | Any) -> pd.DataFrame:
   lists = {name: value if isinstance(value, list) else [value] for name, value in axes.items()}
   frame = pd.MultiIndex.from_product(list(lists.values()), names=list(lists)).to_frame(index=False)
   frame = frame.assign(trial=[f"{'-'.join(map(str, row))}" for row in frame.to_numpy()])
-  return frame.assign(run=frame.trial, task="click", status="ok", value=0.7)
+  return frame.assign(run=frame.trial, task="click", status="ok", value=0.7, reason="")
 
 
 def methods(**lost_where: Any) -> pd.DataFrame:
@@ -406,6 +406,10 @@ def test_micro_divergence_must_cost_little_and_full_divergence_everything():
   assert verdict("F14", FakeLog({"methods": lost_auc})) == "undecided"  # NaN; two seeds are left
   recovered = runs.assign(value=runs.value.where(runs.method != "naive", 0.7))
   assert verdict("F14", FakeLog({"methods": recovered})) == "not reproduced"
+  lost_another = recovered.assign(reason="task like: its loss was that of a constant")
+  assert verdict("F14", FakeLog({"methods": lost_another})) == "undecided"  # none is lost
+  lost_itself = recovered.assign(reason="task click: its loss was that of a constant")
+  assert verdict("F14", FakeLog({"methods": lost_itself})) == "not reproduced"
   assert verdict("F14", FakeLog({"methods": methods(method="naive")})) == "undecided"
   without_micro = methods(method="naive")
   without_micro.loc[without_micro.index[without_micro.method == "naive"][0], "value"] = 0.62
