@@ -16,6 +16,7 @@ from scipy import stats
 
 from experiments import templating
 from experiments.findings.log import MODELS
+from experiments.findings.rules import RULES
 from experiments.published import RESULTS, Published
 from ranking.files import write_atomically
 from ranking.measures.differences import Difference, paired_difference
@@ -54,7 +55,7 @@ def write() -> None:
 def comparison() -> str:
   """The page that says which method is best, as Markdown."""
   published = Published()
-  judged = json.loads((EXPERIMENTS / "findings.json").read_text())["kuairand"]
+  judged = json.loads((EXPERIMENTS / "findings.json").read_text())
   return templating.render(
     "comparison.md",
     rows=published.rows,
@@ -82,6 +83,8 @@ def comparison() -> str:
         published,
         "is_click",
         naive=[
+          [("low_rates_kuairand_late", {"learning_rate": 0.05})],
+          [("low_rates_kuairand_late", {"learning_rate": 0.1})],
           [
             ("calibration_kuairand_late", {"learning_rate": 0.2, "ablation": "warmup_400"}),
             ("warmups_kuairand_late", {"learning_rate": 0.2}),
@@ -92,8 +95,16 @@ def comparison() -> str:
       ),
     },
     models=MODELS,
-    verdicts=Counter(judgement["verdict"] for judgement in judged.values()),
+    verdicts=_verdicts(judged["kuairand"]),
+    late_verdicts=_verdicts(judged.get("kuairand_late", {})),
   )
+
+
+def _verdicts(judged: Mapping[str, Mapping[str, str]]) -> Counter[str]:
+  """How many findings have each; one that was never judged is undecided."""
+  found = Counter(judgement["verdict"] for judgement in judged.values())
+  found["undecided"] += len(RULES) - found.total()
+  return found
 
 
 def _over_layer(published: Published) -> dict[str, tuple[Difference, float]]:

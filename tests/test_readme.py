@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 from ranking.measures.differences import paired_difference
 
@@ -162,6 +163,30 @@ def test_a_rate_beyond_naives_is_worth_what_the_readme_says() -> None:
     )
   ]
   assert (said[2], said[3]) == (f"{min(gains):.1f}", f"{max(gains):.1f}")
+
+
+def test_on_a_real_log_naive_is_lost_and_a_low_rate_is_as_good_as_the_readme_says() -> None:
+  said = re.search(
+    r"lost with (\d) of (\d) seeds, and no other method is\. .* Naive ends at ([\d.]+) with a rate of "
+    r"0\.1, and the best of the others at 0\.6, LayerClippy, at ([\d.]+), which may be chance",
+    WORDS,
+  )
+  assert said is not None
+  runs = pd.concat(
+    pd.read_parquet(RESULTS / f"{sweep}_kuairand_late" / "table.parquet")
+    for sweep in ("low_rates", "ramp", "base_rate")
+  )
+  runs = runs[(runs.task == "is_click") & (runs.measure == "auc")]
+  naive, others = runs[runs.method == "naive"], runs[runs.method != "naive"]
+  at_base, treated = naive[naive.learning_rate == 0.6], others[others.learning_rate == 0.6]
+  assert (said[1], said[2]) == (str((at_base.status == "diverged").sum()), str(len(at_base)))
+  assert not (treated.status == "diverged").any()
+  low = naive[naive.learning_rate == 0.1].value
+  best = treated.groupby(["method", "thresholds"]).value.mean()
+  assert best.idxmax()[0] == "layer_clippy"
+  assert (said[3], said[4]) == (percent(low.mean()), percent(best.max()))
+  layer = treated[treated.method == "layer_clippy"].value
+  assert stats.ttest_ind(layer, low, equal_var=False).pvalue > 0.01  # of four methods
 
 
 @pytest.mark.parametrize("log", LOGS)
