@@ -101,9 +101,12 @@ def opening(out: Path) -> dict[str, Any] | None:
     return None
 
   def moved(link: re.Match[str]) -> str:
-    return f"]({quote(os.path.relpath(EXPERIMENTS / link[1], out.parent))}{link[2]})"
+    image, target, place = link[1] or "", EXPERIMENTS / link[2], link[3] or ""
+    if image and target.is_file():
+      return f"{image}]({_address(target, 'image/png')})"
+    return f"{image}]({quote(os.path.relpath(target, out.parent))}{place})"
 
-  section = re.sub(r"\]\((?!\w+:|#)([^)#]+)(#[^)]*)?\)", moved, section)
+  section = re.sub(r"(!\[[^\]]*)?\]\((?!\w+:|#)([^)#]+)(#[^)]*)?\)", moved, section)
   about, table, *rest = section.strip().split("\n\n")
   return {
     "title": OPENING,
@@ -148,7 +151,7 @@ def _document(path: Path) -> dict[str, Any]:
 
 def _html(text: str) -> Markup:
   """Renders Markdown; of HTML in it, which an older document may hold, <u> alone is kept."""
-  reader = Markdown(extensions=["tables", "fenced_code"])
+  reader = Markdown(extensions=["tables", "fenced_code"], output_format="html")
   reader.preprocessors.deregister("html_block")
   reader.inlinePatterns.deregister("html")
   escaped = reader.convert(text)

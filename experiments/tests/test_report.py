@@ -62,18 +62,24 @@ def test_the_page_opens_with_what_a_warm_up_shows_where_that_is_published():
   assert "With a warm-up" not in header(made())
   Path("docs").mkdir()
   Path("docs/with_a_warm_up.png").write_bytes(b"a picture")
+  Path("experiments/lost.png").write_bytes(b"another picture")
   Path("experiments/comparison.md").write_text(
     "# All\n\n## With a warm-up\n\nHow models are trained.\n\n"
     "| | AUC |\n|---|---|\n| Clippy | 78 |\n\n"
-    "```\nmake sweep\n```\n\n- Lost [late](why.md#when).\n\n## Without\n\nNever here.\n"
+    "```\nmake sweep\n```\n\n- Lost [late](why.md#when), not [soon](why.md).\n\n"
+    "![A loss](lost.png)\n\n"
+    "## Without\n\nNever here.\n"
   )
   first = header(made())
-  assert [each.partition(" ")[0] for each in Page(first).all("img", "alt")] == ["With", "Survival"]
+  pictures = [each.partition(" ")[0] for each in Page(first).all("img", "alt")]
+  assert pictures == ["With", "Survival", "A"]
   said = Page(first).text
   assert said.index("How models are trained.") < said.index("make sweep") < said.index("10 methods")
   assert "<td>78</td>" in first
   assert "Never here" not in said
   assert '<a href="../experiments/why.md#when">late</a>' in first
+  assert '<a href="../experiments/why.md">soon</a>' in first
+  assert all(each.startswith("data:image/") for each in Page(first).all("img", "src"))
 
 
 def test_every_document_is_there_with_all_its_tables():
