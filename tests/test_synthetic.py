@@ -20,8 +20,7 @@ from sklearn.metrics import roc_auc_score
 from ranking.array import Array
 from ranking.data.prepare import prepare
 from ranking.data.schema import DataError
-from ranking.data.sources import synthetic
-from ranking.data.sources.synthetic import Synthetic
+from ranking.data.sources.synthetic import Synthetic, days, streams
 from tests.frames import FrameLog
 from tests.whole_log import read_whole
 
@@ -382,7 +381,7 @@ def pieces_of(source: Synthetic) -> list[pd.DataFrame]:
 
 
 def test_a_log_comes_in_pieces_of_one_day_each_in_order(monkeypatch: pytest.MonkeyPatch):
-  monkeypatch.setattr(synthetic, "ROWS_AT_ONCE", 777)
+  monkeypatch.setattr(streams, "ROWS_AT_ONCE", 777)
   pieces = pieces_of(dataclasses.replace(SMALL, **EVERY_DIAL))
   assert [piece.day.iloc[0] for piece in pieces] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
   for piece in pieces:
@@ -398,7 +397,7 @@ def test_a_log_comes_in_pieces_of_one_day_each_in_order(monkeypatch: pytest.Monk
 def test_the_size_of_pieces_changes_nothing(rows_at_once: int, monkeypatch: pytest.MonkeyPatch):
   source = dataclasses.replace(SMALL, rows_per_day=60_000, **EVERY_DIAL)
   plain = read_whole(source)
-  monkeypatch.setattr(synthetic, "ROWS_AT_ONCE", rows_at_once)
+  monkeypatch.setattr(streams, "ROWS_AT_ONCE", rows_at_once)
   assert_same_log(plain, read_whole(source))
 
 
@@ -429,7 +428,7 @@ def test_a_row_of_a_day_takes_less_memory_than_it_takes_in_a_frame():
 def test_positions_are_picked_as_numpy_does():
   shares = np.random.default_rng(1).random(5_000) ** 4
   shares /= shares.sum()
-  picked = synthetic._pick(np.random.default_rng(2).random(120_001), shares)
+  picked = days.pick(np.random.default_rng(2).random(120_001), shares)
   np.testing.assert_array_equal(picked, np.random.default_rng(2).choice(5_000, 120_001, p=shares))
 
 
