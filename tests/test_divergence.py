@@ -358,6 +358,64 @@ def test_a_new_level_is_learnt_and_no_spike() -> None:
   assert watch(losses)[0].micro_divergences == [901]
 
 
+def at_the_end(
+  losses: Array, again: Sequence[float], of_task: bool = False, rarer: float = math.inf
+) -> Judge:
+  """A judge of a whole run whose last batches lose `again` after its last step."""
+  judge = Judge(of_task=of_task)
+  for step, loss in enumerate(losses, start=1):
+    judge.update(step, Measured(float(loss), 1.0, 1.0, 1.0, rarer))
+  judge.finish([Measured(loss, 1.0, 1.0, 1.0, rarer) for loss in again])
+  return judge
+
+
+@pytest.mark.parametrize("of_task", [False, True])
+def test_a_blow_up_in_the_last_steps_is_told_by_the_weights_that_they_leave(of_task: bool) -> None:
+  losses = learning()
+  losses[-3:] = [3.4, 60.0, 900.0]
+  assert watch(losses, of_task=of_task)[0].diverged_at_step is None  # the median is of 15 batches
+  judge = at_the_end(losses, [1e4] * 15, of_task)
+  assert (judge.status, judge.diverged_at_step) == ("diverged", STEPS - 2)
+  assert judge.reason == (
+    f"its loss, which had been {judge.level:.3g} of the best constant's, was 1e+04 of it at the end"
+  )
+  assert at_the_end(losses, [0.8] * 15, of_task).diverged_at_step is None  # they came back
+
+
+def test_what_only_the_last_step_did_is_its_divergence() -> None:
+  judge = at_the_end(learning(), [5.0] * 15)
+  assert (judge.status, judge.diverged_at_step) == ("diverged", STEPS)
+  assert at_the_end(learning(), [math.inf] * 15).reason == "its loss is not finite"
+  assert at_the_end(learning(), [5.0] * 7 + [0.8] * 8).status == "ok"  # outliers, by the median
+
+
+def test_batches_that_were_learnt_from_clear_no_loss_of_its_blame() -> None:
+  losses = learning()
+  losses[-30:] = 1.0
+  assert watch(losses)[1][-1] == "diverged"
+  assert at_the_end(losses, [0.7] * 15).status == "diverged"
+
+
+def test_a_run_that_came_back_and_blows_up_at_its_end_has_not_recovered() -> None:
+  losses = learning(900)
+  losses[300:500] = 2.0
+  assert at_the_end(losses, [0.8] * 15).recovered_at_step is not None
+  judge = at_the_end(losses, [50.0] * 15)
+  assert (judge.diverged_at_step, judge.recovered_at_step) == (301, None)
+
+
+def test_what_has_never_learnt_is_no_more_lost_at_its_end_than_on_the_way() -> None:
+  slow = np.full(STEPS, 1.0)
+  assert at_the_end(slow, [1.0] * 15).has_learned_nothing
+  assert at_the_end(slow, [40.0] * 15).status == "diverged"
+  assert at_the_end(slow[:30], [4.0] * 15).status == "ok"  # a rough start
+
+
+def test_few_labels_are_measured_again_together() -> None:
+  assert at_the_end(learning(), [3.0] * 3, of_task=True, rarer=3.0).status == "diverged"
+  assert at_the_end(learning(), [3.0] * 2, of_task=True, rarer=3.0).status == "ok"  # six labels
+
+
 CURVES: dict[str, Array] = {
   "healthy": learning(),
   "spikes": np.where(np.isin(np.arange(STEPS), [180, 181, 260]), 1.3, learning()),

@@ -22,7 +22,10 @@ from ranking.models.network import Network
 from ranking.stability.monitor import DivergenceMonitor
 from ranking.sweeps.paired import over_seeds
 from ranking.tasks import evaluate
-from ranking.training import interrupt
+from ranking.training import interrupt, loop
+from ranking.training.run import Run
+from ranking.training.run_log import RunLog
+from ranking.training.state import State
 from tests.conftest import FEW_FEATURES
 
 TINY_LOG = (
@@ -411,7 +414,7 @@ def test_how_much_a_run_must_learn_may_be_bound(tmp_path: Path, settings: str) -
 def test_what_the_verdict_says_at_the_end_is_not_in_the_checkpoint_that_may_go_on(
   tmp_path: Path, settings: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-  def finish(monitor: DivergenceMonitor) -> str:
+  def finish(monitor: DivergenceMonitor, again: object) -> str:
     monitor.whole.micro_divergences.append(4)
     return "micro_diverged"
 
@@ -421,6 +424,35 @@ def test_what_the_verdict_says_at_the_end_is_not_in_the_checkpoint_that_may_go_o
   assert json.loads((run / "result.json").read_text())["micro_divergences"] == [4]
   (manifest,) = (run / "checkpoints").glob("*/manifest.json")
   assert json.loads(manifest.read_text())["state"]["monitor"]["whole"]["micro_divergences"] == []
+
+
+def test_a_run_whose_last_step_breaks_the_model_has_diverged(
+  tmp_path: Path,
+  settings: str,
+  monkeypatch: pytest.MonkeyPatch,
+  capsys: pytest.CaptureFixture[str],
+) -> None:
+  """No step measures what the last one did, and day N would be of a model that knows nothing."""
+  train = loop.train
+
+  def train_and_break(run: Run, state: State, log: RunLog) -> None:
+    train(run, state, log)
+    for variable in run.network.trainable_variables:
+      variable.assign(30 * variable)
+
+  run = tmp_path / "run"
+  stern = f"{settings} DivergenceMonitor.grace=5"
+  assert command(f"--run={run}", f"--set={stern}") == 0
+  monkeypatch.setattr(loop, "train", train_and_break)
+  broken = tmp_path / "broken"
+  assert command(f"--run={broken}", f"--set={stern}") == 3
+  assert read(broken, "metrics") == read(run, "metrics")
+  result = json.loads((broken / "result.json").read_text())
+  assert result["status"] == "diverged"
+  assert result["diverged_at_step"] == result["steps"] - 1  # the last is not whole
+  assert result["verdicts"]["log_watch_seconds"]["status"] == "diverged"
+  assert "of the best constant's" in capsys.readouterr().out
+  assert not (broken / "checkpoints").exists()
 
 
 def test_a_diverged_run_that_is_asked_to_go_on_runs_to_its_end(

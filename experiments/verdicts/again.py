@@ -4,7 +4,8 @@
 
 Says of each run whose verdict changed what it was, is, and why. A series of an earlier version has
 no best constants of tasks and is judged as a whole alone. The last step is left out: at a log's end
-its batch is not whole, and the trainer does not judge by it.
+its batch is not whole, and the trainer does not judge by it. What the trainer measures after the
+last step is in no series: a run that only then was seen to have blown up is not here.
 """
 
 import json

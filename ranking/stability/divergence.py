@@ -16,7 +16,8 @@ which is no chance). "Surely" means by more than `sure` such standard errors.
 The verdicts:
 
 - diverged: a value is not finite; or a series that had been below is lost for `patience` steps, or
-  at its end; or one that has never been below in its first `grace` steps blew up on the way. (It
+  at its end; or the weights that the last step left behind have blown up; or one that has never
+  been below in its first `grace` steps blew up on the way. (It
   may take so long: fast runs overshoot in their first steps.) One that ends before is diverged if
   it blew up `patience` steps before its end or earlier, and is not coming down or was FAR above. A
   blow-up that is over counts for nothing if it was low, or of one task: the first steps of a task
@@ -157,26 +158,23 @@ class Judge:
     self.rarer += measured.rarer
     if not math.isfinite(measured.loss) or not math.isfinite(measured.output_spread):
       self.give_up(step, "its loss is not finite")
-      return
-    if measured.constant_loss <= 0.0:  # a batch without labels says nothing
-      return
-    labels = measured.labels
-    first, loss, constant, rarer = self.waiting or (step, 0.0, 0.0, 0.0)
-    loss, constant = loss + measured.loss * labels, constant + measured.constant_loss * labels
-    rarer += measured.rarer
-    dead = measured.output_spread == 0.0
-    if rarer < self.rule.least_labels and not dead:
-      self.waiting = [first, loss, constant, rarer]
-      return
-    self.waiting = []
-    self._judge(int(first), loss / constant, max(rarer, 1.0), dead)
+    elif enough := self._wait_for_labels(step, measured):
+      self._judge(*enough)
 
-  def finish(self) -> None:
-    """Says at the end of training what only the end can tell."""
+  def finish(self, again: Sequence[Measured] = ()) -> None:
+    """Says at the end of training what only the end can tell.
+
+    Args:
+      again: the last batches, measured once more after the last step: a running median does not see
+        what blew up in the last few steps, and no batch what the last one did. That they were
+        learnt from makes them easier, so they only tell of a blow-up, never that there is none.
+    """
+    blew_up = self._has_blown_up(again)
     if self.diverged_at_step is not None:
       return
     if self.level is not None:
-      if self.lost_since is not None and (self._has_been_lost_for_long() or not self.of_task):
+      for_long = self._has_been_lost_for_long() or not self.of_task or blew_up
+      if self.lost_since is not None and for_long:
         self.give_up(self.lost_since, f"{self._lost()} at the end")
     elif self.blown_up_at is not None and self._stays_blown_up():
       self.give_up(self.blown_up_at, f"{self._blown_up()} at the end")
@@ -210,6 +208,46 @@ class Judge:
     """Plain values without the rule; `Judge(rule, **state)` goes on from them."""
     return {name: value for name, value in dataclasses.asdict(self).items() if name != "rule"}
 
+  def _wait_for_labels(
+    self, step: int, measured: Measured
+  ) -> tuple[int, float, float, bool] | None:
+    """What `_judge` takes, of the batches since the last that were enough; None if they are not."""
+    if measured.constant_loss <= 0.0:  # a batch without labels says nothing
+      return None
+    labels = measured.labels
+    first, loss, constant, rarer = self.waiting or (step, 0.0, 0.0, 0.0)
+    loss, constant = loss + measured.loss * labels, constant + measured.constant_loss * labels
+    rarer += measured.rarer
+    dead = measured.output_spread == 0.0
+    if rarer < self.rule.least_labels and not dead:
+      self.waiting = [first, loss, constant, rarer]
+      return None
+    self.waiting = []
+    return int(first), loss / constant, max(rarer, 1.0), dead
+
+  def _has_blown_up(self, again: Sequence[Measured]) -> bool:
+    """Whether the weights of the end have; `latest` is then what they lose on the last batches."""
+    if not all(math.isfinite(each.loss) and math.isfinite(each.output_spread) for each in again):
+      self.give_up(self.last_step, "its loss is not finite")
+      return True
+    self.waiting = []
+    found = [one for each in again if (one := self._wait_for_labels(self.last_step, each))]
+    if not found:
+      return False
+    _, relative, rarer, dead = zip(*found, strict=True)
+    if not all(dead) and _median(relative) <= BLOWN_UP + self.rule.sure * self._error(rarer):
+      return False
+    onset = self.last_step
+    for step, earlier in zip(reversed(self.latest_steps), reversed(self.latest), strict=True):
+      if earlier <= BLOWN_UP:
+        break
+      onset = step
+    self.latest, self.is_dead = [*relative], all(dead)
+    self.lost_since, self.blown_up_at = self.lost_since or onset, self.blown_up_at or onset
+    self.highest = max(self.highest, self.smoothed)
+    self.recovered_at_step = None
+    return True
+
   def _judge(self, first: int, relative: float, rarer: float, dead: bool) -> None:
     """Takes the relative loss of some batches, the first of which was in step `first`."""
     rule = self.rule
@@ -217,7 +255,7 @@ class Judge:
     self.latest_steps = [*self.latest_steps[1 - SMOOTHED_OVER :], first]
     self.latest_labels = [*self.latest_labels[1 - SMOOTHED_OVER :], rarer]
     self.recent = [*self.recent[1 - rule.history :], min(relative, EXPLODED)]
-    smoothed, error = self.smoothed, self._error()
+    smoothed, error = self.smoothed, self._error(self.latest_labels)
     had_been_below = self.level is not None
     below = not dead and smoothed <= 1.0 - rule.margin and smoothed + rule.sure * error <= 1.0
     if below and (self.level is None or smoothed < self.level):
@@ -250,13 +288,13 @@ class Judge:
     gained = 1.0 - (1.0 if self.level is None else self.level)
     return 1.0 - min(self.rule.margin, gained / 3)
 
-  def _error(self) -> float:
-    """The standard error of the running median."""
-    deviation = OF_ONE_LABEL / math.sqrt(_median(self.latest_labels))
+  def _error(self, rarer: Sequence[float]) -> float:
+    """The standard error of the median over batches with so many labels of the rarer side."""
+    deviation = OF_ONE_LABEL / math.sqrt(_median(rarer))
     if len(self.recent) >= SMOOTHED_OVER:
       steps = [abs(b - a) for a, b in zip(self.recent, self.recent[1:], strict=False)]
       deviation = min(deviation, 1.4826 * _median(steps) / math.sqrt(2))
-    return 1.2533 * deviation / math.sqrt(len(self.latest))  # of a median of normal values
+    return 1.2533 * deviation / math.sqrt(len(rarer))  # of a median of normal values
 
   def _onset(self) -> int:
     """The step from which the latest losses are where they are now, and no more where they were.

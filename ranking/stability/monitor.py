@@ -62,11 +62,16 @@ class DivergenceMonitor:
       self._judge_of(task).update(step, measured)
     return self.status
 
-  def finish(self) -> Status:
-    """The verdict at the end of training."""
+  def finish(self, again: Sequence[tuple[Measured, Mapping[str, Measured]]] = ()) -> Status:
+    """The verdict at the end of training.
+
+    Args:
+      again: the last batches, measured once more after the last step: the whole, and each task.
+    """
     self.is_over = True
-    for judge in (self.whole, *self.of_task.values()):
-      judge.finish()
+    self.whole.finish([whole for whole, _ in again])
+    for task, judge in self.of_task.items():
+      judge.finish([tasks[task] for _, tasks in again])
     return self.status
 
   def give_up(self, step: int, reason: str) -> Status:

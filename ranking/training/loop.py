@@ -15,6 +15,9 @@ from ranking.evaluation.predictions import Predictions
 from ranking.files import write_atomically
 from ranking.run_directory import RESULT, is_finished, write_result
 from ranking.settings import SettingError, Settings
+from ranking.stability import health
+from ranking.stability.divergence import SMOOTHED_OVER, Measured
+from ranking.stability.monitor import measured
 from ranking.training import tables
 from ranking.training.console import Console
 from ranking.training.interrupt import signals
@@ -23,7 +26,7 @@ from ranking.training.result import result_of
 from ranking.training.run import Run, begin, build, check_alike, check_same_log, open_log
 from ranking.training.run_log import NoLog, RunLog, open_run_log
 from ranking.training.state import Evaluation, State, resume, save, settled
-from ranking.training.step import compile_steps
+from ranking.training.step import compile_measuring, compile_steps
 from ranking.training.watchdog import watched
 from ranking.training.workers import GONE
 
@@ -144,10 +147,28 @@ def evaluate(run: Run, state: State, log: RunLog) -> Evaluation:
   return state.evaluation
 
 
+def measure_again(run: Run, state: State) -> list[tuple[Measured, dict[str, Measured]]]:
+  """The last whole batches by the weights that the last step left, which no step has measured."""
+  end = state.step - (run.batches.rows(state.step - 1) < run.batches.batch_size)
+  first = max(end - SMOOTHED_OVER, 0)
+  if end == first:
+    return []
+  measure = compile_measuring(run.network, run.replicas)
+  with (
+    state.speed.apart("evaluations"),
+    watched(run.settings.progress.stuck_after_seconds, "measuring the last batches again"),
+    window.own_errors(run.batches),
+  ):
+    vectors = measure(run.data(first), tf.constant(end - first, tf.int32)).numpy().tolist()
+  tasks = [task.name for task in run.store.schema.tasks]
+  names = health.names(tasks)
+  return [measured(dict(zip(names, vector, strict=True)), tasks) for vector in vectors]
+
+
 def finish(run: Run, state: State, log: RunLog) -> dict[str, Any]:
   """The last verdict, checkpoint, evaluation and predictions; returns the result's figures."""
   last_words = copy.deepcopy(state.monitor)  # a run that goes on with more steps has said none
-  last_words.finish()
+  last_words.finish(measure_again(run, state))
   if last_words.status != "diverged":
     save(run, state, log)  # first: what follows takes a while, and may be stopped
   state.monitor = last_words

@@ -71,6 +71,32 @@ def compile_steps(
   return steps
 
 
+def compile_measuring(
+  model: Network, strategy: tf.distribute.Strategy
+) -> Callable[[Iterator[Any], tf.Tensor], tf.Tensor]:
+  """A function that measures the model as it is on several batches of an iterator.
+
+  Returns:
+    Maps an iterator and a count of batches to float32 [count, 6 + 5 T], health vectors as those of
+    steps, of steps that change nothing.
+  """
+
+  def of_replica(batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    outputs = model(batch, training=True)
+    task_losses = model.task_losses(batch, outputs)
+    return _health(model, batch, outputs, task_losses, model.constant_losses(batch))
+
+  @tf.function
+  def measure(data: Iterator[Any], count: tf.Tensor) -> tf.Tensor:
+    measured = tf.TensorArray(tf.float32, size=count)
+    for k in tf.range(count):
+      per_replica = strategy.run(of_replica, args=(next(data),))
+      measured = measured.write(k, strategy.reduce("MEAN", per_replica, axis=None))
+    return measured.stack()
+
+  return measure
+
+
 def training_step(
   model: Network,
   optimizer: ClippedOptimizer,
@@ -93,9 +119,10 @@ def training_step(
     with tf.GradientTape(persistent=balance is not None) as tape:
       outputs, seen = model(batch, training=True, with_seen=True)
       task_losses = model.task_losses(batch, outputs)
-      # The verdict is by the log's weights, which stay the same: those that are learnt do not.
-      loss = model.weighted(task_losses)
-      objective = balance.objective(model, task_losses, batch) if balance else loss
+      if balance:
+        objective = balance.objective(model, task_losses, batch)
+      else:
+        objective = model.weighted(task_losses)
       of_each = tf.unstack(task_losses)
       shares = model.shares(task_losses) if balance and balance.needs_gradients else []
     gradients = tape.gradient(objective, variables)
@@ -124,11 +151,12 @@ def training_step(
     # Before the weights move: an observation is of the step that is about to be taken.
     observations = observe(optimizer, pairs, shadows) if observing else []
     optimizer.apply_gradients(pairs, skip_gradients_aggregation=True, loss=objective)
-    measured = health.measure(
-      loss,
-      model.weighted(constant_losses),
-      tf.stack([task_losses, constant_losses, *model.label_counts(batch)]),
+    measured = _health(
+      model,
+      batch,
       outputs,
+      task_losses,
+      constant_losses,
       [gradient for gradient, _ in treated],
       [factors[k] for k in clipped],
       optimizer.skipped_in_a_row > 0,
@@ -136,6 +164,29 @@ def training_step(
     return measured, observations
 
   return step
+
+
+def _health(
+  model: Network,
+  batch: dict[str, tf.Tensor],
+  outputs: tf.Tensor,
+  task_losses: tf.Tensor,
+  constant_losses: tf.Tensor,
+  gradients: Sequence[tf.Tensor] = (),
+  clipping_factors: Sequence[tf.Tensor] = (),
+  skipped: tf.Tensor | bool = False,
+) -> tf.Tensor:
+  """The health vector of a model on a batch, `health.measure`."""
+  # The verdict is by the log's weights, which stay the same: those that are learnt do not.
+  return health.measure(
+    model.weighted(task_losses),
+    model.weighted(constant_losses),
+    tf.stack([task_losses, constant_losses, *model.label_counts(batch)]),
+    outputs,
+    gradients,
+    clipping_factors,
+    skipped,
+  )
 
 
 def _clipped(optimizer: ClippedOptimizer, variables: Sequence[tf.Variable]) -> list[int]:
