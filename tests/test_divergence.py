@@ -387,6 +387,8 @@ def test_what_only_the_last_step_did_is_its_divergence() -> None:
   assert (judge.status, judge.diverged_at_step) == ("diverged", STEPS)
   assert at_the_end(learning(), [math.inf] * 15).reason == "its loss is not finite"
   assert at_the_end(learning(), [5.0] * 7 + [0.8] * 8).status == "ok"  # outliers, by the median
+  assert at_the_end(learning(), [math.nan] * 7 + [0.8] * 8).status == "ok"  # skipped in training
+  assert at_the_end(learning(), [math.nan] * 8 + [0.8] * 7).status == "diverged"
 
 
 def test_batches_that_were_learnt_from_clear_no_loss_of_its_blame() -> None:

@@ -16,12 +16,11 @@ which is no chance). "Surely" means by more than `sure` such standard errors.
 The verdicts:
 
 - diverged: a value is not finite; or a series that had been below is lost for `patience` steps, or
-  at its end; or the weights that the last step left behind have blown up; or one that has never
-  been below in its first `grace` steps blew up on the way. (It
-  may take so long: fast runs overshoot in their first steps.) One that ends before is diverged if
-  it blew up `patience` steps before its end or earlier, and is not coming down or was FAR above. A
-  blow-up that is over counts for nothing if it was low, or of one task: the first steps of a task
-  that is hard to learn have one.
+  at its end, or the weights that its last step left have blown up; or one that has never been below
+  in its first `grace` steps blew up on the way. (It may take so long: fast runs overshoot in their
+  first steps.) One that ends before is diverged if it blew up `patience` steps before its end or
+  earlier, and is not coming down or was FAR above. A blow-up that is over counts for nothing if it
+  was low, or of one task: the first steps of a task that is hard to learn have one.
 - micro_diverged: the relative loss of a series that had been below jumps by more than `jump` robust
   deviations (and by 5 %) above its running median, and returns to within half of that before
   `patience` steps have passed, or was lost on its way to a new level. Or, before there is a running
@@ -227,14 +226,18 @@ class Judge:
 
   def _has_blown_up(self, again: Sequence[Measured]) -> bool:
     """Whether the weights of the end have; `latest` is then what they lose on the last batches."""
-    if not all(math.isfinite(each.loss) and math.isfinite(each.output_spread) for each in again):
-      self.give_up(self.last_step, "its loss is not finite")
-      return True
-    self.waiting = []
-    found = [one for each in again if (one := self._wait_for_labels(self.last_step, each))]
+    found, self.waiting = [], []
+    for each in again:
+      if not math.isfinite(each.loss) or not math.isfinite(each.output_spread):
+        found.append((self.last_step, math.inf, max(each.rarer, 1.0), False))  # or a bad batch
+      elif enough := self._wait_for_labels(self.last_step, each):
+        found.append(enough)
     if not found:
       return False
     _, relative, rarer, dead = zip(*found, strict=True)
+    if math.isinf(_median(relative)):
+      self.give_up(self.last_step, "its loss is not finite")
+      return True
     if not all(dead) and _median(relative) <= BLOWN_UP + self.rule.sure * self._error(rarer):
       return False
     onset = self.last_step

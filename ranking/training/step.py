@@ -81,6 +81,7 @@ def compile_measuring(
     steps, of steps that change nothing.
   """
 
+  @tf.autograph.experimental.do_not_convert
   def of_replica(batch: dict[str, tf.Tensor]) -> tf.Tensor:
     outputs = model(batch, training=True)
     task_losses = model.task_losses(batch, outputs)
