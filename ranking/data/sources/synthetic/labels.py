@@ -65,6 +65,7 @@ class Latents:
 
 def make_latents(users: people.Users, videos: people.Videos) -> Latents:
   """Sums up what each user and each video adds to the logits, whatever the row."""
+
   def by_duration(rates: Array) -> Array:
     return np.interp(np.log(videos.seconds), np.log(RATE_SECONDS), _logit(rates))
 
