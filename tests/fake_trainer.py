@@ -24,7 +24,7 @@ def result(auc: Any, status: str = "ok", **more: Any) -> dict[str, Any]:
   """A result.json as the trainer writes it, with one task of each kind."""
   within = {"normalised_entropy": 0.9, "gauc": 0.65, "gauc_ci95": [0.6, 0.7]}
   within |= {"ndcg": 0.85, "ndcg_ci95": [0.8, 0.9]}
-  same = {"rows": 100, "logloss": 0.5, "calibration": 1.1, "nonfinite": 0}
+  same = {"rows": 100, "logloss": 0.5, "relative_loss": 0.9, "calibration": 1.1, "nonfinite": 0}
   return {
     "status": status,
     "diverged_at_step": None,

@@ -98,7 +98,7 @@ def test_positives_are_counted_whether_or_not_the_model_is_finite() -> None:
   outputs = np.array([0.0, 1.0, NAN, math.inf, 2.0], np.float32)
   assert measured_binary(labels, outputs) == {
     "kind": "binary", "auc": None, "ci95": None, "rows": 4, "positives": 2, "logloss": None,
-    "calibration": None, "nonfinite": 2,
+    "relative_loss": None, "relative_loss_ci95": None, "calibration": None, "nonfinite": 2,
   }  # fmt: skip
 
 

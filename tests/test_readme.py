@@ -72,12 +72,15 @@ def test_the_first_command_ends_as_the_readme_says(tmp_path: Path) -> None:
   assert done.returncode == 0, done.stdout + done.stderr
   result = json.loads((tmp_path / "run" / "result.json").read_text())
   assert result["status"] == "ok"
-  figures = re.findall(r"^  (\w+) +(AUC|RMSE) +(\d\.\d{4})", README, re.MULTILINE)
-  assert {task for task, _, _ in figures} == result["metrics"].keys()
-  for task, measure, value in figures:
+  row = r"^  (\w+) +(AUC|RMSE) +(\d\.\d{4}) .* (\d\.\d{3}) +\d\.\d{3} +ok$"
+  figures = re.findall(row, README, re.MULTILINE)
+  assert {task for task, *_ in figures} == result["metrics"].keys()
+  for task, measure, value, relative_loss in figures:
     entry = result["metrics"][task]
     low, high = entry["ci95"]
     assert entry[measure.lower()] == pytest.approx(float(value), abs=(high - low) / 2), task
+    low, high = entry["relative_loss_ci95"]
+    assert entry["relative_loss"] == pytest.approx(float(relative_loss), abs=(high - low) / 2), task
 
 
 @pytest.mark.parametrize(("log", "place"), [("synthetic", 0), ("kuairand", 1)])

@@ -214,7 +214,8 @@ def test_a_line_that_a_nearly_full_disk_takes_in_parts_is_whole(
 
 
 def test_tensorboard_has_the_series(tmp_path: Path) -> None:
-  figures = {"click": {"kind": "binary", "auc": 0.75, "logloss": None, "calibration": 1.5}}
+  click = {"kind": "binary", "auc": 0.75, "logloss": None, "relative_loss": 0.5, "calibration": 1.5}
+  figures = {"click": click}
   with RunLog(tmp_path) as log:
     log.steps([{"step": 1, "day": "2026-01-05", "loss": 9.0}, {"step": 2, "loss": 0.5}])
     log.health(2, {"hidden_1/kernel": 0.25}, {})
@@ -229,6 +230,7 @@ def test_tensorboard_has_the_series(tmp_path: Path) -> None:
     (2, "train/loss"): 0.5,
     (2, "clipping_factor/hidden_1/kernel"): 0.25,
     (2, "day_n/click/auc"): 0.75,
+    (2, "day_n/click/relative_loss"): 0.5,
     (2, "day_n/click/calibration"): 1.5,
   }
 

@@ -50,7 +50,8 @@ def test_a_run_has_a_row_for_each_task_with_the_figures_of_its_result(tmp_path: 
     **{"diverged_at_step": None, "micro_divergences": 0, "skipped_steps": 0, "steps": 507},
     **{"seconds": 42.5, "examples_per_second": 1e4, "task": "click", "kind": "binary"},
     **{"measure": "auc", "value": AUC, "ci95_low": 0.6, "ci95_high": 0.8, "rows": 100},
-    **{"positives": 40, "logloss": 0.5, "calibration": 1.1, "nonfinite": 0},
+    **{"positives": 40, "logloss": 0.5, "relative_loss": 0.9},
+    **{"calibration": 1.1, "nonfinite": 0},
     **{"run": str(directory), "git_commit": "abc", "command": "python -m …"},
   }
   assert click["GradientClipping.threshold"] == 0.1

@@ -49,6 +49,29 @@ def test_a_constant_loses_what_equal_outputs_lose(kind: str) -> None:
 
 
 @EVERY_KIND
+def test_the_loss_of_a_row_of_day_n_is_that_of_training(kind: str) -> None:
+  outputs = np.concatenate([SCORES["float32"][:200] * 4 - 2, [-40, 40, 0, 0]]).astype(np.float32)
+  labels = np.concatenate([LABELS[:200], [0, 1, 0, 1]]).astype(np.float32)
+  found = KINDS[kind].row_losses(labels, outputs, known(kind, FEW))
+  assert found.dtype == np.float64
+  np.testing.assert_allclose(found, losses(kind, labels, outputs), rtol=1e-5, atol=1e-6)
+
+
+@EVERY_KIND
+def test_the_relative_loss_is_1_of_the_best_constant_and_above_it_of_what_is_surely_worse(
+  kind: str,
+) -> None:
+  labels, of = LABELS[:400], known(kind, FEW)
+  constant = np.full(400, KINDS[kind].constant_output(of))
+  ratio = losses(kind, labels, constant + 1).mean() / losses(kind, labels, constant).mean()
+  for outputs, expected in ((constant, 1.0), (constant + 1, ratio)):
+    found = KINDS[kind].evaluate(labels, outputs, of)
+    assert found["relative_loss"] == pytest.approx(expected, rel=1e-5)
+  better, worse = (KINDS[kind].evaluate(labels, constant + s * (labels - 0.4), of) for s in (1, -1))
+  assert better["relative_loss_ci95"][1] < 1 < worse["relative_loss_ci95"][0]
+
+
+@EVERY_KIND
 @pytest.mark.parametrize("output", [-1e4, -50.0, -1.0, 0.0, 1.0, 50.0, 1e4])
 def test_no_output_has_a_loss_or_gradient_that_is_not_finite_or_a_loss_below_zero(
   kind: str, output: float
@@ -93,7 +116,7 @@ def test_one_output_that_is_not_finite_leaves_counts_and_no_figure(kind: str, ba
   counts = {"kind": kind, "rows": 4, "nonfinite": 2}
   if KINDS[kind].counts_positives:
     counts["positives"] = 2
-  figures = {KINDS[kind].measure.name, "ci95", "calibration"}
+  figures = {KINDS[kind].measure.name, "ci95", "relative_loss", "relative_loss_ci95", "calibration"}
   if KINDS[kind].has_logloss:
     figures.add("logloss")
   assert found == {**counts, **dict.fromkeys(figures)}
@@ -165,10 +188,9 @@ def test_each_task_is_measured_on_its_own_column_by_its_own_kind() -> None:
 def test_a_result_has_the_fields_of_the_run_directory_in_their_order() -> None:
   of = LabelStatistics(9, 0.5, 0.25)
   found = evaluate(TASKS, (of, of), np.array([[0, 1], [1, 2]]), np.zeros((2, 2)))
-  assert [*found["click"]] == [
-    "kind", "auc", "ci95", "rows", "positives", "logloss", "calibration", "nonfinite"
-  ]  # fmt: skip
-  assert [*found["rating"]] == ["kind", "rmse", "ci95", "rows", "calibration", "nonfinite"]
+  relative = ["relative_loss", "relative_loss_ci95", "calibration", "nonfinite"]
+  assert [*found["click"]] == ["kind", "auc", "ci95", "rows", "positives", "logloss", *relative]
+  assert [*found["rating"]] == ["kind", "rmse", "ci95", "rows", *relative]
 
 
 @pytest.mark.parametrize(

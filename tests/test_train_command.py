@@ -451,7 +451,9 @@ def test_a_run_whose_last_step_breaks_the_model_has_diverged(
   assert result["status"] == "diverged"
   assert result["diverged_at_step"] == result["steps"] - 1  # the last is not whole
   assert result["verdicts"]["log_watch_seconds"]["status"] == "diverged"
-  assert "of the best constant's" in capsys.readouterr().out
+  said = capsys.readouterr().out
+  assert "of the best constant's" in said
+  assert "warning: task log_watch_seconds predicts day N worse than a constant: its loss is" in said
   assert not (broken / "checkpoints").exists()
 
 

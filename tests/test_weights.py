@@ -148,7 +148,7 @@ def test_figures_are_those_of_rows_repeated_as_often_as_they_count(kind: str, se
   measure = KINDS[kind].measure
   if measure.ranks:
     assert found[measure.name] == again[measure.name]  # whole numbers up to one division
-  for name in (measure.name, "logloss", "calibration"):
+  for name in (measure.name, "logloss", "relative_loss", "calibration"):
     if name in again:
       assert found[name] == pytest.approx(again[name], rel=1e-13)
   assert found["rows"] == np.count_nonzero(~np.isnan(labels) & (times > 0))
@@ -157,7 +157,8 @@ def test_figures_are_those_of_rows_repeated_as_often_as_they_count(kind: str, se
   assert low < narrow < wide < high
   equal = KINDS[kind].evaluate(labels, outputs, known, np.full(len(labels), 2.5))
   plain = KINDS[kind].evaluate(labels, outputs, known)
-  assert equal["ci95"] == pytest.approx(plain["ci95"], rel=1e-12)
+  for name in ("ci95", "relative_loss_ci95"):
+    assert equal[name] == pytest.approx(plain[name], rel=1e-12)
   assert equal[measure.name] == pytest.approx(plain[measure.name], rel=1e-13)
 
 

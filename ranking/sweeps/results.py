@@ -58,6 +58,7 @@ COLUMNS = {
   "rows": "Int64",
   "positives": "Int64",
   "logloss": "float64",
+  "relative_loss": "float64",
   "calibration": "float64",
   "normalised_entropy": "float64",  # of binary tasks, as are the next six
   "gauc": "float64",  # the AUC within users
@@ -72,7 +73,7 @@ COLUMNS = {
   "git_commit": "string",
   "command": "string",
 }
-OF_TASK = ("kind", "rows", "positives", "logloss", "calibration", "nonfinite")
+OF_TASK = ("kind", "rows", "positives", "logloss", "relative_loss", "calibration", "nonfinite")
 OF_BINARY = ("normalised_entropy", *WITHIN)
 SURVIVED = ("ok", "micro_diverged", "learned_nothing")
 FINISHED = (*SURVIVED, "diverged")

@@ -61,16 +61,22 @@ class Binary(Kind):
     outputs = tf.broadcast_to(outputs, tf.shape(labels))
     return tf.nn.sigmoid_cross_entropy_with_logits(labels, outputs)
 
+  def row_losses(self, labels: Array, outputs: Array, known: LabelStatistics) -> Array:
+    """Sigmoid cross entropy."""
+    del known
+    wide = outputs.astype(np.float64)
+    wrong = np.maximum(np.where(labels == 1, -wide, wide), 0.0)
+    return np.asarray(np.log1p(np.exp(-np.abs(wide))) + wrong)
+
   def figures(
     self, labels: Array, outputs: Array, known: LabelStatistics, weights: Array | None
   ) -> Figures:
     """The AUC ranks logits, because a float32 sigmoid saturates and makes ties."""
-    del known
     area, wide = auc(labels, outputs, weights), outputs.astype(np.float64)
-    decay = np.exp(-np.abs(wide))  # at most 1, so that neither of the next two can overflow
-    losses = np.log1p(decay) + np.maximum(np.where(labels == 1, -wide, wide), 0.0)
+    decay = np.exp(-np.abs(wide))  # at most 1, so that nothing overflows
     predictions = np.where(wide >= 0, 1.0, decay) / (1.0 + decay)
-    return Figures(*area, calibration(predictions, labels, weights), mean(losses, weights))
+    logloss = mean(self.row_losses(labels, outputs, known), weights)
+    return Figures(*area, calibration(predictions, labels, weights), logloss)
 
   def outputs_of(self, means: Array, known: LabelStatistics) -> Array:
     """Logits of probabilities."""

@@ -56,14 +56,19 @@ class Count(Kind):
     rows = tf.where(labels > 0, tf.math.expm1(near) - distance, tf.exp(near))
     return scale * (rows + math.exp(STEEPEST) * beyond)
 
+  def row_losses(self, labels: Array, outputs: Array, known: LabelStatistics) -> Array:
+    """Half the Poisson deviance."""
+    del known
+    with np.errstate(over="ignore", invalid="ignore"):
+      return _deviances(labels.astype(np.float64), outputs.astype(np.float64)) / 2
+
   def figures(
     self, labels: Array, outputs: Array, known: LabelStatistics, weights: Array | None
   ) -> Figures:
     """The mean Poisson deviance; the logloss has the whole likelihood."""
-    del known
     counts, wide = labels.astype(np.float64), outputs.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-      deviances = _deviances(counts, wide)
+      deviances = 2 * self.row_losses(labels, outputs, known)
       value, interval = mean_loss(deviances, weights)
       at_best = counts + special.gammaln(counts + 1) - special.xlogy(counts, counts)
       logloss = mean(deviances / 2 + at_best, weights)

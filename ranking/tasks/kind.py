@@ -11,7 +11,7 @@ import numpy as np
 from ranking.array import Array
 from ranking.measures.concordance import same_length
 from ranking.measures.differences import Difference
-from ranking.measures.loss import mean
+from ranking.measures.loss import MeanLoss, mean, relative_loss
 
 # TensorFlow is loaded by `losses` alone: reading data does without it.
 if TYPE_CHECKING:
@@ -158,6 +158,14 @@ class Kind(abc.ABC):
     return outputs
 
   @abc.abstractmethod
+  def row_losses(self, labels: Array, outputs: Array, known: LabelStatistics) -> Array:
+    """float64 [n], the loss of each row, never below 0, of outputs that are in the label's unit.
+
+    Args:
+      labels, outputs, known: as of `figures`.
+    """
+
+  @abc.abstractmethod
   def figures(
     self, labels: Array, outputs: Array, known: LabelStatistics, weights: Array | None
   ) -> Figures:
@@ -198,7 +206,9 @@ class Kind(abc.ABC):
 
     Returns:
       kind, the measure by its name, ci95 [low, high], rows, positives and logloss if the kind has
-      them, calibration, and nonfinite (labelled rows whose output is not finite).
+      them, relative_loss (the loss over that of the constant that is best for the training days)
+      with relative_loss_ci95, calibration, and nonfinite (labelled rows whose output is not
+      finite).
 
     Raises:
       ValueError: as `check`.
@@ -209,16 +219,22 @@ class Kind(abc.ABC):
     weights = None if weights is None else weights[counts].astype(np.float64)
     self.check(labels)
     nonfinite = len(outputs) - int(np.count_nonzero(np.isfinite(outputs)))
-    measured = Figures()
+    measured, relative = Figures(), MeanLoss(math.nan, (math.nan, math.nan))
     if len(labels) and not nonfinite and self.can_be_learnt(known):
       measured = self.figures(labels, outputs, known, weights)
+      constant = np.full(len(labels), self.constant_output(known))
+      relative = relative_loss(
+        self.row_losses(labels, outputs, known), self.row_losses(labels, constant, known), weights
+      )
     entry: dict[str, Any] = {"kind": self.name, self.measure.name: _figure(measured.value)}
-    entry["ci95"] = [*measured.ci95] if all(map(math.isfinite, measured.ci95)) else None
+    entry["ci95"] = _interval(measured.ci95)
     entry["rows"] = len(labels)
     if self.counts_positives:
       entry["positives"] = int(np.count_nonzero(labels > 0))
     if self.has_logloss:
       entry["logloss"] = _figure(measured.logloss)
+    entry["relative_loss"] = _figure(relative.value)
+    entry["relative_loss_ci95"] = _interval(relative.ci95)
     entry["calibration"] = _figure(measured.calibration)
     entry["nonfinite"] = nonfinite
     return entry
@@ -252,3 +268,7 @@ def calibration(predictions: Array, labels: Array, weights: Array | None) -> flo
 
 def _figure(value: float) -> float | None:
   return value if math.isfinite(value) else None
+
+
+def _interval(bounds: tuple[float, float]) -> list[float] | None:
+  return [*bounds] if all(map(math.isfinite, bounds)) else None

@@ -73,6 +73,15 @@ class Ordered(Kind):
     a, b, rest = (tf.gather(tf.constant(x, tf.float32), level) for x in (lower, upper, apart))
     return tf.nn.softplus(outputs - b) + tf.nn.softplus(a - outputs) + rest
 
+  def row_losses(self, labels: Array, outputs: Array, known: LabelStatistics) -> Array:
+    """Minus the logarithm of the level's probability; nan of a store that holds no levels."""
+    if not known.levels:
+      return np.full(len(labels), np.nan)
+    between, lower, upper, apart = _bounds(known)
+    level, wide = np.searchsorted(between, labels), outputs.astype(np.float64)
+    losses = np.logaddexp(0, wide - upper[level]) + np.logaddexp(0, lower[level] - wide)
+    return np.asarray(losses + apart[level])
+
   def figures(
     self, labels: Array, outputs: Array, known: LabelStatistics, weights: Array | None
   ) -> Figures:
@@ -80,11 +89,9 @@ class Ordered(Kind):
     value, interval = concordance(labels, outputs, weights)
     if not known.levels:
       return Figures(value, interval)
-    between, lower, upper, apart = _bounds(known)
-    level, wide = np.searchsorted(between, labels), outputs.astype(np.float64)
-    losses = np.logaddexp(0, wide - upper[level]) + np.logaddexp(0, lower[level] - wide)
-    logloss = mean(losses + apart[level], weights)
-    return Figures(value, interval, calibration(_expected(wide, known), labels, weights), logloss)
+    expected = _expected(outputs.astype(np.float64), known)
+    logloss = mean(self.row_losses(labels, outputs, known), weights)
+    return Figures(value, interval, calibration(expected, labels, weights), logloss)
 
   def outputs_of(self, means: Array, known: LabelStatistics) -> Array:
     """The outputs whose expected labels are the means, of a model with these cut points."""

@@ -36,16 +36,20 @@ class Regression(Kind):
     del known
     return tf.math.squared_difference(outputs, labels)
 
+  def row_losses(self, labels: Array, outputs: Array, known: LabelStatistics) -> Array:
+    """Squared error in the label's unit; infinite of an output that is too large to square."""
+    del known
+    with np.errstate(over="ignore"):
+      return np.asarray(np.square(outputs.astype(np.float64) - labels.astype(np.float64)))
+
   def figures(
     self, labels: Array, outputs: Array, known: LabelStatistics, weights: Array | None
   ) -> Figures:
     """The root of the mean squared error."""
-    del known
-    # Finite float64 predictions may be too large to square; their figures come out as None.
     with np.errstate(over="ignore", invalid="ignore"):
-      wide, truth = outputs.astype(np.float64), labels.astype(np.float64)
-      value, (low, high) = mean_loss(np.square(wide - truth), weights)
+      value, (low, high) = mean_loss(self.row_losses(labels, outputs, known), weights)
       root = np.sqrt([value, low, high]).tolist()
+      wide, truth = outputs.astype(np.float64), labels.astype(np.float64)
       return Figures(root[0], (root[1], root[2]), calibration(wide, truth, weights))
 
   def difference(

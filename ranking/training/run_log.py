@@ -148,7 +148,7 @@ class RunLog:
     self._evaluated_at = step
     self._append("evals", {"step": step, "day": day, "metrics": metrics})
     for task, entry in metrics.items():
-      names = (KINDS[entry["kind"]].measure.name, "logloss", "calibration")
+      names = (KINDS[entry["kind"]].measure.name, "logloss", "relative_loss", "calibration")
       known = {f"day_n/{task}/{n}": entry[n] for n in names if entry.get(n) is not None}
       self._draw(step, known)
 

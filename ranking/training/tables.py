@@ -23,8 +23,8 @@ COLUMNS = (
   "95 % interval",
   "rows",
   "positives",
+  "relative loss",
   "calibration",
-  "non-finite",
 )
 BINARY_COLUMNS = (
   "task",
@@ -107,7 +107,7 @@ def show_figures(run: Run, state: State, figures: Mapping[str, Any]) -> None:
     run.console.table("Of binary tasks", BINARY_COLUMNS, binary)
     if schema.requests:
       run.console.table("Of requests", REQUEST_COLUMNS, request_rows(figures["metrics"]))
-  for line in verdict_lines(state.monitor):
+  for line in [*verdict_lines(state.monitor), *worse_than_constant(figures["metrics"])]:
     run.console.say(line)
 
 
@@ -158,6 +158,18 @@ def verdict_lines(monitor: DivergenceMonitor) -> list[str]:
   return lines
 
 
+def worse_than_constant(metrics: Metrics) -> list[str]:
+  """A warning for each task that predicts day N surely worse than a constant would."""
+  return [
+    f"warning: task {task} predicts day N worse than a constant: its loss is "
+    f"{entry['relative_loss']:.3g} times that of the best constant of the training days, 95 % "
+    f"interval {low:.3g} … {high:.3g}; either training has hurt it, or its labels changed that day"
+    for task, entry in metrics.items()
+    for low, high in [entry["relative_loss_ci95"] or (0.0, 0.0)]
+    if low > 1
+  ]
+
+
 def evaluation_line(step: int, day: str, metrics: Metrics) -> str:
   """One evaluation in one line."""
   parts = []
@@ -174,16 +186,17 @@ def evaluation_rows(metrics: Metrics) -> list[list[Any]]:
   for task, entry in metrics.items():
     measure = KINDS[entry["kind"]].measure
     value, interval = entry[measure.name], entry["ci95"]
+    none = f"{entry['nonfinite']:,} not finite" if entry["nonfinite"] else "n/a"
     rows.append(
       [
         task,
         measure.title,
-        "n/a" if value is None else f"{value:.4f}",
+        none if value is None else f"{value:.4f}",
         "" if interval is None else f"{interval[0]:.4f} … {interval[1]:.4f}",
         entry["rows"],
         f"{entry['positives']:,}" if entry.get("positives") is not None else "",
+        "n/a" if entry["relative_loss"] is None else f"{entry['relative_loss']:.3f}",
         "n/a" if entry["calibration"] is None else f"{entry['calibration']:.3f}",
-        entry["nonfinite"],
       ]
     )
   return rows
