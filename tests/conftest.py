@@ -1,6 +1,7 @@
 """A tiny log that has one of everything, a source that returns it, and its prepared store."""
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,13 @@ class TinySource:
   def log(self, engine: Engine) -> Log:
     self.reads += 1
     return declare(engine, self.frames)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+  """Weights start alike, whichever tests came before."""
+  if "tf_keras" in sys.modules:  # which takes seconds to load
+    sys.modules["tf_keras"].utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")

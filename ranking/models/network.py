@@ -1,6 +1,7 @@
 """A model built for one log: its layers, its variables and its losses."""
 
 import collections
+import contextlib
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -44,18 +45,24 @@ class Network(tfrs.Model):
     self._build_variables()
 
   def call(
-    self, batch: dict[str, tf.Tensor], training: bool = False, with_seen: bool = False
+    self,
+    batch: dict[str, tf.Tensor],
+    training: bool = False,
+    tower_tape: tf.GradientTape | None = None,
   ) -> tf.Tensor | tuple[tf.Tensor, list[tf.Tensor]]:
     """float32 [b, T]: the output of each task, such as a logit or a value in the log's unit.
 
-    In training it is on the scale that the task learns on, as the losses take it. `with_seen` adds
-    what each task's tower sees.
+    In training it is on the scale that the task learns on, as the losses take it. With a
+    `tower_tape`, which records the towers alone, also what each task's tower sees.
     """
     seen = self._body(self._input_layers(batch))
-    outputs = self._towers(seen)
+    with tower_tape or contextlib.nullcontext():
+      if tower_tape:
+        tower_tape.watch(seen)
+      outputs = self._towers(seen)
     if not training:
       outputs = self._in_unit(outputs)
-    return (outputs, seen) if with_seen else outputs
+    return (outputs, seen) if tower_tape else outputs
 
   def number_for_each_task(self, name: str, trainable: bool) -> tf.Variable:
     """A variable float32 [T] of zeros, which is saved with the weights once it is an attribute."""

@@ -117,19 +117,23 @@ def training_step(
 
   @tf.autograph.experimental.do_not_convert  # nothing to convert, and looking for it takes seconds
   def step(batch: dict[str, tf.Tensor], observing: bool) -> tuple[tf.Tensor, list[Observation]]:
-    with tf.GradientTape(persistent=balance is not None) as tape:
-      outputs, seen = model(batch, training=True, with_seen=True)
-      task_losses = model.task_losses(batch, outputs)
+    needs_gradients = balance is not None and balance.needs_gradients
+    # A tape goes back through all that it holds, down to the tables, wherever it is asked to end.
+    towers = tf.GradientTape(persistent=True)
+    with tf.GradientTape(persistent=needs_gradients) as tape:
+      outputs, seen = model(batch, training=True, tower_tape=towers)
+      with towers:
+        task_losses = model.task_losses(batch, outputs)
+        of_each = tf.unstack(task_losses)
       if balance:
         objective = balance.objective(model, task_losses, batch)
       else:
         objective = model.weighted(task_losses)
-      of_each = tf.unstack(task_losses)
-      shares = model.shares(task_losses) if balance and balance.needs_gradients else []
+      shares = model.shares(task_losses) if needs_gradients else []
     gradients = tape.gradient(objective, variables)
     # Losses are shares of a global mean, so gradients of replicas are summed, never averaged.
     pairs = list(optimizer.aggregate_gradients(zip(gradients, variables, strict=True)))
-    if balance and balance.needs_gradients:
+    if balance and needs_gradients:
       dense = [k for k, gradient in enumerate(gradients) if isinstance(gradient, tf.Tensor)]
       own = [variables[k] for k in dense]
       of_tasks = []
@@ -146,7 +150,7 @@ def training_step(
         model,
         task_losses,
         constant_losses,
-        lambda: [tape.gradient(of_one, at) for of_one, at in each_seen],
+        lambda: [towers.gradient(of_one, at) for of_one, at in each_seen],
       )
     treated = optimizer.distinct([pairs[k] for k in clipped]) if clipped else []
     # Before the weights move: an observation is of the step that is about to be taken.
