@@ -189,3 +189,27 @@ def test_a_label_that_never_varies_has_a_scale() -> None:
   known = LabelStatistics(9, 5.0, 0.0)
   losses = Standardised().losses(tf.constant([5.0]), tf.constant([0.0]), known)
   assert losses.numpy().tolist() == [0.0]
+
+
+@pytest.mark.parametrize("scale", ["none", "standard", "log"])
+def test_the_relative_loss_of_day_n_is_that_of_the_scale_that_is_learnt(scale: str) -> None:
+  random = np.random.default_rng(5)
+  labels = np.expm1(random.normal(3, 1, size=500)).clip(0)
+  made = learnt(store(labels), settings(scale), own=True)
+  rules, known = made.tasks[NAMES.index(VALUE)].rules, LabelStatistics.of(labels)
+  constant = rules.constant_output(known)
+  spread = labels.std() if scale == "none" else 1.0
+  outputs = (constant + spread * random.normal(size=500)).astype(np.float32)
+  targets = tf.constant(labels, tf.float32)
+  ours, of_constant = (
+    float(tf.reduce_mean(rules.losses(targets, tf.constant(each, tf.float32), known)))
+    for each in (outputs, constant)
+  )
+  in_unit = rules.in_unit(tf.constant(outputs), known).numpy()
+  found = rules.evaluate(labels, in_unit, known)["relative_loss"]
+  assert found == pytest.approx(ours / of_constant, rel=1e-3)
+  assert found > 1.5
+  at_best = rules.evaluate(labels, np.full(500, rules.constant_in_unit(known)), known)
+  assert at_best["relative_loss"] == pytest.approx(1)
+  lost = rules.evaluate(labels, np.full(500, -1.0, np.float32), known)  # of a logarithm of -80
+  assert lost["relative_loss"] > 1

@@ -159,11 +159,15 @@ class Kind(abc.ABC):
 
   @abc.abstractmethod
   def row_losses(self, labels: Array, outputs: Array, known: LabelStatistics) -> Array:
-    """float64 [n], the loss of each row, never below 0, of outputs that are in the label's unit.
+    """float64 [n], what is learnt: `losses` of outputs in the label's unit, up to one factor.
 
     Args:
       labels, outputs, known: as of `figures`.
     """
+
+  def constant_in_unit(self, known: LabelStatistics) -> float:
+    """`constant_output` as `row_losses` takes it."""
+    return self.constant_output(known)
 
   @abc.abstractmethod
   def figures(
@@ -222,7 +226,7 @@ class Kind(abc.ABC):
     measured, relative = Figures(), MeanLoss(math.nan, (math.nan, math.nan))
     if len(labels) and not nonfinite and self.can_be_learnt(known):
       measured = self.figures(labels, outputs, known, weights)
-      constant = np.full(len(labels), self.constant_output(known))
+      constant = np.full(len(labels), self.constant_in_unit(known))
       relative = relative_loss(
         self.row_losses(labels, outputs, known), self.row_losses(labels, constant, known), weights
       )

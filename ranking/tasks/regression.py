@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 HIGHEST = 80.0  # a logarithm whose exponential is finite in float32
+LEAST = -1 + 2.0**-24  # the value above -1 that is nearest to it in float32
 
 
 class Regression(Kind):
@@ -37,17 +38,17 @@ class Regression(Kind):
     return tf.math.squared_difference(outputs, labels)
 
   def row_losses(self, labels: Array, outputs: Array, known: LabelStatistics) -> Array:
-    """Squared error in the label's unit; infinite of an output that is too large to square."""
+    """Squared error."""
     del known
-    with np.errstate(over="ignore"):
-      return np.asarray(np.square(outputs.astype(np.float64) - labels.astype(np.float64)))
+    return _squares(labels, outputs)
 
   def figures(
     self, labels: Array, outputs: Array, known: LabelStatistics, weights: Array | None
   ) -> Figures:
     """The root of the mean squared error."""
+    del known
     with np.errstate(over="ignore", invalid="ignore"):
-      value, (low, high) = mean_loss(self.row_losses(labels, outputs, known), weights)
+      value, (low, high) = mean_loss(_squares(labels, outputs), weights)
       root = np.sqrt([value, low, high]).tolist()
       wide, truth = outputs.astype(np.float64), labels.astype(np.float64)
       return Figures(root[0], (root[1], root[2]), calibration(wide, truth, weights))
@@ -84,6 +85,10 @@ class Standardised(Regression):
 
     return tf.math.squared_difference(outputs, (labels - known.mean) / _deviation(known))
 
+  def constant_in_unit(self, known: LabelStatistics) -> float:
+    """The mean."""
+    return known.mean
+
   def in_unit(self, outputs: "tf.Tensor", known: LabelStatistics) -> "tf.Tensor":
     """The value."""
     return known.mean + _deviation(known) * outputs
@@ -114,6 +119,17 @@ class Logarithmic(Regression):
     target = (tf.math.log1p(labels) - self._known.mean) / _deviation(self._known)
     return tf.math.squared_difference(outputs, target)
 
+  def row_losses(self, labels: Array, outputs: Array, known: LabelStatistics) -> Array:
+    """Squared error of the logarithm."""
+    del known
+    above = np.maximum(outputs.astype(np.float64), LEAST)
+    return _squares(np.log1p(labels.astype(np.float64)), np.log1p(above))
+
+  def constant_in_unit(self, known: LabelStatistics) -> float:
+    """The value whose logarithm is the mean of the logarithms."""
+    del known
+    return math.expm1(self._known.mean)
+
   def in_unit(self, outputs: "tf.Tensor", known: LabelStatistics) -> "tf.Tensor":
     """The value, which is finite in float32."""
     import tensorflow as tf
@@ -121,6 +137,12 @@ class Logarithmic(Regression):
     del known
     logarithms = self._known.mean + _deviation(self._known) * outputs
     return tf.math.expm1(tf.minimum(logarithms, HIGHEST))
+
+
+def _squares(labels: Array, outputs: Array) -> Array:
+  """Squared errors in float64; infinite of an output that is too large to square."""
+  with np.errstate(over="ignore"):
+    return np.asarray(np.square(outputs.astype(np.float64) - labels.astype(np.float64)))
 
 
 def _deviation(known: LabelStatistics) -> float:
