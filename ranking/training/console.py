@@ -35,7 +35,7 @@ class Console:
     self._rich = _Output(highlight=False, soft_wrap=True, quiet=silent)
     self.interactive = self._rich.is_terminal and not silent
     if not self.interactive:
-      self._rich.width = 120
+      self._rich.width = 140
 
   @property
   def is_closed(self) -> bool:
