@@ -1,6 +1,7 @@
 """The runs of one place in a grid: what they have in common, how they ended, how good they are."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -94,7 +95,7 @@ class Place:
     """How many runs it waits for."""
     return len(self.trials)
 
-  @property
+  @functools.cached_property
   def count(self) -> Count:
     """How its runs ended."""
     return Count.of(self.rows)
@@ -104,7 +105,7 @@ class Place:
     """Whether all runs are finished."""
     return self.count.finished == self.wanted
 
-  @property
+  @functools.cached_property
   def runs(self) -> pd.DataFrame:
     """A row for each trial in their order, with status "unfinished" for one that has not begun."""
     begun = self.rows.drop_duplicates("trial").set_index("trial")
@@ -112,7 +113,7 @@ class Place:
     runs["seed"] = [trial.coordinates["seed"] for trial in self.trials]
     return runs.reset_index().fillna({"status": "unfinished", "command": "", "run": ""})
 
-  @property
+  @functools.cached_property
   def commands(self) -> str:
     """The commands of the runs that have begun, a line each."""
     return "\n".join(self.rows.drop_duplicates("trial").command)
@@ -124,8 +125,12 @@ class Place:
 
   def values(self, task: str | None, measure: str | None = None) -> pd.Series:
     """The figures of the runs that did not diverge, by one task; the measure's of WITHIN, if so."""
-    survived = self.rows.status.isin(SURVIVED) & (self.rows.task == task)
-    return self.rows[column_of(measure)][survived]
+    return self._survivors.get(task, self.rows[:0])[column_of(measure)]
+
+  @functools.cached_property
+  def _survivors(self) -> Mapping[str | None, pd.DataFrame]:
+    """The rows of the runs that did not diverge, by task."""
+    return dict(iter(self.rows[self.rows.status.isin(SURVIVED)].groupby("task")))
 
   def outcome(
     self, task: str | None, of_survivors: bool = False, measure: str | None = None
