@@ -28,9 +28,10 @@ from ranking.optimizers import (
   Clippy,
   GradientClipping,
 )
+from ranking.optimizers.grad_norm import GradNorm
 from ranking.optimizers.row_adagrad import RowWiseAdagrad
 from ranking.training import checkpoint
-from ranking.training.step import compile_steps
+from ranking.training.step import compile_steps, training_step
 from tests import toy_model
 from tests.fresh_process import in_fresh_process
 
@@ -274,3 +275,21 @@ def test_parts_begin_with_different_numbers_as_small_as_those_of_keras() -> None
   begins = np.concatenate([part.numpy().ravel() for part in split.embeddings])
   assert len(np.unique(begins)) > 0.99 * len(begins)
   assert 0.04 < np.abs(begins).max() <= 0.05  # that of tf_keras.layers.Embedding
+
+
+def test_gradients_at_the_towers_do_not_go_back_to_the_tables(
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  """On replicas each way back gathers the gradients of a table that is split, used or not."""
+  calls, gradients = [], SplitEmbedding._gradients
+
+  def counted(layer: SplitEmbedding, *given: Any) -> Any:
+    calls.append(layer.name)
+    return gradients(layer, *given)
+
+  monkeypatch.setattr(SplitEmbedding, "_gradients", counted)
+  network, optimizer = build(tf.distribute.get_strategy(), Split(PARTS, LARGE), **CLIPPY)
+  balance = GradNorm()
+  balance.prepare(network)
+  training_step(network, optimizer, {}, balance)(toy_model.batch(log(), ROWS), False)
+  assert len(calls) == len(set(calls)) > 0
